@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine for Python: arrays to pointers, status codes to exceptions, nothing else. gatewise/native.py checks shapes and allocates.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/tuple.h>
+
+#include <new>
+#include <optional>
+#include <stdexcept>
+#include <tuple>
+#include <utility>
+
+#include "engine.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace {
+
+template <class T, class... Shape>
+using Array = nb::ndarray<T, Shape..., nb::c_contig, nb::device::cpu>;
+using Input1 = Array<const float, nb::ndim<1>>;
+using Input2 = Array<const float, nb::ndim<2>>;
+using Input3 = Array<const float, nb::ndim<3>>;
+using Bias = Array<const float>;
+using Mask = Array<const bool, nb::ndim<2>>;
+using Output1 = Array<float, nb::ndim<1>>;
+using Output2 = Array<float, nb::ndim<2>>;
+using Output3 = Array<float, nb::ndim<3>>;
+using OutputBias = Array<float>;
+
+template <class T>
+auto pointer(const std::optional<T>& array) {
+  return array ? array->data() : nullptr;
+}
+
+// What a call computes from: the layer, its options and its inputs, held for the way back.
+struct Call {
+  gatewise_gru_spec spec{};
+  Input3 x;
+  Input2 kernel, recurrent_kernel;
+  std::optional<Input2> initial_state;
+  std::optional<Bias> bias;
+  std::optional<Mask> mask;
+  std::optional<Input3> input_dropout, recurrent_dropout;
+
+  gatewise_gru_inputs inputs() const {
+    gatewise_gru_inputs in{};
+    in.x = x.data();
+    in.initial_state = pointer(initial_state);
+    in.mask = mask ? reinterpret_cast<const uint8_t*>(mask->data()) : nullptr;
+    in.kernel = kernel.data();
+    in.recurrent_kernel = recurrent_kernel.data();
+    in.bias = pointer(bias);
+    in.input_dropout = pointer(input_dropout);
+    in.input_dropout_masks = input_dropout ? static_cast<int64_t>(input_dropout->shape(0)) : 0;
+    in.recurrent_dropout = pointer(recurrent_dropout);
+    return in;
+  }
+};
+
+Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, std::optional<Input2> initial_state,
+               std::optional<Mask> mask, std::optional<Input3> input_dropout, std::optional<Input3> recurrent_dropout, bool reset_after,
+               int activation, int recurrent_activation, bool go_backwards, bool return_sequences, bool zero_output_for_mask) {
+  Call call;
+  call.spec = {static_cast<int64_t>(x.shape(0)),
+               static_cast<int64_t>(x.shape(1)),
+               static_cast<int64_t>(x.shape(2)),
+               static_cast<int64_t>(recurrent_kernel.shape(0)),
+               reset_after,
+               activation,
+               recurrent_activation,
+               go_backwards,
+               return_sequences,
+               zero_output_for_mask};
+  call.x = std::move(x);
+  call.kernel = std::move(kernel);
+  call.recurrent_kernel = std::move(recurrent_kernel);
+  call.bias = std::move(bias);
+  call.initial_state = std::move(initial_state);
+  call.mask = std::move(mask);
+  call.input_dropout = std::move(input_dropout);
+  call.recurrent_dropout = std::move(recurrent_dropout);
+  return call;
+}
+
+void check(int status) {
+  if (status == GATEWISE_OUT_OF_MEMORY) throw std::bad_alloc();
+  if (status == GATEWISE_INVALID) throw std::invalid_argument("gatewise: a size or an activation is out of range.");
+}
+
+void forward(const Call& call, Output3 outputs, Output2 state, std::optional<Output1> saved) {
+  const gatewise_gru_inputs in = call.inputs();
+  const gatewise_gru_outputs out{outputs.data(), state.data(), pointer(saved)};
+  nb::gil_scoped_release release;
+  check(gatewise_gru_forward(&call.spec, &in, &out));
+}
+
+void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, std::optional<Input2> d_state, Output3 d_x,
+              Output2 d_initial_state, Output2 d_kernel, Output2 d_recurrent_kernel, std::optional<OutputBias> d_bias) {
+  const gatewise_gru_inputs in = call.inputs();
+  const gatewise_gru_gradients out{d_x.data(), d_initial_state.data(), d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias)};
+  nb::gil_scoped_release release;
+  check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out));
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "The engine, unchecked: use gatewise.gru and gatewise.native.";
+  nb::class_<Call>(m, "Call", "A layer, its options and its inputs.")
+      .def_prop_ro("x_shape", [](const Call& call) { return std::tuple(call.spec.batch, call.spec.timesteps, call.spec.features); })
+      .def_prop_ro("state_shape", [](const Call& call) { return std::tuple(call.spec.batch, call.spec.units); })
+      .def_prop_ro("output_shape",
+                   [](const Call& call) {
+                     return std::tuple(call.spec.batch, call.spec.return_sequences ? call.spec.timesteps : 1, call.spec.units);
+                   })
+      .def_prop_ro("saved_floats", [](const Call& call) { return gatewise_gru_saved_floats(&call.spec); });
+  m.def("make_call", make_call, "x"_a, "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "initial_state"_a.none(), "mask"_a.none(),
+        "input_dropout"_a.none(), "recurrent_dropout"_a.none(), "reset_after"_a, "activation"_a, "recurrent_activation"_a, "go_backwards"_a,
+        "return_sequences"_a, "zero_output_for_mask"_a);
+  m.def("forward", forward, "call"_a, "outputs"_a.noconvert(), "state"_a.noconvert(), "saved"_a.noconvert().none());
+  m.def("backward", backward, "call"_a, "saved"_a, "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
+        "d_initial_state"_a.noconvert(), "d_kernel"_a.noconvert(), "d_recurrent_kernel"_a.noconvert(), "d_bias"_a.noconvert().none());
+  m.def("set_num_threads", gatewise_set_num_threads, "n"_a);
+  m.def("num_threads", gatewise_num_threads);
+  m.def("isa", gatewise_isa);
+  m.def("set_isa", [](const char* name) { return gatewise_set_isa(name) != 0; }, "name"_a);
+  m.def("forward_calls", gatewise_forward_calls);
+  m.def("backward_calls", gatewise_backward_calls);
+}

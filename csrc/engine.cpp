@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+// The C interface: checks sizes, packs the weights, makes the plan and hands slabs to the pool.
+#include "engine.h"
+
+#include <string.h>
+
+#include <atomic>
+#include <new>
+#include <system_error>
+
+#include "cpus.h"
+#include "dispatch.h"
+#include "pack.h"
+#include "plan.h"
+#include "pool.h"
+#include "scratch.h"
+
+namespace gatewise {
+namespace {
+
+constexpr int kForwardOrder[3] = {0, 1, 2};    // z r h
+constexpr int kRecurrentOrder[3] = {2, 0, 1};  // h z r: the order of the gate gradients that flow through the recurrent weights
+
+std::atomic<int64_t> forward_calls{0}, backward_calls{0};
+
+bool valid(const gatewise_gru_spec& spec) {
+  const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
+  return spec.batch >= 0 && spec.batch <= INT32_MAX && spec.timesteps >= 0 && spec.timesteps <= INT32_MAX && spec.features >= 1 &&
+         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation);
+}
+
+Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan) {
+  Problem problem{};
+  problem.spec = spec;
+  problem.in = in;
+  problem.panels = round_up(spec.units, isa.lanes) / isa.lanes;
+  problem.feature_panels = round_up(spec.features, isa.lanes) / isa.lanes;
+  problem.row = plan.row.data();
+  problem.length = plan.length.data();
+  problem.step = plan.step.empty() ? nullptr : plan.step.data();
+  problem.slab_begin = plan.slab_begin.data();
+  problem.slab_rows = plan.slab_rows;
+  problem.chunk_steps = plan.chunk_steps;
+  return problem;
+}
+
+// Runs body(item) on the pool; false if any item ran out of memory.
+template <class Body>
+bool run_all(int64_t items, Body&& body) {
+  std::atomic<bool> out_of_memory{false};
+  parallel_for(items, threads(), [&](int64_t item) {
+    try {
+      body(item);
+    } catch (const std::bad_alloc&) {
+      out_of_memory.store(true);
+    }
+  });
+  return !out_of_memory.load();
+}
+
+void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
+  const Kernels& isa = kernels();
+  const int64_t units = spec.units, lanes = isa.lanes;
+  const Plan plan = make_plan(spec, in.mask, false);
+  Problem problem = make_problem(isa, spec, in, plan);
+  const int64_t kernel_floats = panel_floats(spec.features, units, lanes), recurrent_floats = panel_floats(units, units, lanes);
+  const Scratch packed(kernel_floats + recurrent_floats + problem.panels * 4 * lanes);
+  float *kernel = packed.data(), *recurrent = kernel + kernel_floats, *bias = recurrent + recurrent_floats;
+  pack_kernel(in.kernel, spec.features, units, lanes, kernel);
+  pack_kernel(in.recurrent_kernel, units, units, lanes, recurrent);
+  pack_bias(in.bias, spec.reset_after != 0, units, lanes, bias);
+  problem.kernel = kernel;
+  problem.recurrent_kernel = recurrent;
+  problem.bias = bias;
+  problem.outputs = out.outputs;
+  problem.state = out.state;
+  problem.saved = out.saved;
+  const int64_t scratch_floats = isa.forward_scratch_floats(problem);
+  const bool done = run_all(plan.slabs(), [&](int64_t slab) {
+    const Scratch scratch(scratch_floats);
+    isa.forward_slab(problem, slab, scratch.data());
+  });
+  if (!done) throw std::bad_alloc();
+}
+
+// The copies of the weight gradients, one a group, one after another: recurrent kernel, kernel, bias.
+struct Partials {
+  int64_t recurrent_floats, kernel_floats, stride;
+  Scratch memory;
+
+  Partials(const Problem& problem, int64_t lanes, int64_t groups)
+      : recurrent_floats(problem.panels * round_up(problem.spec.units, kPartialRows) * 3 * lanes),
+        kernel_floats(problem.panels * round_up(problem.spec.features, kPartialRows) * 3 * lanes),
+        stride(recurrent_floats + kernel_floats + problem.panels * 4 * lanes),
+        memory(groups * stride) {}
+
+  Partial group(int64_t g) const {
+    float* base = memory.data() + g * stride;
+    return {base, base + recurrent_floats, base + recurrent_floats + kernel_floats};
+  }
+};
+
+void sum_partials(const Problem& problem, const Partials& partials, int64_t groups, int64_t lanes) {
+  const gatewise_gru_spec& spec = problem.spec;
+  const Partial first = partials.group(0);
+  parallel_for(problem.panels, threads(), [&](int64_t panel) {
+    unpack_kernel_panel(first.recurrent_kernel, groups, partials.stride, panel, spec.units, spec.units, lanes, kRecurrentOrder,
+                        problem.d.recurrent_kernel);
+    unpack_kernel_panel(first.kernel, groups, partials.stride, panel, spec.features, spec.units, lanes, kForwardOrder, problem.d.kernel);
+    if (problem.d.bias) {
+      unpack_bias_panel(first.bias, groups, partials.stride, panel, spec.reset_after != 0, spec.units, lanes, problem.d.bias);
+    }
+  });
+}
+
+void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const float* saved, const float* d_outputs,
+                  const float* d_state, const gatewise_gru_gradients& out) {
+  const Kernels& isa = kernels();
+  const int64_t units = spec.units, lanes = isa.lanes;
+  const Plan plan = make_plan(spec, in.mask, true);
+  Problem problem = make_problem(isa, spec, in, plan);
+  const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
+  const Scratch packed(kernel_floats + recurrent_floats);
+  pack_transposed(in.kernel, spec.features, units, lanes, kForwardOrder, packed.data());
+  pack_transposed(in.recurrent_kernel, units, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
+  problem.kernel_back = packed.data();
+  problem.recurrent_kernel_back = packed.data() + kernel_floats;
+  problem.saved_in = saved;
+  problem.d_outputs = d_outputs;
+  problem.d_state = d_state;
+  problem.d = out;
+  const auto groups = static_cast<int64_t>(plan.groups.size());
+  const Partials partials(problem, lanes, groups);
+  const int64_t scratch_floats = isa.backward_scratch_floats(problem);
+  const bool done = run_all(groups, [&](int64_t group) {
+    const Scratch scratch(scratch_floats);
+    const Partial partial = partials.group(group);
+    memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));
+    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch.data(), partial);
+  });
+  if (!done) throw std::bad_alloc();
+  sum_partials(problem, partials, groups, lanes);
+}
+
+void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gradients& out) {
+  const auto row = static_cast<size_t>(3 * spec.units) * sizeof(float);
+  memset(out.kernel, 0, static_cast<size_t>(spec.features) * row);
+  memset(out.recurrent_kernel, 0, static_cast<size_t>(spec.units) * row);
+  if (out.bias) memset(out.bias, 0, (spec.reset_after ? 2 : 1) * row);
+}
+
+// Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.
+template <class Run>
+int guarded(std::atomic<int64_t>& calls, Run&& run) {
+  try {
+    run();
+  } catch (const std::bad_alloc&) {
+    return GATEWISE_OUT_OF_MEMORY;
+  } catch (const std::system_error&) {
+    return GATEWISE_OUT_OF_MEMORY;
+  }
+  calls.fetch_add(1);
+  return GATEWISE_OK;
+}
+
+}  // namespace
+}  // namespace gatewise
+
+int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
+  if (!gatewise::valid(*spec)) return 0;
+  return gatewise::kernels().saved_floats(*spec, gatewise::chunk_steps(*spec));
+}
+
+int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out) {
+  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
+  return gatewise::guarded(gatewise::forward_calls, [&] {
+    if (spec->batch > 0) gatewise::run_forward(*spec, *in, *out);
+  });
+}
+
+int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* d_outputs,
+                          const float* d_state, const gatewise_gru_gradients* out) {
+  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
+  return gatewise::guarded(gatewise::backward_calls, [&] {
+    if (spec->batch > 0) {
+      gatewise::run_backward(*spec, *in, saved, d_outputs, d_state, *out);
+    } else {
+      gatewise::clear_weight_gradients(*spec, *out);
+    }
+  });
+}
+
+void gatewise_set_num_threads(int n) { gatewise::set_threads(n); }
+int gatewise_num_threads(void) { return gatewise::threads(); }
+const char* gatewise_isa(void) { return gatewise::kernels().name; }
+int gatewise_set_isa(const char* name) { return gatewise::set_kernels(name) ? 1 : 0; }
+int64_t gatewise_forward_calls(void) { return gatewise::forward_calls.load(); }
+int64_t gatewise_backward_calls(void) { return gatewise::backward_calls.load(); }

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernels for AVX2 with FMA: vectors of eight floats.
+#define GATEWISE_LANES 8
+#include "kernels/backward.h"
+#include "kernels/forward.h"
+
+namespace gatewise {
+
+extern const Kernels kAvx2Kernels;
+const Kernels kAvx2Kernels = {"avx2", kLanes, saved_floats, forward_scratch_floats, backward_scratch_floats, forward_slab, backward_slab};
+
+}  // namespace gatewise

@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way back: a slab of rows from its last step to its first, chunk by chunk.
+//
+// For each chunk of steps: (1) bring states, inputs and output gradients into panels, (2) go back through the steps, turning the gradient
+// of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write the gradient of its inputs. The gate
+// gradients of a chunk are used while they are in cache and are never stored for all steps.
+#pragma once
+
+#include "chunk.h"
+#include "tile.h"
+
+namespace gatewise {
+namespace {
+
+// Rows of gate gradients times transposed weights: out (P, M, W) = sum over panels q, gates [first, first + count), lanes. `first_slot` is where
+// the run of gate gradients begins in a slot, `run` where its gates begin among the three that the weights hold for a panel.
+struct BackProduct {
+  const float* gates;      // (panels, rows, 4, W), from the first row and the first gradient of the run
+  int64_t panel_stride;    // floats
+  const float* weights;    // (output panels, 3U, W), from the first output panel
+  int64_t units;
+  int64_t run, count;      // gates [run, run + count) of the three
+};
+
+template <int M, int P>
+GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
+  const int64_t output_stride = b.units * 3 * kLanes;
+  const float* rows[M];
+  for (int64_t first = 0; first < b.units; first += kLanes) {
+    const int64_t left = b.units - first, lanes = left < kLanes ? left : kLanes;
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) rows[m] = b.gates + first / kLanes * b.panel_stride + m * 4 * kLanes;
+    const float* weights = b.weights + (first * 3 + b.run * lanes) * kLanes;
+    if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, output_stride, b.count * kLanes);
+      continue;
+    }
+    for (int64_t g = 0; g < b.count; ++g) {
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, output_stride, lanes);
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) rows[m] += kLanes;
+    }
+  }
+}
+
+// The result of a back_product: (P, M, W).
+constexpr int kTileFloats = 4 * kRowTile * kLanes;
+
+template <int M, int P>
+__attribute__((noinline)) void back_product(const BackProduct& b, float* out) {
+  Vec acc[M][P];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) acc[m][p] = Vec{};
+  }
+  back_multiply_add<M, P>(acc, b);
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+    for (int p = 0; p < P; ++p) store(out + (p * M + m) * kLanes, acc[m][p]);
+  }
+}
+
+// Rows of an outer product are neighbouring lanes of one panel.
+constexpr int kOuterRows = kRowTile < kLanes ? kRowTile : kLanes;
+
+// sums (P panels, rows, 3, W) += transposed rows (slots, W) from a lane on, times gate gradients (P panels, slots, 4, W), for G gates.
+template <int P, int G>
+__attribute__((noinline)) void outer_product(const float* lanes_of_rows, const float* gates, int64_t gates_stride, int64_t slots, float* sums,
+                                             int64_t sums_stride) {
+  const float* rows[kOuterRows];
+  Vec acc[kOuterRows][P * G];
+#pragma GCC unroll 8
+  for (int m = 0; m < kOuterRows; ++m) {
+    rows[m] = lanes_of_rows + m;
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) acc[m][n] = load(sums + n / G * sums_stride + (m * 3 + n % G) * kLanes);
+  }
+  multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, slots);
+#pragma GCC unroll 8
+  for (int m = 0; m < kOuterRows; ++m) {
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) store(sums + n / G * sums_stride + (m * 3 + n % G) * kLanes, acc[m][n]);
+  }
+}
+
+struct BackwardSlab {
+  const Problem& problem;
+  const Slab slab;
+  const SavedSlab saved;
+  const Partial& partial;
+  Chunk chunk;
+  float* dh;       // (P, rows, W): the gradient of the state that did not go through a gate
+  float* carried;  // (P, rows, 4, W): gate gradients of the first step of the chunk that was worked on before
+
+  BackwardSlab(const Problem& p, int64_t index, float* memory, const Partial& sums)
+      : problem(p),
+        slab(p, index),
+        saved(p.spec, p.chunk_steps, slab.first, slab.rows),
+        partial(sums),
+        chunk(p, slab, saved, memory + p.slab_rows * p.panels * 5 * kLanes),
+        dh(memory),
+        carried(memory + p.slab_rows * p.panels * kLanes) {}
+
+  static int64_t scratch_floats(const Problem& p) { return p.slab_rows * p.panels * 5 * kLanes + Chunk::scratch_floats(p); }
+
+  void run() {
+    start();
+    const int64_t chunks = (slab.steps() + problem.chunk_steps - 1) / problem.chunk_steps;
+    int64_t flowing = 0;  // rows that have a later step, and so gate gradients to take from it
+    for (int64_t c = chunks - 1; c >= 0; --c) {
+      chunk.take(c);
+      for (int64_t i = chunk.steps - 1; i >= 0; --i) {
+        const bool last = i == chunk.steps - 1;
+        go_back(i, last ? flowing : chunk.live(i + 1), last);
+      }
+      flowing = chunk.live(0);
+      carry(flowing);
+      add_weight_gradients();
+      if (problem.d.x) write_input_gradients();
+    }
+    if (problem.d.initial_state) write_initial_state_gradients(flowing);
+  }
+
+  float* dh_at(int64_t p, int64_t m) const { return dh + (p * slab.rows + m) * kLanes; }
+
+  void start() const {
+    for (int64_t m = 0; m < slab.rows; ++m) {
+      const float* d = problem.d_state ? problem.d_state + slab.state_offset(m) : nullptr;
+      for (int64_t p = 0; p < problem.panels; ++p) store(dh_at(p, m), d ? load_first(d + p * kLanes, chunk.lanes_of(p)) : Vec{});
+      if (problem.d.x) clear_masked_inputs(m);
+    }
+  }
+
+  void clear_masked_inputs(int64_t m) const {
+    int64_t next = 0;
+    for (int64_t s = 0; s <= slab.length(m); ++s) {
+      for (const int64_t valid = slab.position(m, s); next < valid; ++next) {
+        float* to = problem.d.x + slab.input_offset(m, next);
+        for (int64_t k = 0; k < problem.spec.features; ++k) to[k] = 0.0f;
+      }
+      ++next;
+    }
+  }
+
+  // The gate gradients of the step after step i, from row m and gradient `first` on.
+  BackProduct later_gates(int64_t i, bool last, int64_t m, GateGradient first, int64_t count) const {
+    BackProduct b;
+    b.gates = (last ? carried + m * 4 * kLanes : chunk.gates(0, chunk.offset[i + 1] + m)) + first * kLanes;
+    b.panel_stride = (last ? slab.rows : chunk.capacity) * 4 * kLanes;
+    b.weights = problem.recurrent_kernel_back;
+    b.units = problem.spec.units;
+    b.run = first;
+    b.count = count;
+    return b;
+  }
+
+  // One step back: what the later step's gates owe to this state, then this step's own gates.
+  void go_back(int64_t i, int64_t flowing, bool last) const {
+    for_row_blocks(flowing, [&](int64_t begin, auto rows) {
+      constexpr int M = decltype(rows)::value;
+      if (problem.spec.reset_after) {
+        add_through_gates<M>(later_gates(i, last, begin, kDq, 3), begin);
+      } else {
+        add_through_gates<M>(later_gates(i, last, begin, kDz, 2), begin);
+      }
+    });
+    blend_gradients(i);
+    if (!problem.spec.reset_after) {
+      for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin); });
+    }
+  }
+
+  // dh += the product of gate gradients and recurrent weights, for M rows from `begin` on. With recurrent dropout each gate saw a state of
+  // its own, and its part of the gradient has that gate's factors.
+  template <int M>
+  void add_through_gates(BackProduct b, int64_t begin) const {
+    alignas(64) float sum[kTileFloats];
+    const bool dropped = problem.in.recurrent_dropout;
+    const int64_t parts = dropped ? b.count : 1, first = b.run;
+    if (dropped) b.count = 1;
+    for (int64_t part = 0; part < parts; ++part, ++b.run, b.gates += kLanes) {
+      static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
+      const int gate = gate_of[first + part];
+      for (int64_t p = 0; p < problem.panels;) {
+        p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          BackProduct here = b;
+          here.weights += p * b.units * 3 * kLanes;
+          back_product<M, P>(here, sum);
+          for (int64_t n = 0; n < P; ++n) {
+            for (int64_t m = 0; m < M; ++m) {
+              float* to = dh_at(p + n, begin + m);
+              const Vec v = load(sum + (n * M + m) * kLanes);
+              const float* factors = slab.state_factors(begin + m, gate);
+              store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, chunk.lanes_of(p + n)) : v));
+            }
+          }
+        });
+      }
+    }
+  }
+
+  // From dh of all live rows to the gradients of update gate and candidate and, with reset_after, of the reset gate and q.
+  void blend_gradients(int64_t i) const {
+    with_activations(problem.spec, [&](auto f) {
+      const int64_t live = chunk.live(i), slot = chunk.offset[i];
+      for (int64_t p = 0; p < problem.panels; ++p) {
+        for (int64_t m = 0; m < live; ++m) {
+          const float* gate = problem.saved_in + saved.gates(chunk.first_step + i, p, m);
+          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
+          const Vec total = load(dh_at(p, m)) + load(chunk.panel(chunk.d_output, p, slot + m));
+          const BlendGradient d = gru_blend_gradient(f, total, z, load(chunk.panel(chunk.h_prev, p, slot + m)), h_tilde);
+          float* to = chunk.gates(p, slot + m);
+          store(dh_at(p, m), d.dh_prev);
+          store(to + kDz * kLanes, d.daz);
+          store(to + kDh * kLanes, d.dah);
+          if (problem.spec.reset_after) {
+            const Vec r = load_unaligned(gate + kSavedR * kLanes);
+            const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, load_unaligned(gate + kSavedQ * kLanes));
+            store(to + kDr * kLanes, reset.dar);
+            store(to + kDq * kLanes, reset.dq);
+          } else {
+            store(to + kDq * kLanes, d.dah);
+          }
+        }
+      }
+    });
+  }
+
+  // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
+  template <int M>
+  void reset_gradients(int64_t i, int64_t begin) const {
+    alignas(64) float sum[kTileFloats];
+    const int64_t slot = chunk.offset[i] + begin, units = problem.spec.units;
+    for (int64_t p = 0; p < problem.panels;) {
+      p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+        constexpr int P = decltype(panels)::value;
+        back_product<M, P>({chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes,
+                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1},
+                           sum);
+        with_activations(problem.spec, [&](auto f) {
+          for (int64_t n = 0; n < P; ++n) {
+            for (int64_t m = 0; m < M; ++m) reset_gradient(f, i, p + n, begin + m, load(sum + (n * M + m) * kLanes));
+          }
+        });
+      });
+    }
+  }
+
+  template <class Activations>
+  GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh) const {
+    const int64_t slot = chunk.offset[i] + m;
+    const Vec r = load_unaligned(problem.saved_in + saved.gates(chunk.first_step + i, p, m) + kSavedR * kLanes);
+    const float* factors = slab.state_factors(m, kCandidate);
+    if (factors) d_rh *= load_first(factors + p * kLanes, chunk.lanes_of(p));
+    const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));
+    store(chunk.gates(p, slot) + kDr * kLanes, d.dar);
+    store(dh_at(p, m), load(dh_at(p, m)) + d.dh_prev);
+  }
+
+  void carry(int64_t rows) const {
+    for (int64_t p = 0; p < problem.panels; ++p) {
+      for (int64_t k = 0; k < rows * 4; ++k) store(carried + (p * slab.rows * 4 + k) * kLanes, load(chunk.gates(p, 0) + k * kLanes));
+    }
+  }
+
+  // Adds the chunk to weight gradients whose rows are `n` states or inputs; `from[g]` is what gate g's weights were multiplied with, `slot_of[g]`
+  // and g say where its gradient stands in a slot and in the sums.
+  void add_outer_products(float* const from[3], int64_t n, GateGradient first, const int order[3], float* sums) const {
+    const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
+    const bool shared = from[0] == from[1] && from[1] == from[2];
+    for (int64_t p = 0; p < problem.panels;) {
+      float* to = sums + p * sums_stride;
+      const float* gates = chunk.gates(p, 0) + first * kLanes;
+      if (shared) {
+        p += with_constant<panels_per_tile(kOuterRows, 3)>(problem.panels - p, [&](auto panels) {
+          for (int64_t u = 0; u < n; u += kOuterRows) {
+            outer_product<decltype(panels)::value, 3>(lanes_at(from[0], u), gates, gates_stride, chunk.slots(), to + u * 3 * kLanes,
+                                                      sums_stride);
+          }
+        });
+        continue;
+      }
+      p += with_constant<panels_per_tile(kOuterRows, 1)>(problem.panels - p, [&](auto panels) {
+        for (int g = 0; g < 3; ++g) {
+          for (int64_t u = 0; u < n; u += kOuterRows) {
+            outer_product<decltype(panels)::value, 1>(lanes_at(from[order[g]], u), gates + g * kLanes, gates_stride, chunk.slots(),
+                                                      to + (u * 3 + g) * kLanes, sums_stride);
+          }
+        }
+      });
+    }
+  }
+
+  const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * chunk.capacity * kLanes + u % kLanes; }
+
+  void add_weight_gradients() const {
+    static constexpr int h_order[3] = {kCandidate, kUpdate, kReset}, x_order[3] = {kUpdate, kReset, kCandidate};
+    add_outer_products(chunk.h_for, problem.spec.units, kDq, h_order, partial.recurrent_kernel);
+    add_outer_products(chunk.x_for, problem.spec.features, kDz, x_order, partial.kernel);
+    for (int64_t p = 0; p < problem.panels; ++p) {
+      float* to = partial.bias + p * 4 * kLanes;
+      Vec sum[4] = {load(to), load(to + kLanes), load(to + 2 * kLanes), load(to + 3 * kLanes)};
+      for (int64_t slot = 0; slot < chunk.slots(); ++slot) {
+        for (int g = 0; g < 4; ++g) sum[g] += load(chunk.gates(p, slot) + g * kLanes);
+      }
+      for (int g = 0; g < 4; ++g) store(to + g * kLanes, sum[g]);
+    }
+  }
+
+  void write_input_gradients() const {
+    for (int64_t slot = 0; slot < chunk.slots();) {
+      slot += with_constant<kRowTile>(chunk.slots() - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot); });
+    }
+  }
+
+  template <int M>
+  void input_gradients(int64_t slot) const {
+    alignas(64) float sum[kTileFloats];
+    const int64_t units = problem.spec.units;
+    const bool apart = problem.in.input_dropout && problem.in.input_dropout_masks == 3;
+    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3};
+    for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
+      for (int64_t p = 0; p < problem.feature_panels;) {
+        p += with_constant<panels_per_tile(M, 1)>(problem.feature_panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          b.weights = problem.kernel_back + p * units * 3 * kLanes;
+          back_product<M, P>(b, sum);
+          for (int64_t n = 0; n < P; ++n) {
+            for (int64_t m = 0; m < M; ++m) add_input_gradient(slot + m, gate, p + n, load(sum + (n * M + m) * kLanes));
+          }
+        });
+      }
+    }
+  }
+
+  // The first gate writes, the others add.
+  GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {
+    const int64_t left = problem.spec.features - panel * kLanes, lanes = left < kLanes ? left : kLanes;
+    const float* factors = slab.input_factors(chunk.row_of[slot], gate);
+    float* to = problem.d.x + chunk.input_of[slot] + panel * kLanes;
+    if (factors) v *= load_first(factors + panel * kLanes, lanes);
+    store_first(to, gate == 0 ? v : load_first(to, lanes) + v, lanes);
+  }
+
+  void write_initial_state_gradients(int64_t flowing) const {
+    const GateGradient first = problem.spec.reset_after ? kDq : kDz;
+    for_row_blocks(flowing, [&](int64_t begin, auto rows) {
+      add_through_gates<decltype(rows)::value>(later_gates(0, true, begin, first, problem.spec.reset_after ? 3 : 2), begin);
+    });
+    for (int64_t m = 0; m < slab.rows; ++m) {
+      float* to = problem.d.initial_state + slab.state_offset(m);
+      for (int64_t p = 0; p < problem.panels; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), chunk.lanes_of(p));
+    }
+  }
+};
+
+int64_t backward_scratch_floats(const Problem& problem) { return BackwardSlab::scratch_floats(problem); }
+
+void backward_slab(const Problem& problem, int64_t slab, float* scratch, const Partial& partial) {
+  BackwardSlab(problem, slab, scratch, partial).run();
+}
+
+}  // namespace
+}  // namespace gatewise

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+// A chunk: a run of steps of a slab on the way back, brought into panels that stay in cache while it is worked on.
+//
+// The live rows of the chunk's steps stand one after another in *slots*: step i has the slots offset[i] .. offset[i + 1]. A panel array is
+// (panels, slots, W), so that a weight gradient reads it as one stream.
+#pragma once
+
+#include "cells/gru.h"
+#include "slab.h"
+
+namespace gatewise {
+namespace {
+
+// Panels are a few slots apart from a power of two, or they would all fall on the same cache sets.
+constexpr int64_t kSlotPadding = 5;
+
+struct Chunk {
+  const Problem& problem;
+  const Slab& slab;
+  const SavedSlab& saved;
+  int64_t capacity;  // slots a panel has room for
+  int64_t first_step = 0, steps = 0;
+  int64_t offset[kMaxSlots + 1];
+  int64_t row_of[kMaxSlots];    // by slot: the row of the slab
+  int64_t input_of[kMaxSlots];  // by slot: the place in x and in its gradient
+
+  float* h_prev;    // (P, slots, W)
+  float* h_for[3];  // what gate g's recurrent weights were multiplied with: h_prev, under dropout or reset before: something of its own
+  float* x_for[3];  // (PF, slots, W), likewise for the input weights
+  float* d_output;  // (P, slots, W)
+  float* d_gates;   // (P, slots, 4, W), indexed by GateGradient
+
+  Chunk(const Problem& p, const Slab& s, const SavedSlab& v, float* memory) : problem(p), slab(s), saved(v), capacity(slot_capacity(p)) {
+    const int64_t plane = p.panels * capacity * kLanes, x_plane = p.feature_panels * capacity * kLanes;
+    d_gates = memory;
+    h_prev = d_gates + 4 * plane;
+    d_output = h_prev + plane;
+    float* more_h = d_output + plane;
+    for (int gate = 0; gate < 3; ++gate) {
+      const bool own = p.in.recurrent_dropout || (gate == kCandidate && !p.spec.reset_after);
+      h_for[gate] = own ? more_h + gate * plane : h_prev;
+      x_for[gate] = more_h + 3 * plane + (p.in.input_dropout_masks == 3 ? gate * x_plane : 0);
+    }
+  }
+
+  static int64_t slot_capacity(const Problem& p) { return p.chunk_steps * p.slab_rows + kSlotPadding; }
+  static int64_t scratch_floats(const Problem& p) { return slot_capacity(p) * (9 * p.panels + 3 * p.feature_panels) * kLanes; }
+
+  int64_t slots() const { return offset[steps]; }
+  int64_t live(int64_t i) const { return offset[i + 1] - offset[i]; }
+  float* panel(float* plane, int64_t p, int64_t slot) const { return plane + (p * capacity + slot) * kLanes; }
+  float* gates(int64_t p, int64_t slot) const { return d_gates + (p * capacity + slot) * 4 * kLanes; }
+
+  int64_t lanes_of(int64_t p) const {
+    const int64_t left = problem.spec.units - p * kLanes;
+    return left < kLanes ? left : kLanes;
+  }
+
+  // Takes chunk number `index` of the slab and fills every panel array but d_gates.
+  void take(int64_t index) {
+    first_step = index * problem.chunk_steps;
+    const int64_t left = slab.steps() - first_step;
+    steps = left < problem.chunk_steps ? left : problem.chunk_steps;
+    int64_t rows = slab.rows;
+    offset[0] = 0;
+    for (int64_t i = 0; i < steps; ++i) {
+      rows = slab.live(first_step + i, rows);
+      offset[i + 1] = offset[i] + rows;
+    }
+    for (int64_t m = 0; m < live(0); ++m) recall_states(index, m);
+    for (int64_t i = 0; i < steps; ++i) {
+      for (int64_t m = 0; m < live(i); ++m) {
+        row_of[offset[i] + m] = m;
+        input_of[offset[i] + m] = slab.input_offset(m, slab.position(m, first_step + i));
+        take_input(offset[i] + m);
+        take_output_gradient(i, m);
+      }
+    }
+  }
+
+ private:
+  // Finds h_prev of row m at every step of the chunk from the state before the chunk: the same blend as on the way forward, the same bits.
+  void recall_states(int64_t index, int64_t m) const {
+    for (int64_t p = 0; p < problem.panels; ++p) {
+      Vec h = load_unaligned(problem.saved_in + saved.state(index, m) + p * kLanes);
+      for (int64_t i = 0; i < steps && m < live(i); ++i) {
+        const float* gate = problem.saved_in + saved.gates(first_step + i, p, m);
+        const int64_t slot = offset[i] + m;
+        store(panel(h_prev, p, slot), h);
+        if (h_for[kCandidate] != h_prev) drop_state(p, slot, m, h, gate);
+        h = gru_blend(load_unaligned(gate + kSavedZ * kLanes), h, load_unaligned(gate + kSavedCandidate * kLanes));
+      }
+    }
+  }
+
+  GATEWISE_INLINE void drop_state(int64_t p, int64_t slot, int64_t m, Vec h, const float* gate) const {
+    for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
+      const float* factors = slab.state_factors(m, g);
+      Vec seen = factors ? h * load_first(factors + p * kLanes, lanes_of(p)) : h;
+      if (g == kCandidate && !problem.spec.reset_after) seen = load_unaligned(gate + kSavedR * kLanes) * seen;
+      store(panel(h_for[g], p, slot), seen);
+    }
+  }
+
+  void take_input(int64_t slot) const {
+    const int64_t features = problem.spec.features;
+    const float* x = problem.in.x + input_of[slot];
+    const int planes = problem.in.input_dropout && problem.in.input_dropout_masks == 3 ? 3 : 1;
+    for (int g = 0; g < planes; ++g) {
+      const float* factors = slab.input_factors(row_of[slot], g);
+      for (int64_t p = 0; p < problem.feature_panels; ++p) {
+        const int64_t left = features - p * kLanes, lanes = left < kLanes ? left : kLanes;
+        Vec v = load_first(x + p * kLanes, lanes);
+        if (factors) v *= load_first(factors + p * kLanes, lanes);
+        store(panel(x_for[g], p, slot), v);
+      }
+    }
+  }
+
+  // The gradient of the output at a step and of the masked outputs that repeat it.
+  void take_output_gradient(int64_t i, int64_t m) const {
+    const gatewise_gru_spec& spec = problem.spec;
+    const int64_t s = first_step + i, slot = offset[i] + m, begin = slab.position(m, s);
+    int64_t end = spec.zero_output_for_mask ? begin + 1 : slab.position(m, s + 1);
+    if (!spec.return_sequences) end = end == spec.timesteps ? begin + 1 : begin;
+    if (!problem.d_outputs) end = begin;
+    for (int64_t p = 0; p < problem.panels; ++p) {
+      Vec sum{};
+      for (int64_t t = begin; t < end; ++t) sum += load_first(problem.d_outputs + slab.output_offset(m, t) + p * kLanes, lanes_of(p));
+      store(panel(d_output, p, slot), sum);
+    }
+  }
+};
+
+}  // namespace
+}  // namespace gatewise

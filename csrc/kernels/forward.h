@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+// The way forward: a slab of rows through all its steps.
+//
+// A step takes the panels of units in groups; for each, one tile adds bias, input product and recurrent product in registers, and the cell's
+// gates turn the pre-activations into the next state. With reset_after=False the candidate needs r * h_prev of all units, so there are two
+// rounds over the panels.
+#pragma once
+
+#include "cells/gru.h"
+#include "slab.h"
+#include "tile.h"
+
+namespace gatewise {
+namespace {
+
+// The rows that a step multiplies, by gate: they differ between gates only under dropout.
+struct StepRows {
+  const float* x[3][kRowTile];
+  const float* h[3][kRowTile];
+};
+
+// Pre-activations of one tile's panels: (panels, rows, 4, W), indexed by Gate.
+constexpr int kPreFloats = 4 * kRowTile * 4 * kLanes;
+
+template <int M>
+GATEWISE_INLINE float* pre_at(float* pre, int64_t panel, int64_t row) {
+  return pre + (panel * M + row) * 4 * kLanes;
+}
+
+// Pre-activations of gates kFirst .. kFirst + G of P panels from `panel` on. kApart: the recurrent part of the candidate stays apart (q).
+template <int M, int P, int kFirst, int G, bool kApart>
+__attribute__((noinline)) void preactivate(const Problem& problem, const StepRows& step, int64_t panel, float* pre) {
+  const int64_t features = problem.spec.features, units = problem.spec.units;
+  const float* bias = problem.bias + panel * 4 * kLanes;
+  constexpr int kLast = kFirst + G - 1;
+  const float *x[M], *h[M];
+  Vec acc[M][P * G];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    x[m] = step.x[kFirst][m];
+    h[m] = step.h[kFirst][m];
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) acc[m][n] = load(bias + (n / G * 4 + kFirst + n % G) * kLanes);
+  }
+  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features);
+  if constexpr (kApart) {
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 4
+      for (int p = 0; p < P; ++p) {
+        store(pre_at<M>(pre, p, m) + kCandidate * kLanes, acc[m][p * G + G - 1]);
+        acc[m][p * G + G - 1] = load(bias + (p * 4 + kRecurrent) * kLanes);
+      }
+    }
+  }
+  multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units);
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) {
+      const int gate = kFirst + n % G;
+      store(pre_at<M>(pre, n / G, m) + (kApart && gate == kLast ? kRecurrent : gate) * kLanes, acc[m][n]);
+    }
+  }
+}
+
+// The rows a tile's gates read and write; row m is the m-th of the block.
+struct BlockRows {
+  const float* h_prev[kRowTile];
+  float* h_next[kRowTile];
+  float* reset[kRowTile];       // r * h_prev, with reset_after=False
+  float* update[kRowTile];      // z between the two rounds, with reset_after=False
+  const float* factors[kRowTile];  // dropout of the candidate's state, or null
+  float* outputs[kRowTile];     // or null
+  float* saved;                 // of the first row and panel 0, or null
+};
+
+struct ForwardSlab {
+  const Problem& problem;
+  const Slab slab;
+  const SavedSlab saved;
+  const int64_t stride;  // floats between rows of state: padded units
+  const int64_t padded_features;
+  float* scratch;
+  float *states[2], *reset, *update, *dropped_x, *dropped_h;
+
+  ForwardSlab(const Problem& p, int64_t index, float* memory)
+      : problem(p),
+        slab(p, index),
+        saved(p.spec, p.chunk_steps, slab.first, slab.rows),
+        stride(p.panels * kLanes),
+        padded_features(p.feature_panels * kLanes),
+        scratch(memory) {
+    const int64_t rows = slab.rows * stride;
+    states[0] = memory;
+    states[1] = states[0] + rows;
+    reset = states[1] + rows;
+    update = reset + rows;
+    dropped_h = update + rows;
+    dropped_x = dropped_h + 3 * rows;
+  }
+
+  static int64_t scratch_floats(const Problem& p) {
+    return p.slab_rows * (7 * p.panels + 3 * p.feature_panels) * kLanes;
+  }
+
+  void run() {
+    start();
+    int64_t live = slab.rows;
+    for (int64_t s = 0; s < slab.steps(); ++s) {
+      live = slab.live(s, live);
+      if (problem.saved && s % problem.chunk_steps == 0) save_states(s, live);
+      if (problem.in.input_dropout || problem.in.recurrent_dropout) drop_rows(s, live);
+      if (problem.spec.reset_after) {
+        for_row_blocks(live, [&](int64_t begin, auto rows) { step_reset_after<decltype(rows)::value>(s, begin); });
+      } else {
+        for_row_blocks(live, [&](int64_t begin, auto rows) { step_reset_before<decltype(rows)::value>(s, begin); });
+      }
+    }
+    finish();
+  }
+
+  float* state_before(int64_t s, int64_t m) const { return states[s % 2] + m * stride; }
+
+  void start() const {
+    for (int64_t m = 0; m < slab.rows; ++m) {
+      const float* h0 = problem.in.initial_state ? problem.in.initial_state + slab.state_offset(m) : nullptr;
+      for (int64_t p = 0; p < problem.panels; ++p) {
+        store(states[0] + m * stride + p * kLanes, h0 ? load_first(h0 + p * kLanes, lanes_of(p)) : Vec{});
+      }
+    }
+  }
+
+  int64_t lanes_of(int64_t panel) const {
+    const int64_t left = problem.spec.units - panel * kLanes;
+    return left < kLanes ? left : kLanes;
+  }
+
+  void save_states(int64_t s, int64_t live) const {
+    for (int64_t m = 0; m < live; ++m) {
+      float* to = problem.saved + saved.state(s / problem.chunk_steps, m);
+      for (int64_t p = 0; p < problem.panels; ++p) store_unaligned(to + p * kLanes, load(state_before(s, m) + p * kLanes));
+    }
+  }
+
+  // Writes the rows of step s times their dropout factors, a plane for each gate that has its own.
+  void drop_rows(int64_t s, int64_t live) const {
+    const int64_t features = problem.spec.features, units = problem.spec.units;
+    for (int64_t m = 0; m < live; ++m) {
+      for (int gate = 0; problem.in.input_dropout && gate < problem.in.input_dropout_masks; ++gate) {
+        const float *factors = slab.input_factors(m, gate), *x = problem.in.x + slab.input_offset(m, slab.position(m, s));
+        float* to = dropped_x + (gate * slab.rows + m) * padded_features;
+        for (int64_t k = 0; k < features; ++k) to[k] = x[k] * factors[k];
+      }
+      for (int gate = 0; problem.in.recurrent_dropout && gate < 3; ++gate) {
+        const float *factors = slab.state_factors(m, gate), *h = state_before(s, m);
+        float* to = dropped_h + (gate * slab.rows + m) * stride;
+        for (int64_t k = 0; k < units; ++k) to[k] = h[k] * factors[k];
+      }
+    }
+  }
+
+  template <int M>
+  void collect(int64_t s, int64_t begin, StepRows& step, BlockRows& block) const {
+    for (int64_t i = 0; i < M; ++i) {
+      const int64_t m = begin + i, position = slab.position(m, s);
+      for (int gate = 0; gate < 3; ++gate) {
+        const int64_t plane = problem.in.input_dropout_masks == 3 ? gate : 0;
+        step.x[gate][i] = problem.in.input_dropout ? dropped_x + (plane * slab.rows + m) * padded_features
+                                                   : problem.in.x + slab.input_offset(m, position);
+        step.h[gate][i] = problem.in.recurrent_dropout ? dropped_h + (gate * slab.rows + m) * stride : state_before(s, m);
+      }
+      block.h_prev[i] = state_before(s, m);
+      block.h_next[i] = state_before(s + 1, m);
+      block.reset[i] = reset + m * stride;
+      block.update[i] = update + m * stride;
+      block.factors[i] = slab.state_factors(m, kCandidate);
+      block.outputs[i] = problem.spec.return_sequences ? problem.outputs + slab.output_offset(m, position) : nullptr;
+    }
+    block.saved = problem.saved ? problem.saved + saved.gates(s, 0, begin) : nullptr;
+  }
+
+  template <int M>
+  void step_reset_after(int64_t s, int64_t begin) const {
+    StepRows step;
+    BlockRows block;
+    collect<M>(s, begin, step, block);
+    alignas(64) float pre[kPreFloats];
+    const bool apart = gates_see_different_rows(problem);
+    for (int64_t p = 0; p < problem.panels;) {
+      if (apart) {
+        p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          preactivate<M, P, kUpdate, 1, false>(problem, step, p, pre);
+          preactivate<M, P, kReset, 1, false>(problem, step, p, pre);
+          preactivate<M, P, kCandidate, 1, true>(problem, step, p, pre);
+          gates_reset_after<M>(block, p, P, pre);
+        });
+      } else {
+        p += with_constant<panels_per_tile(M, 3)>(problem.panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          preactivate<M, P, kUpdate, 3, true>(problem, step, p, pre);
+          gates_reset_after<M>(block, p, P, pre);
+        });
+      }
+    }
+  }
+
+  template <int M>
+  void step_reset_before(int64_t s, int64_t begin) const {
+    StepRows step;
+    BlockRows block;
+    collect<M>(s, begin, step, block);
+    alignas(64) float pre[kPreFloats];
+    const bool apart = gates_see_different_rows(problem);
+    for (int64_t p = 0; p < problem.panels;) {
+      if (apart) {
+        p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          preactivate<M, P, kUpdate, 1, false>(problem, step, p, pre);
+          preactivate<M, P, kReset, 1, false>(problem, step, p, pre);
+          gates_reset_before<M>(block, p, P, pre);
+        });
+      } else {
+        p += with_constant<panels_per_tile(M, 2)>(problem.panels - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          preactivate<M, P, kUpdate, 2, false>(problem, step, p, pre);
+          gates_reset_before<M>(block, p, P, pre);
+        });
+      }
+    }
+    for (int i = 0; i < M; ++i) step.h[kCandidate][i] = block.reset[i];
+    for (int64_t p = 0; p < problem.panels;) {
+      p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+        constexpr int P = decltype(panels)::value;
+        preactivate<M, P, kCandidate, 1, false>(problem, step, p, pre);
+        candidate_reset_before<M>(block, p, P, pre);
+      });
+    }
+  }
+
+  template <int M>
+  void gates_reset_after(const BlockRows& block, int64_t first, int64_t panels, float* pre) const {
+    with_activations(problem.spec, [&](auto f) {
+      for (int64_t p = first; p < first + panels; ++p) {
+        for (int64_t m = 0; m < M; ++m) {
+          const float* a = pre_at<M>(pre, p - first, m);
+          const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
+          const Vec q = load(a + kRecurrent * kLanes);
+          const Vec h_tilde = gru_candidate_after(f, load(a + kCandidate * kLanes), r, q);
+          write_state(block, p, m, gru_blend(z, load(block.h_prev[m] + p * kLanes), h_tilde));
+          if (!block.saved) continue;
+          float* to = block.saved + p * saved.panel_stride + m * saved.row_stride;
+          store_unaligned(to + kSavedZ * kLanes, z);
+          store_unaligned(to + kSavedR * kLanes, r);
+          store_unaligned(to + kSavedCandidate * kLanes, h_tilde);
+          store_unaligned(to + kSavedQ * kLanes, q);
+        }
+      }
+    });
+  }
+
+  template <int M>
+  void gates_reset_before(const BlockRows& block, int64_t first, int64_t panels, float* pre) const {
+    with_activations(problem.spec, [&](auto f) {
+      for (int64_t p = first; p < first + panels; ++p) {
+        for (int64_t m = 0; m < M; ++m) {
+          const float* a = pre_at<M>(pre, p - first, m);
+          const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
+          Vec h = load(block.h_prev[m] + p * kLanes);
+          if (block.factors[m]) h *= load_first(block.factors[m] + p * kLanes, lanes_of(p));
+          store(block.update[m] + p * kLanes, z);
+          store(block.reset[m] + p * kLanes, r * h);
+          if (block.saved) store_unaligned(block.saved + p * saved.panel_stride + m * saved.row_stride + kSavedR * kLanes, r);
+        }
+      }
+    });
+  }
+
+  template <int M>
+  void candidate_reset_before(const BlockRows& block, int64_t first, int64_t panels, float* pre) const {
+    with_activations(problem.spec, [&](auto f) {
+      for (int64_t p = first; p < first + panels; ++p) {
+        for (int64_t m = 0; m < M; ++m) {
+          const Vec h_tilde = f.candidate(load(pre_at<M>(pre, p - first, m) + kCandidate * kLanes));
+          const Vec z = load(block.update[m] + p * kLanes);
+          write_state(block, p, m, gru_blend(z, load(block.h_prev[m] + p * kLanes), h_tilde));
+          if (!block.saved) continue;
+          float* to = block.saved + p * saved.panel_stride + m * saved.row_stride;
+          store_unaligned(to + kSavedZ * kLanes, z);
+          store_unaligned(to + kSavedCandidate * kLanes, h_tilde);
+        }
+      }
+    });
+  }
+
+  GATEWISE_INLINE void write_state(const BlockRows& block, int64_t panel, int64_t m, Vec h) const {
+    store(block.h_next[m] + panel * kLanes, h);
+    if (block.outputs[m]) store_first(block.outputs[m] + panel * kLanes, h, lanes_of(panel));
+  }
+
+  // The final states, and the outputs that no step wrote.
+  void finish() const {
+    const int64_t units = problem.spec.units;
+    for (int64_t m = 0; m < slab.rows; ++m) {
+      const float* h = state_before(slab.length(m), m);
+      float* to = problem.state + slab.state_offset(m);
+      for (int64_t k = 0; k < units; ++k) to[k] = h[k];
+      if (problem.spec.return_sequences) {
+        fill_masked_outputs(m);
+      } else {
+        write_last_output(m, h);
+      }
+    }
+  }
+
+  void write_last_output(int64_t m, const float* h) const {
+    const int64_t units = problem.spec.units, length = slab.length(m);
+    const bool ends_masked = length > 0 && slab.position(m, length - 1) != problem.spec.timesteps - 1;
+    const bool zero = length == 0 || (problem.spec.zero_output_for_mask && ends_masked);
+    float* to = problem.outputs + slab.output_offset(m, 0);
+    for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : h[k];
+  }
+
+  void fill_masked_outputs(int64_t m) const {
+    const int64_t units = problem.spec.units;
+    int64_t next = 0;  // the first position that nothing was written to yet
+    for (int64_t s = 0; s <= slab.length(m); ++s) {
+      const int64_t valid = slab.position(m, s);
+      for (; next < valid; ++next) {
+        const bool zero = s == 0 || problem.spec.zero_output_for_mask;
+        float* to = problem.outputs + slab.output_offset(m, next);
+        for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : to[k - units];
+      }
+      ++next;
+    }
+  }
+};
+
+int64_t forward_scratch_floats(const Problem& problem) { return ForwardSlab::scratch_floats(problem); }
+
+void forward_slab(const Problem& problem, int64_t slab, float* scratch) { ForwardSlab(problem, slab, scratch).run(); }
+
+int64_t saved_floats(const gatewise_gru_spec& spec, int64_t chunk_steps) { return SavedSlab::all_floats(spec, chunk_steps); }
+
+}  // namespace
+}  // namespace gatewise

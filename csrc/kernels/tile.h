@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+// The register tile: M rows times P panels of G vectors, the one inner loop of the engine.
+//
+// Every product of a GRU, forward and backward, is this loop. Each output element has one accumulator, to which k is added in rising order:
+// the same bits come out whatever M and P are, and so whatever rows share a tile.
+#pragma once
+
+#include "simd.h"
+
+namespace gatewise {
+namespace {
+
+// acc[m][p * G + g] += sum over k < depth of rows[m][k * kRowStep] * weights[p * panel_stride + k * kWeightStep + g * kLanes + lane]
+template <int kRowStep, int kWeightStep, int M, int P, int G>
+GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&rows)[M], const float* weights, int64_t panel_stride,
+                                  int64_t depth) {
+#pragma GCC unroll 4
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec w[P * G];
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
+#pragma GCC unroll 8
+    for (int m = 0; m < M; ++m) {
+      const Vec a = broadcast(rows[m][k * kRowStep]);
+#pragma GCC unroll 24
+      for (int n = 0; n < P * G; ++n) acc[m][n] = fma(a, w[n], acc[m][n]);
+    }
+    weights += kWeightStep;
+  }
+}
+
+// How many panels a tile of `rows` rows and `gates` vectors a panel takes: as many as there are accumulators for, at most four.
+constexpr int panels_per_tile(int rows, int gates) {
+  const int p = kAccumulators / (rows * gates);
+  return p < 1 ? 1 : p > 4 ? 4 : p;
+}
+
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+
+// Calls f(Constant<n>) for n = min(left, kMost), 1 <= left; returns n.
+template <int kMost, class F>
+GATEWISE_INLINE int64_t with_constant(int64_t left, F&& f) {
+  if constexpr (kMost > 1) {
+    if (left < kMost) return with_constant<kMost - 1>(left, f);
+  }
+  f(Constant<kMost>{});
+  return kMost;
+}
+
+// Calls f(begin, Constant<rows>) over 0 .. count in blocks of at most kRowTile rows, as even as can be: few rows make a slow tile.
+template <class F>
+GATEWISE_INLINE void for_row_blocks(int64_t count, F&& f) {
+  const int64_t blocks = (count + kRowTile - 1) / kRowTile;
+  for (int64_t b = 0, begin = 0; b < blocks; ++b) {
+    const int64_t end = count * (b + 1) / blocks;
+    with_constant<kRowTile>(end - begin, [&](auto rows) { f(begin, rows); });
+    begin = end;
+  }
+}
+
+}  // namespace
+}  // namespace gatewise

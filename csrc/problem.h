@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a kernel sees of a call: plain sizes and pointers. engine.cpp fills it in, the kernels read it, nobody owns anything through it.
+//
+// Letters as in engine.h, and: W = lanes of a vector, P = ceil(U / W) unit panels, PF = ceil(F / W) feature panels. A *panel* is W
+// neighbouring units (or features); lanes beyond the last unit are padding, whose weights are zero.
+#pragma once
+
+#include <stdint.h>
+
+#include "engine.h"
+
+namespace gatewise {
+
+// Rows of a partial weight gradient are padded to a multiple of this, which every row tile divides.
+constexpr int64_t kPartialRows = 8;
+
+struct Problem {
+  gatewise_gru_spec spec;
+  gatewise_gru_inputs in;
+  int64_t panels;          // P
+  int64_t feature_panels;  // PF
+
+  // Packed weights, 64-byte aligned; see pack.h.
+  const float* kernel;                // (P, F, 3, W): gates z r h
+  const float* recurrent_kernel;      // (P, U, 3, W): gates z r h
+  const float* bias;                  // (P, 4, W): z, r, h of the input, h of the recurrence
+  const float* kernel_back;           // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
+  const float* recurrent_kernel_back; // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward
+
+  // The plan: which rows travel together. Rows stand in order of falling length; see plan.h.
+  const int32_t* row;     // (B,) the batch index of a row
+  const int32_t* length;  // (B,) how many valid steps it has
+  const int32_t* step;    // (B, T) by batch index: the processing positions of the valid steps; or null: all of them
+  const int64_t* slab_begin;  // (slabs + 1,)
+  int64_t slab_rows;      // rows of the largest slab
+  int64_t chunk_steps;    // steps of a chunk of the way back
+
+  // The way forward.
+  float* outputs;
+  float* state;
+  float* saved;  // or null; see kernels/slab.h
+
+  // The way back.
+  const float* saved_in;
+  const float* d_outputs;
+  const float* d_state;
+  gatewise_gru_gradients d;
+};
+
+// A private copy of the weight gradients, in panels; groups of slabs add to one each, and the copies are summed in order.
+struct Partial {
+  float* recurrent_kernel;  // (P, round_up(U), 3, W): gates h z r
+  float* kernel;            // (P, round_up(F), 3, W): gates z r h
+  float* bias;              // (P, 4, W): sums of the gate gradients q z r h
+};
+
+// A chunk of the way back has at most this many slots, a slot being one row at one step: what stays in cache.
+constexpr int64_t kMaxSlots = 256;
+
+// One instruction set's kernels. Scratch is 64-byte aligned and belongs to the caller; nothing here allocates, locks or throws.
+struct Kernels {
+  const char* name;
+  int64_t lanes;
+  int64_t (*saved_floats)(const gatewise_gru_spec& spec, int64_t chunk_steps);
+  int64_t (*forward_scratch_floats)(const Problem& problem);
+  int64_t (*backward_scratch_floats)(const Problem& problem);
+  void (*forward_slab)(const Problem& problem, int64_t slab, float* scratch);
+  void (*backward_slab)(const Problem& problem, int64_t slab, float* scratch, const Partial& partial);
+};
+
+constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+}  // namespace gatewise

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// A vector of floats and its dozen operations: the only intrinsics of the engine.
+//
+// An isa/*.cpp file defines GATEWISE_LANES before it includes this. Everything lies in an anonymous namespace, so that no function compiled
+// for one CPU can be taken for another's by the linker. Contraction is off: a product is fused with a sum where `fma` says so and nowhere
+// else, which is what makes every tile shape give the same bits.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+#define GATEWISE_INLINE inline __attribute__((always_inline))
+
+namespace gatewise {
+namespace {
+
+constexpr int kLanes = GATEWISE_LANES;
+
+typedef float Vec __attribute__((vector_size(4 * kLanes)));
+typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
+typedef int32_t IntVec __attribute__((vector_size(4 * kLanes)));
+
+// Registers set the tile: accumulators + one row of weights + one broadcast value fit into 32 (AVX-512, NEON) or 16 (AVX2, SSE2).
+#if GATEWISE_LANES == 16 || defined(__aarch64__)
+constexpr int kRowTile = 8, kAccumulators = 24;
+#else
+constexpr int kRowTile = 4, kAccumulators = 12;
+#endif
+
+// x - 0 is x for every x, so this is a broadcast and nothing else.
+GATEWISE_INLINE Vec broadcast(float x) { return x - Vec{}; }
+
+GATEWISE_INLINE Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+GATEWISE_INLINE void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
+GATEWISE_INLINE Vec load_unaligned(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+GATEWISE_INLINE void store_unaligned(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+// The first `n` lanes, 1 <= n <= kLanes; the others are zero, or not written.
+GATEWISE_INLINE Vec load_first(const float* p, int64_t n) {
+  if (n == kLanes) return load_unaligned(p);
+  Vec v{};
+  for (int64_t i = 0; i < n; ++i) v[i] = p[i];
+  return v;
+}
+GATEWISE_INLINE void store_first(float* p, Vec v, int64_t n) {
+  if (n == kLanes) return store_unaligned(p, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+}
+
+// a * b + c: rounded once where the CPU can (AVX2, AVX-512, NEON), twice in the generic build for x86.
+GATEWISE_INLINE Vec fma(Vec a, Vec b, Vec c) {
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif GATEWISE_LANES == 8 && defined(__FMA__)
+  return (Vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// The smaller and the larger of a limit and x; NaN in x stays NaN (the second operand wins). The 512-bit forms take a mask of all ones
+// because GCC 12 warns about its own header's plain ones.
+GATEWISE_INLINE Vec at_most(Vec limit, Vec x) {
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_maskz_min_ps((__mmask16)-1, (__m512)limit, (__m512)x);
+#elif GATEWISE_LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_min_ps((__m256)limit, (__m256)x);
+#elif GATEWISE_LANES == 4 && defined(__SSE2__)
+  return (Vec)_mm_min_ps((__m128)limit, (__m128)x);
+#else
+  return limit < x ? limit : x;
+#endif
+}
+GATEWISE_INLINE Vec at_least(Vec limit, Vec x) {
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_maskz_max_ps((__mmask16)-1, (__m512)limit, (__m512)x);
+#elif GATEWISE_LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_max_ps((__m256)limit, (__m256)x);
+#elif GATEWISE_LANES == 4 && defined(__SSE2__)
+  return (Vec)_mm_max_ps((__m128)limit, (__m128)x);
+#else
+  return limit > x ? limit : x;
+#endif
+}
+
+// `v` where the comparison holds, else zero. A comparison of Vecs gives an IntVec of all ones or zeros.
+GATEWISE_INLINE Vec where(IntVec holds, Vec v) { return (Vec)(holds & (IntVec)v); }
+
+}  // namespace
+}  // namespace gatewise

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NumPy face: what it takes, what it refuses and how, and that it may be called from anywhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from engine_case import Case, threads
+
+import gatewise
+from gatewise import _native
+
+X = np.random.default_rng(1).normal(size=(4, 6, 5)).astype(np.float32)
+WEIGHTS = gatewise.GRUWeights(
+    *(np.random.default_rng(2).normal(size=shape) for shape in ((5, 9), (3, 9), (2, 9))), reset_after=True
+)
+
+
+def test_calls_count_what_ran() -> None:
+    before = gatewise.native.calls()
+    gatewise.gru(X, WEIGHTS)
+    _, _, vjp = gatewise.gru_vjp(X, WEIGHTS)
+    vjp(None, np.ones((4, 3)))
+    vjp(np.ones((4, 6, 3)))
+    after = gatewise.native.calls()
+    assert (after.forward - before.forward, after.backward - before.backward) == (2, 2)
+
+
+def test_float32_contiguous_input_is_read_in_place() -> None:
+    x = X.copy()
+    *_, vjp = gatewise.gru_vjp(x, WEIGHTS)
+    x[...] = -X  # the way back reads x again: a copy would not show this
+    seen = vjp(np.ones((4, 6, 3))).kernel
+    x[...] = X
+    np.testing.assert_array_equal(vjp(np.ones((4, 6, 3))).kernel, -seen)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.uint8, np.bool_])
+def test_other_real_dtypes_are_converted(dtype: Any) -> None:
+    x = (X > 0).astype(dtype)
+    np.testing.assert_array_equal(gatewise.gru(x, WEIGHTS)[0], gatewise.gru(x.astype(np.float32), WEIGHTS)[0])
+
+
+@pytest.mark.parametrize(
+    "view",
+    [np.asfortranarray(X), X[::-1], np.repeat(X, 2, axis=2)[..., ::2], X.transpose(1, 0, 2).copy().transpose(1, 0, 2)],
+    ids=["fortran", "negative stride", "every second", "time first"],
+)
+def test_other_strides_are_copied(view: np.ndarray[Any, Any]) -> None:
+    expected = gatewise.gru(np.ascontiguousarray(view), WEIGHTS)[0]
+    np.testing.assert_array_equal(gatewise.gru(view, WEIGHTS)[0], expected)
+
+
+def test_a_mask_of_any_real_dtype_means_nonzero() -> None:
+    mask = np.array([[1, 1, 0, 1, 0, 0]] * 4)
+    expected = gatewise.gru(X, WEIGHTS, mask=mask.astype(bool))[0]
+    for same in (mask, mask * 2.5, mask.astype(np.uint8), mask.tolist()):
+        np.testing.assert_array_equal(gatewise.gru(X, WEIGHTS, mask=same)[0], expected)
+
+
+def test_results_are_written_in_full_and_nothing_beyond() -> None:
+    batch, timesteps, units = 4, 6, 3
+    guarded = [np.full(n + 64, np.nan, np.float32) for n in (batch * timesteps * units, batch * units)]
+    outputs, state = guarded[0][32:-32].reshape(batch, timesteps, units), guarded[1][32:-32].reshape(batch, units)
+    mask = np.array([[1, 0, 1, 1, 0, 0]] * 3 + [[0] * 6], bool)
+    call = _native.make_call(X, WEIGHTS.kernel, WEIGHTS.recurrent_kernel, WEIGHTS.bias, None, mask, None, None, True, 0,
+                             1, False, True, False)  # fmt: skip
+    _native.forward(call, outputs, state, None)
+    assert not np.isnan(outputs).any()
+    assert not np.isnan(state).any()
+    for array in guarded:
+        assert np.isnan(array[:32]).all()
+        assert np.isnan(array[-32:]).all()
+
+
+def refused(error: type[Exception], *parts: str, **arguments: Any) -> None:
+    with pytest.raises(error) as caught:
+        gatewise.gru(**{"x": X, "weights": WEIGHTS} | arguments)
+    message = str(caught.value)
+    assert message.startswith("gru: ")
+    for part in (*parts, "Expected", "received"):
+        assert part in message
+
+
+def test_bad_arguments_are_named_with_what_was_expected_and_what_came() -> None:
+    refused(TypeError, "x has the wrong type", "<U5", x=["hello", "world"])
+    refused(TypeError, "x has the wrong type", "complex64", x=X.astype(np.complex64))
+    refused(ValueError, "x has the wrong rank", "(6, 5)", "x[None]", x=X[0])
+    refused(ValueError, "x has the wrong shape", "features=5", "(4, 6, 4)", x=X[..., :4])
+    refused(ValueError, "initial_state has the wrong shape", "units=3", "(4, 2)", initial_state=np.zeros((4, 2)))
+    refused(ValueError, "mask has the wrong shape", "timesteps=6", "(4, 5)", mask=np.ones((4, 5), bool))
+    refused(TypeError, "mask has the wrong type", mask=np.full((4, 6), "yes"))
+    refused(ValueError, "activation is unknown", "hard_sigmoid", "'swish'", activation="swish")
+    refused(ValueError, "recurrent_activation is unknown", "'swish'", recurrent_activation="swish")
+    refused(ValueError, "input_dropout has the wrong shape", "1 or 3", input_dropout=np.ones((2, 4, 5)))
+    refused(ValueError, "recurrent_dropout has the wrong shape", "gates=3", recurrent_dropout=np.ones((1, 4, 3)))
+    refused(TypeError, "unrol is no argument", unrol=True)
+    refused(TypeError, "weights has the wrong type", "ndarray", weights=np.zeros((5, 9)))
+
+
+def test_a_gradient_of_the_wrong_shape_is_named() -> None:
+    vjp = gatewise.gru_vjp(X, WEIGHTS)[2]
+    with pytest.raises(ValueError, match=re.escape("gru_vjp: d_outputs has the wrong shape. Expected (batch=4,")):
+        vjp(np.ones((4, 5, 3)))
+
+
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-1, ValueError), (5000, ValueError), ("2", TypeError)])
+def test_a_wrong_number_of_threads_is_refused(n: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="set_num_threads: n"):
+        gatewise.set_num_threads(n)
+
+
+def test_a_number_of_threads_is_honoured_as_given() -> None:
+    with threads(7):
+        assert gatewise.num_threads() == 7
+    assert gatewise.num_threads() == len(os.sched_getaffinity(0)) or os.environ.get("GATEWISE_NUM_THREADS")
+
+
+def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
+                          env=os.environ | environment)  # fmt: skip
+
+
+def test_the_environment_sets_threads_and_instruction_set() -> None:
+    program = "import gatewise; print(gatewise.num_threads(), gatewise.isa())"
+    ran = run_python(program, GATEWISE_NUM_THREADS="3", GATEWISE_ISA="generic")
+    assert ran.stdout.split() == ["3", "generic"]
+
+
+def test_an_instruction_set_that_the_cpu_lacks_is_an_error() -> None:
+    ran = run_python("import gatewise", GATEWISE_ISA="sse9")
+    assert ran.returncode == 1
+    assert "GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512" in ran.stderr
+
+
+def test_the_default_number_of_threads_follows_affinity() -> None:
+    program = "import os; os.sched_setaffinity(0, {0}); import gatewise; print(gatewise.num_threads())"
+    assert run_python(program, GATEWISE_NUM_THREADS="").stdout.strip() == "1"
+
+
+def test_callers_on_many_threads_get_their_own_results() -> None:
+    cases = [Case(9 + i, 12, 8, 20 + i, mask="holes", seed=i) for i in range(8)]
+    with threads(1):
+        expected = [case.run() for case in cases]
+    with threads(4), ThreadPoolExecutor(8) as executor:
+        for _ in range(5):
+            for results, wanted in zip(executor.map(Case.run, cases), expected, strict=True):
+                for name, value in results.items():
+                    np.testing.assert_array_equal(value, wanted[name])
+
+
+def test_a_forked_child_runs_on_threads_of_its_own() -> None:
+    program = """
+import os, sys, numpy as np, gatewise
+weights = gatewise.GRUWeights(np.ones((5, 48)), np.ones((16, 48)))
+x = np.ones((64, 20, 5), np.float32)
+gatewise.set_num_threads(4)
+expected = gatewise.gru(x, weights)[0]
+for _ in range(5):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if np.array_equal(gatewise.gru(x, weights)[0], expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+print("ok", np.array_equal(gatewise.gru(x, weights)[0], expected))
+"""
+    ran = run_python(program)
+    assert ran.stdout.strip() == "ok True", ran.stderr

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same bits: for any number of threads, in any batch, saved or not, in one piece or in chunks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from engine_case import ISAS, Case, instruction_set, threads
+
+import gatewise
+
+SHAPES = [(1, 50, 16, 128), (3, 17, 5, 33), (37, 20, 16, 64), (512, 10, 64, 128)]
+OPTIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "masked": {"mask": "holes"},
+    "reset_before": {"reset_after": False, "mask": "right"},
+    "dropout": {"input_dropout_masks": 3, "recurrent_dropout": True},
+}
+
+
+def same_bits(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
+    return a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_threads_do_not_change_a_bit(shape: tuple[int, int, int, int], options: str) -> None:
+    case = Case(*shape, **OPTIONS[options])
+    with threads(1):
+        alone = case.run()
+    for n in (2, 3, 4):
+        with threads(n):
+            for name, value in case.run().items():
+                assert same_bits(value, alone[name]), f"{name} differs with {n} threads"
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_row_has_the_same_bits_alone_and_in_any_batch(isa: str, options: str) -> None:
+    timesteps, features, units = 19, 7, 37
+    case = Case(41, timesteps, features, units, **OPTIONS[options])
+    a = case.arrays
+    names = ("initial_state", "mask", "input_dropout", "recurrent_dropout")
+    with instruction_set(isa):
+        outputs, state = case.outputs()
+        for rows in ([0], [17], [40], [3, 9], range(5), range(20, 31), range(0, 41, 2)):
+            chosen = list(rows)
+            taken = {name: None if a[name] is None else a[name][chosen] for name in names[:2]}
+            taken |= {name: None if a[name] is None else a[name][:, chosen] for name in names[2:]}
+            few, last = gatewise.gru(a["x"][chosen], case.weights, **taken)
+            assert same_bits(few, outputs[chosen]), f"outputs of rows {chosen}"
+            assert same_bits(last, state[chosen]), f"states of rows {chosen}"
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("isa", ISAS)
+def test_saving_for_the_way_back_does_not_change_a_bit(isa: str, options: str) -> None:
+    case = Case(11, 13, 5, 21, **OPTIONS[options])
+    with instruction_set(isa):
+        outputs, state = case.outputs()
+        results = case.run()
+    assert same_bits(outputs, results["outputs"])
+    assert same_bits(state, results["state"])
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_sequence_in_pieces_has_the_same_bits_as_whole(isa: str, reset_after: bool) -> None:
+    case = Case(6, 23, 9, 18, reset_after)
+    x = case.arrays["x"]
+    with instruction_set(isa):
+        outputs, state = case.outputs()
+        h, pieces = case.arrays["initial_state"], []
+        for piece in (x[:, :1], x[:, 1:9], x[:, 9:22], x[:, 22:]):
+            y, h = gatewise.gru(piece, case.weights, h)
+            pieces.append(y)
+    assert same_bits(np.concatenate(pieces, axis=1), outputs)
+    assert same_bits(h, state)
