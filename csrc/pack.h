@@ -20,7 +20,8 @@ void pack_bias(const float* bias, bool reset_after, int64_t units, int64_t lanes
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_transposed(const float* kernel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3], float* to);
 
-// One panel of a weight gradient: the sum of partial copies, `stride` floats apart, (P, round_up(rows), 3, W) -> (rows, 3U), added in order.
+// One panel of a weight gradient: the sum of partial copies, `stride` floats apart, (P, round_up(rows), 3, W) -> (rows, 3U), added in
+// order.
 void unpack_kernel_panel(const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t rows, int64_t units, int64_t lanes,
                          const int gate_order[3], float* kernel);
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The thread pool: items claimed from a counter by the caller and by whichever workers come in time.
 //
-// A caller never waits for a worker that has not started: it works through the items itself and waits, at the end, only for workers that are
-// inside one. Any number of threads may call at once. Workers spin for about 20 microseconds after a call, then sleep. After a fork the
+// A caller never waits for a worker that has not started: it works through the items itself and waits, at the end, only for workers that
+// are inside one. Any number of threads may call at once. Workers spin for about 20 microseconds after a call, then sleep. After a fork the
 // child starts with a new pool.
 #pragma once
 

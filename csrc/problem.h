@@ -21,19 +21,19 @@ struct Problem {
   int64_t feature_panels;  // PF
 
   // Packed weights, 64-byte aligned; see pack.h.
-  const float* kernel;                // (P, F, 3, W): gates z r h
-  const float* recurrent_kernel;      // (P, U, 3, W): gates z r h
-  const float* bias;                  // (P, 4, W): z, r, h of the input, h of the recurrence
-  const float* kernel_back;           // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
-  const float* recurrent_kernel_back; // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward
+  const float* kernel;                 // (P, F, 3, W): gates z r h
+  const float* recurrent_kernel;       // (P, U, 3, W): gates z r h
+  const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence
+  const float* kernel_back;            // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
+  const float* recurrent_kernel_back;  // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward
 
   // The plan: which rows travel together. Rows stand in order of falling length; see plan.h.
-  const int32_t* row;     // (B,) the batch index of a row
-  const int32_t* length;  // (B,) how many valid steps it has
-  const int32_t* step;    // (B, T) by batch index: the processing positions of the valid steps; or null: all of them
+  const int32_t* row;         // (B,) the batch index of a row
+  const int32_t* length;      // (B,) how many valid steps it has
+  const int32_t* step;        // (B, T) by batch index: the processing positions of the valid steps; or null: all of them
   const int64_t* slab_begin;  // (slabs + 1,)
-  int64_t slab_rows;      // rows of the largest slab
-  int64_t chunk_steps;    // steps of a chunk of the way back
+  int64_t slab_rows;          // rows of the largest slab
+  int64_t chunk_steps;        // steps of a chunk of the way back
 
   // The way forward.
   float* outputs;

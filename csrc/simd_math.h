@@ -55,11 +55,16 @@ GATEWISE_INLINE Vec hard_sigmoid(Vec x) { return at_most(broadcast(6.0f), at_lea
 // An activation that is only known when the call comes.
 GATEWISE_INLINE Vec activate(int32_t kind, Vec x) {
   switch (kind) {
-    case GATEWISE_TANH: return tanh(x);
-    case GATEWISE_SIGMOID: return sigmoid(x);
-    case GATEWISE_RELU: return relu(x);
-    case GATEWISE_HARD_SIGMOID: return hard_sigmoid(x);
-    default: return x;
+    case GATEWISE_TANH:
+      return tanh(x);
+    case GATEWISE_SIGMOID:
+      return sigmoid(x);
+    case GATEWISE_RELU:
+      return relu(x);
+    case GATEWISE_HARD_SIGMOID:
+      return hard_sigmoid(x);
+    default:
+      return x;
   }
 }
 
@@ -69,11 +74,16 @@ GATEWISE_INLINE Vec sigmoid_slope(Vec y) { return fma(-y, y, y); }
 
 GATEWISE_INLINE Vec slope(int32_t kind, Vec y) {
   switch (kind) {
-    case GATEWISE_TANH: return tanh_slope(y);
-    case GATEWISE_SIGMOID: return sigmoid_slope(y);
-    case GATEWISE_RELU: return where(y > 0.0f, broadcast(1.0f));
-    case GATEWISE_HARD_SIGMOID: return where((y > 0.0f) & (y < 1.0f), broadcast(1.0f / 6.0f));
-    default: return broadcast(1.0f);
+    case GATEWISE_TANH:
+      return tanh_slope(y);
+    case GATEWISE_SIGMOID:
+      return sigmoid_slope(y);
+    case GATEWISE_RELU:
+      return where(y > 0.0f, broadcast(1.0f));
+    case GATEWISE_HARD_SIGMOID:
+      return where((y > 0.0f) & (y < 1.0f), broadcast(1.0f / 6.0f));
+    default:
+      return broadcast(1.0f);
   }
 }
 

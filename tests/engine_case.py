@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from tolerance import disagreement, tolerance
 
 import gatewise
 from gatewise import _native, reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+from tolerance import disagreement, tolerance
 
 Array = npt.NDArray[Any]
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_case import ISAS, instruction_set
 
 import gatewise
+from engine_case import ISAS, instruction_set
 
 Array = npt.NDArray[np.float64]
 
@@ -18,7 +18,7 @@ DENSE = np.concatenate([np.linspace(-30, 30, 200_001), np.geomspace(1e-30, 1, 50
 
 
 def candidate(x: npt.ArrayLike, activation: str, isa: str) -> npt.NDArray[np.float32]:
-    """activation(x) for each x: with kernels of zeros and the update gate `relu` closed, a step's state is its candidate."""
+    """activation(x) for each x: with the gate `relu` at zero, the state after one step is its candidate."""
     values = np.asarray(x, np.float32).reshape(-1, 1, 1)
     weights = gatewise.GRUWeights([[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]])
     with instruction_set(isa):
@@ -41,7 +41,7 @@ def test_tanh_errs_by_less_than_stated_and_keeps_small_numbers(isa: str) -> None
 
 
 def candidate_of_bias(value: float, activation: str, isa: str) -> float:
-    """activation(value), the value given as the candidate's bias: infinite inputs would reach the gates, times zero, as NaN."""
+    """activation(value), given as the candidate's bias: as an input, times a kernel of zeros, infinity is NaN."""
     weights = gatewise.GRUWeights([[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]], [[0.0, 0.0, value], [0.0, 0.0, 0.0]])
     with instruction_set(isa):
         return float(gatewise.gru([[[0.0]]], weights, activation=activation, recurrent_activation="relu")[1].item())

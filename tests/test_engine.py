@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine against the specification: every instruction set, around every edge of its tiles, values and all gradients."""
+"""The engine against the specification: every instruction set, around every edge of its tiles, all gradients."""
 
 from __future__ import annotations
 
 import itertools
 
 import pytest
-from engine_case import ISAS, LANES, MASKS, Case, instruction_set
 
+from engine_case import ISAS, LANES, MASKS, Case, instruction_set
 from gatewise.native import ACTIVATIONS
 
 
 def edges(isa: str) -> list[int]:
-    """Sizes around the edges of vectors and tiles: the last leaves a panel over after a tile of three, and lanes over."""
+    """Sizes around the edges of vectors and tiles: the last leaves a panel and some lanes over."""
     lanes = LANES[isa]
     return [1, lanes - 1, lanes, lanes + 1, 3 * lanes + 5]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_case import Case, threads
 
 import gatewise
+from engine_case import Case, threads
 from gatewise import _native
 
 X = np.random.default_rng(1).normal(size=(4, 6, 5)).astype(np.float32)

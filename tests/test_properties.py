@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engine_case import ISAS, MASKS, Case, instruction_set
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gatewise
+from engine_case import ISAS, MASKS, Case, instruction_set
 
-# Gates that may leave [0, 1] let rounding errors grow without bound over long sequences; the grid of test_engine.py has those, over few steps.
+# Gates that leave [0, 1] let rounding errors grow without bound over many steps; test_engine.py has them, over few.
 BOUNDED_GATES = ("sigmoid", "hard_sigmoid")
 
 cases = st.builds(

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from engine_case import ISAS, Case, instruction_set, threads
 
 import gatewise
+from engine_case import ISAS, Case, instruction_set, threads
 
 SHAPES = [(1, 50, 16, 128), (3, 17, 5, 33), (37, 20, 16, 64), (512, 10, 64, 128)]
 OPTIONS: dict[str, dict[str, Any]] = {

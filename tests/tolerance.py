@@ -17,8 +17,7 @@ def tolerance(fan_in: int, timesteps: int, rows: int = 1, eps: float = FLOAT32) 
 
     A gate sums `fan_in` products, each rounded to eps, and adds the rounding of its own mathematics. Every step hands
     the error of its state on to the next (or, on the way back, to the one before): times `timesteps`. The gradient of a
-    weight adds that of every row of the
-    batch: times `rows`.
+    weight adds that of every row of the batch: times `rows`.
 
     Args:
         fan_in: features + units.
@@ -30,14 +29,14 @@ def tolerance(fan_in: int, timesteps: int, rows: int = 1, eps: float = FLOAT32) 
 
 
 def assert_close(name: str, actual: npt.ArrayLike, expected: npt.ArrayLike, allowed: float) -> None:
-    """Asserts that `actual` lies within `allowed`, times the size of `expected` where that is above 1; prints the worst
-    element.""" problem = disagreement(name, actual, expected, allowed)
+    """Asserts `actual` to lie within `allowed` times the size of `expected`, at least 1; prints the worst element."""
+    problem = disagreement(name, actual, expected, allowed)
     assert not problem, problem
 
 
 def disagreement(name: str, actual: npt.ArrayLike, expected: npt.ArrayLike, allowed: float) -> str | None:
-    """Says where `actual` lies further from `expected` than `assert_close` allows, at its worst element; None if
-    nowhere.""" got, want = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    """Says where, at worst, `actual` lies further from `expected` than `assert_close` allows; None if nowhere."""
+    got, want = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     if got.shape != want.shape:
         return f"{name}: shape {got.shape}, expected {want.shape}"
     if not got.size:

@@ -12,15 +12,22 @@
 namespace gatewise {
 namespace {
 
-// Rows of gate gradients times transposed weights: out (P, M, W) = sum over panels q, gates [first, first + count), lanes. `first_slot` is where
-// the run of gate gradients begins in a slot, `run` where its gates begin among the three that the weights hold for a panel.
+// Rows of gate gradients times transposed weights: out (P, M, W) = sum over panels q, gates [first, first + count), lanes. `first_slot` is
+// where the run of gate gradients begins in a slot, `run` where its gates begin among the three that the weights hold for a panel.
 struct BackProduct {
-  const float* gates;      // (panels, rows, 4, W), from the first row and the first gradient of the run
-  int64_t panel_stride;    // floats
-  const float* weights;    // (output panels, 3U, W), from the first output panel
+  const float* gates;    // (panels, rows, 4, W), from the first row and the first gradient of the run
+  int64_t panel_stride;  // floats
+  const float* weights;  // (output panels, 3U, W), from the first output panel
   int64_t units;
-  int64_t run, count;      // gates [run, run + count) of the three
+  int64_t run, count;  // gates [run, run + count) of the three
 };
+
+// Calls f(first, end) for a few panels at a time: their weights, at most 3U * 6 W floats, stay in cache for all rows that follow.
+template <class F>
+GATEWISE_INLINE void for_panel_rounds(int64_t panels, F&& f) {
+  constexpr int64_t kRound = 6;
+  for (int64_t first = 0; first < panels; first += kRound) f(first, first + kRound < panels ? first + kRound : panels);
+}
 
 template <int M, int P>
 GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
@@ -67,8 +74,8 @@ constexpr int kOuterRows = kRowTile < kLanes ? kRowTile : kLanes;
 
 // sums (P panels, rows, 3, W) += transposed rows (slots, W) from a lane on, times gate gradients (P panels, slots, 4, W), for G gates.
 template <int P, int G>
-__attribute__((noinline)) void outer_product(const float* lanes_of_rows, const float* gates, int64_t gates_stride, int64_t slots, float* sums,
-                                             int64_t sums_stride) {
+__attribute__((noinline)) void outer_product(const float* lanes_of_rows, const float* gates, int64_t gates_stride, int64_t slots,
+                                             float* sums, int64_t sums_stride) {
   const float* rows[kOuterRows];
   Vec acc[kOuterRows][P * G];
 #pragma GCC unroll 8
@@ -158,47 +165,49 @@ struct BackwardSlab {
 
   // One step back: what the later step's gates owe to this state, then this step's own gates.
   void go_back(int64_t i, int64_t flowing, bool last) const {
-    for_row_blocks(flowing, [&](int64_t begin, auto rows) {
-      constexpr int M = decltype(rows)::value;
-      if (problem.spec.reset_after) {
-        add_through_gates<M>(later_gates(i, last, begin, kDq, 3), begin);
-      } else {
-        add_through_gates<M>(later_gates(i, last, begin, kDz, 2), begin);
-      }
-    });
+    add_through_gates(i, flowing, last);
     blend_gradients(i);
-    if (!problem.spec.reset_after) {
-      for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin); });
-    }
+    if (problem.spec.reset_after) return;
+    for_panel_rounds(problem.panels, [&](int64_t first, int64_t end) {
+      for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, first, end); });
+    });
   }
 
-  // dh += the product of gate gradients and recurrent weights, for M rows from `begin` on. With recurrent dropout each gate saw a state of
-  // its own, and its part of the gradient has that gate's factors.
+  // dh += the product of the later step's gate gradients and the recurrent weights. With recurrent dropout each gate saw a state of its
+  // own, and its part of the gradient has that gate's factors.
+  void add_through_gates(int64_t i, int64_t flowing, bool last) const {
+    const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
+    const int64_t gates = problem.spec.reset_after ? 3 : 2;
+    for_panel_rounds(problem.panels, [&](int64_t first, int64_t end) {
+      for_row_blocks(flowing, [&](int64_t begin, auto rows) {
+        constexpr int M = decltype(rows)::value;
+        if (!problem.in.recurrent_dropout) return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, -1);
+        static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
+        for (int g = first_gate; g < first_gate + gates; ++g) {
+          add_product<M>(later_gates(i, last, begin, static_cast<GateGradient>(g), 1), begin, first, end, gate_of[g]);
+        }
+      });
+    });
+  }
+
+  // dh += one product, for M rows from `begin` on and the panels [first, end), times the dropout factors of a gate unless that is -1.
   template <int M>
-  void add_through_gates(BackProduct b, int64_t begin) const {
+  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, int gate) const {
     alignas(64) float sum[kTileFloats];
-    const bool dropped = problem.in.recurrent_dropout;
-    const int64_t parts = dropped ? b.count : 1, first = b.run;
-    if (dropped) b.count = 1;
-    for (int64_t part = 0; part < parts; ++part, ++b.run, b.gates += kLanes) {
-      static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
-      const int gate = gate_of[first + part];
-      for (int64_t p = 0; p < problem.panels;) {
-        p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
-          constexpr int P = decltype(panels)::value;
-          BackProduct here = b;
-          here.weights += p * b.units * 3 * kLanes;
-          back_product<M, P>(here, sum);
-          for (int64_t n = 0; n < P; ++n) {
-            for (int64_t m = 0; m < M; ++m) {
-              float* to = dh_at(p + n, begin + m);
-              const Vec v = load(sum + (n * M + m) * kLanes);
-              const float* factors = slab.state_factors(begin + m, gate);
-              store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, chunk.lanes_of(p + n)) : v));
-            }
+    for (int64_t p = first; p < end;) {
+      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
+        constexpr int P = decltype(panels)::value;
+        b.weights = problem.recurrent_kernel_back + p * b.units * 3 * kLanes;
+        back_product<M, P>(b, sum);
+        for (int64_t n = 0; n < P; ++n) {
+          for (int64_t m = 0; m < M; ++m) {
+            float* to = dh_at(p + n, begin + m);
+            const float* factors = gate < 0 ? nullptr : slab.state_factors(begin + m, gate);
+            const Vec v = load(sum + (n * M + m) * kLanes);
+            store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, chunk.lanes_of(p + n)) : v));
           }
-        });
-      }
+        }
+      });
     }
   }
 
@@ -208,7 +217,7 @@ struct BackwardSlab {
       const int64_t live = chunk.live(i), slot = chunk.offset[i];
       for (int64_t p = 0; p < problem.panels; ++p) {
         for (int64_t m = 0; m < live; ++m) {
-          const float* gate = problem.saved_in + saved.gates(chunk.first_step + i, p, m);
+          const float* gate = chunk.gates_at(i, p, m);
           const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
           const Vec total = load(dh_at(p, m)) + load(chunk.panel(chunk.d_output, p, slot + m));
           const BlendGradient d = gru_blend_gradient(f, total, z, load(chunk.panel(chunk.h_prev, p, slot + m)), h_tilde);
@@ -231,11 +240,11 @@ struct BackwardSlab {
 
   // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
   template <int M>
-  void reset_gradients(int64_t i, int64_t begin) const {
+  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end) const {
     alignas(64) float sum[kTileFloats];
     const int64_t slot = chunk.offset[i] + begin, units = problem.spec.units;
-    for (int64_t p = 0; p < problem.panels;) {
-      p += with_constant<panels_per_tile(M, 1)>(problem.panels - p, [&](auto panels) {
+    for (int64_t p = first; p < end;) {
+      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         back_product<M, P>({chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes,
                             problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1},
@@ -252,7 +261,7 @@ struct BackwardSlab {
   template <class Activations>
   GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh) const {
     const int64_t slot = chunk.offset[i] + m;
-    const Vec r = load_unaligned(problem.saved_in + saved.gates(chunk.first_step + i, p, m) + kSavedR * kLanes);
+    const Vec r = load_unaligned(chunk.gates_at(i, p, m) + kSavedR * kLanes);
     const float* factors = slab.state_factors(m, kCandidate);
     if (factors) d_rh *= load_first(factors + p * kLanes, chunk.lanes_of(p));
     const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));
@@ -266,8 +275,8 @@ struct BackwardSlab {
     }
   }
 
-  // Adds the chunk to weight gradients whose rows are `n` states or inputs; `from[g]` is what gate g's weights were multiplied with, `slot_of[g]`
-  // and g say where its gradient stands in a slot and in the sums.
+  // Adds the chunk to weight gradients whose rows are `n` states or inputs; `from[g]` is what gate g's weights were multiplied with,
+  // `slot_of[g]` and g say where its gradient stands in a slot and in the sums.
   void add_outer_products(float* const from[3], int64_t n, GateGradient first, const int order[3], float* sums) const {
     const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
     const bool shared = from[0] == from[1] && from[1] == from[2];
@@ -311,20 +320,22 @@ struct BackwardSlab {
   }
 
   void write_input_gradients() const {
-    for (int64_t slot = 0; slot < chunk.slots();) {
-      slot += with_constant<kRowTile>(chunk.slots() - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot); });
-    }
+    for_panel_rounds(problem.feature_panels, [&](int64_t first, int64_t end) {
+      for (int64_t slot = 0; slot < chunk.slots();) {
+        slot += with_constant<kRowTile>(chunk.slots() - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, end); });
+      }
+    });
   }
 
   template <int M>
-  void input_gradients(int64_t slot) const {
+  void input_gradients(int64_t slot, int64_t first, int64_t end) const {
     alignas(64) float sum[kTileFloats];
     const int64_t units = problem.spec.units;
     const bool apart = problem.in.input_dropout && problem.in.input_dropout_masks == 3;
     BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3};
     for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
-      for (int64_t p = 0; p < problem.feature_panels;) {
-        p += with_constant<panels_per_tile(M, 1)>(problem.feature_panels - p, [&](auto panels) {
+      for (int64_t p = first; p < end;) {
+        p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
           constexpr int P = decltype(panels)::value;
           b.weights = problem.kernel_back + p * units * 3 * kLanes;
           back_product<M, P>(b, sum);
@@ -346,10 +357,7 @@ struct BackwardSlab {
   }
 
   void write_initial_state_gradients(int64_t flowing) const {
-    const GateGradient first = problem.spec.reset_after ? kDq : kDz;
-    for_row_blocks(flowing, [&](int64_t begin, auto rows) {
-      add_through_gates<decltype(rows)::value>(later_gates(0, true, begin, first, problem.spec.reset_after ? 3 : 2), begin);
-    });
+    add_through_gates(0, flowing, true);
     for (int64_t m = 0; m < slab.rows; ++m) {
       float* to = problem.d.initial_state + slab.state_offset(m);
       for (int64_t p = 0; p < problem.panels; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), chunk.lanes_of(p));

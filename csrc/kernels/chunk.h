@@ -51,6 +51,9 @@ struct Chunk {
   float* panel(float* plane, int64_t p, int64_t slot) const { return plane + (p * capacity + slot) * kLanes; }
   float* gates(int64_t p, int64_t slot) const { return d_gates + (p * capacity + slot) * 4 * kLanes; }
 
+  // What the way forward saved of a row at step i of the chunk.
+  const float* gates_at(int64_t i, int64_t p, int64_t m) const { return problem.saved_in + saved.gates(first_step + i, p, m); }
+
   int64_t lanes_of(int64_t p) const {
     const int64_t left = problem.spec.units - p * kLanes;
     return left < kLanes ? left : kLanes;
@@ -67,7 +70,8 @@ struct Chunk {
       rows = slab.live(first_step + i, rows);
       offset[i + 1] = offset[i] + rows;
     }
-    for (int64_t m = 0; m < live(0); ++m) recall_states(index, m);
+    recall_states(index);
+    if (h_for[kCandidate] != h_prev) find_multiplied_states();
     for (int64_t i = 0; i < steps; ++i) {
       for (int64_t m = 0; m < live(i); ++m) {
         row_of[offset[i] + m] = m;
@@ -79,26 +83,39 @@ struct Chunk {
   }
 
  private:
-  // Finds h_prev of row m at every step of the chunk from the state before the chunk: the same blend as on the way forward, the same bits.
-  void recall_states(int64_t index, int64_t m) const {
+  // Finds h_prev at every step of the chunk from the states before the chunk: the same blend as on the way forward, the same bits.
+  void recall_states(int64_t index) const {
     for (int64_t p = 0; p < problem.panels; ++p) {
-      Vec h = load_unaligned(problem.saved_in + saved.state(index, m) + p * kLanes);
-      for (int64_t i = 0; i < steps && m < live(i); ++i) {
-        const float* gate = problem.saved_in + saved.gates(first_step + i, p, m);
-        const int64_t slot = offset[i] + m;
-        store(panel(h_prev, p, slot), h);
-        if (h_for[kCandidate] != h_prev) drop_state(p, slot, m, h, gate);
-        h = gru_blend(load_unaligned(gate + kSavedZ * kLanes), h, load_unaligned(gate + kSavedCandidate * kLanes));
+      for (int64_t m = 0; m < live(0); ++m)
+        store(panel(h_prev, p, m), load_unaligned(problem.saved_in + saved.state(index, m) + p * kLanes));
+    }
+    for (int64_t i = 0; i + 1 < steps; ++i) {
+      for (int64_t p = 0; p < problem.panels; ++p) {
+        const float *gate = gates_at(i, p, 0), *from = panel(h_prev, p, offset[i]);
+        float* to = panel(h_prev, p, offset[i + 1]);
+        for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride) {
+          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
+          store(to + m * kLanes, gru_blend(z, load(from + m * kLanes), h_tilde));
+        }
       }
     }
   }
 
-  GATEWISE_INLINE void drop_state(int64_t p, int64_t slot, int64_t m, Vec h, const float* gate) const {
-    for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
-      const float* factors = slab.state_factors(m, g);
-      Vec seen = factors ? h * load_first(factors + p * kLanes, lanes_of(p)) : h;
-      if (g == kCandidate && !problem.spec.reset_after) seen = load_unaligned(gate + kSavedR * kLanes) * seen;
-      store(panel(h_for[g], p, slot), seen);
+  // Finds what the recurrent weights were multiplied with where that is not h_prev.
+  void find_multiplied_states() const {
+    for (int64_t i = 0; i < steps; ++i) {
+      for (int64_t p = 0; p < problem.panels; ++p) {
+        for (int64_t m = 0; m < live(i); ++m) {
+          const int64_t slot = offset[i] + m;
+          for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
+            const float* factors = slab.state_factors(m, g);
+            Vec seen = load(panel(h_prev, p, slot));
+            if (factors) seen *= load_first(factors + p * kLanes, lanes_of(p));
+            if (g == kCandidate && !problem.spec.reset_after) seen = load_unaligned(gates_at(i, p, m) + kSavedR * kLanes) * seen;
+            store(panel(h_for[g], p, slot), seen);
+          }
+        }
+      }
     }
   }
 

@@ -2,8 +2,8 @@
 // A slab: the rows of a batch that one thread carries through time together, from the first step to the last, without synchronisation.
 //
 // A mask is a list of steps. Each row visits its own valid steps only and never looks at the others, so masked steps cost nothing, their
-// NaNs reach nothing, and any mask is a matter of rows of different length. Rows stand in order of falling length: at step s of the slab the
-// live rows are the first live(s).
+// NaNs reach nothing, and any mask is a matter of rows of different length. Rows stand in order of falling length: at step s of the slab
+// the live rows are the first live(s).
 #pragma once
 
 #include "problem.h"
@@ -17,8 +17,7 @@ struct Slab {
   int64_t first;  // index of the first row in the plan
   int64_t rows;
 
-  Slab(const Problem& p, int64_t slab)
-      : problem(p), first(p.slab_begin[slab]), rows(p.slab_begin[slab + 1] - p.slab_begin[slab]) {}
+  Slab(const Problem& p, int64_t slab) : problem(p), first(p.slab_begin[slab]), rows(p.slab_begin[slab + 1] - p.slab_begin[slab]) {}
 
   int64_t batch_index(int64_t m) const { return problem.row[first + m]; }
   int64_t length(int64_t m) const { return problem.length[first + m]; }

@@ -61,7 +61,8 @@ def calls() -> Calls:
 def isa() -> str:
     """Names the instruction set whose kernels run: "avx512", "avx2" or "generic".
 
-    The best that the CPU has is chosen when the engine is first used; the environment variable GATEWISE_ISA overrides it.
+    The best that the CPU has is chosen when the engine is first used; the environment variable GATEWISE_ISA overrides
+    it.
     """
     return _native.isa()
 
@@ -70,8 +71,8 @@ def set_num_threads(n: int | None) -> None:
     """Sets how many threads a call may use, the caller's included. Results do not depend on it, bit for bit.
 
     Args:
-        n: at least 1, honoured as given; or None for the default: the environment variable GATEWISE_NUM_THREADS, else the
-            number of CPUs that affinity and cgroup quota allow this process.
+        n: at least 1, honoured as given; or None for the default: the environment variable GATEWISE_NUM_THREADS, else
+            the number of CPUs that affinity and cgroup quota allow this process.
 
     Raises:
         TypeError: n is not an integer.
@@ -278,9 +279,7 @@ def _check(
         ),
         reset_after=weights.reset_after,
         activation=_activation(where, "activation", options.get("activation", "tanh")),
-        recurrent_activation=_activation(
-            where, "recurrent_activation", options.get("recurrent_activation", "sigmoid")
-        ),
+        recurrent_activation=_activation(where, "recurrent_activation", options.get("recurrent_activation", "sigmoid")),
         go_backwards=bool(go_backwards),
         return_sequences=bool(options.get("return_sequences", True)),
         zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
@@ -324,8 +323,8 @@ def _require_named_isa() -> None:
     named = os.environ.get("GATEWISE_ISA")
     if named and named != isa():
         raise ValueError(
-            f"GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512, as far as the CPU has it; received "
-            f"{named!r}. Unset the variable to let {isa()} run."
+            f"GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512, as far as the CPU has it; "
+            f"received {named!r}. Unset the variable to let {isa()} run."
         )
 
 
