@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The engine as TensorFlow operations, through TensorFlow's C API: no mathematics, no TensorFlow header.
+//
+//   GatewiseGru       runs the layer:            x ... recurrent_dropout                        -> outputs, state
+//   GatewiseGruTrain  the same, and saves:       x ... recurrent_dropout                        -> outputs, state, saved
+//   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, d_outputs, d_state
+//                                                -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
+//
+// Shapes are those of engine.h. An optional input that is absent is a tensor of shape (0,), and so is its gradient; d_x is (0,) as well
+// unless the attribute x_gradient is set.
+//
+// `saved` holds the engine's floats and is declared bool, of one byte each: TensorFlow makes up a gradient of zeros for every unused
+// output of a float type, which would be the largest array of the training step; for bool it makes none.
+//
+// The operations are registered when this library is loaded (tf.load_op_library does that, once). If TensorFlow lacks a function,
+// nothing is registered and gatewise_tensorflow_problem() says why.
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bind/tensorflow_c_api.h"
+#include "bind/tensorflow_call.h"
+#include "engine.h"
+
+// --- Attributes --------------------------------------------------------------------------------------------------------------------------
+
+typedef struct attributes {
+  gatewise_gru_spec spec;  // the sizes in it are set by each call
+  bool x_gradient;
+} attributes;
+
+static const char* const kActivations[] = {"tanh", "sigmoid", "relu", "linear", "hard_sigmoid"};  // as enum gatewise_activation
+enum { kActivationCount = 5 };
+
+static bool read_flag(TF_OpKernelConstruction* construction, const char* name, TF_Status* status) {
+  unsigned char flag = 0;
+  if (TF_GetCode(status) == kOk) TF_OpKernelConstruction_GetAttrBool(construction, name, &flag, status);
+  return flag != 0;
+}
+
+static int32_t read_activation(TF_OpKernelConstruction* construction, const char* name, TF_Status* status) {
+  char text[16] = "";
+  if (TF_GetCode(status) == kOk) TF_OpKernelConstruction_GetAttrString(construction, name, text, sizeof text - 1, status);
+  for (int32_t i = 0; i < kActivationCount; ++i) {
+    if (strcmp(text, kActivations[i]) == 0) return i;
+  }
+  return -1;  // the engine refuses it; the operation's definition allows no such text
+}
+
+static void* create_kernel(TF_OpKernelConstruction* construction, bool is_gradient) {
+  attributes* kernel = calloc(1, sizeof *kernel);
+  TF_Status* status = TF_NewStatus();
+  if (!kernel) {
+    TF_SetStatus(status, kResourceExhausted, "Gatewise: no memory for a kernel's attributes. Free memory and try again.");
+  } else {
+    kernel->spec.reset_after = read_flag(construction, "reset_after", status);
+    kernel->spec.activation = read_activation(construction, "activation", status);
+    kernel->spec.recurrent_activation = read_activation(construction, "recurrent_activation", status);
+    kernel->spec.go_backwards = read_flag(construction, "go_backwards", status);
+    kernel->spec.return_sequences = read_flag(construction, "return_sequences", status);
+    kernel->spec.zero_output_for_mask = read_flag(construction, "zero_output_for_mask", status);
+    kernel->x_gradient = is_gradient && read_flag(construction, "x_gradient", status);
+  }
+  if (TF_GetCode(status) != kOk) TF_OpKernelConstruction_Failure(construction, status);
+  TF_DeleteStatus(status);
+  return kernel;
+}
+
+static void* create_layer(TF_OpKernelConstruction* construction) { return create_kernel(construction, false); }
+static void* create_gradient(TF_OpKernelConstruction* construction) { return create_kernel(construction, true); }
+
+// --- Kernels -----------------------------------------------------------------------------------------------------------------------------
+
+static void run_layer(const attributes* kernel, TF_OpKernelContext* context, bool saves) {
+  call c;
+  if (open_call(&c, &kernel->spec, context, kLayerInputs) && check_layer(&c)) {
+    const gatewise_gru_spec* s = &c.spec;
+    gatewise_gru_outputs out = {0};
+    out.outputs = allocate(&c, 0, kFloat, 3, (int64_t[]){s->batch, s->return_sequences ? s->timesteps : 1, s->units});
+    out.state = allocate(&c, 1, kFloat, 2, (int64_t[]){s->batch, s->units});
+    if (saves) out.saved = allocate(&c, 2, kBool, 1, (int64_t[]){saved_bytes(&c)});
+    read_inputs(&c);
+    if (TF_GetCode(c.status) == kOk) report(&c, gatewise_gru_forward(s, &c.inputs, &out));
+  }
+  close_call(&c);
+}
+
+static void compute_gru(void* kernel, TF_OpKernelContext* context) { run_layer(kernel, context, false); }
+static void compute_gru_train(void* kernel, TF_OpKernelContext* context) { run_layer(kernel, context, true); }
+
+static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
+  const attributes* kernel = state;
+  call c;
+  if (open_call(&c, &kernel->spec, context, kGradInputs) && check_gradient(&c)) {
+    gatewise_gru_gradients out = {0};
+    if (kernel->x_gradient)
+      out.x = allocate_like(&c, 0, kX);
+    else
+      allocate(&c, 0, kFloat, 1, (int64_t[]){0});
+    out.initial_state = allocate_like(&c, 1, kInitialState);
+    out.kernel = allocate_like(&c, 2, kKernel);
+    out.recurrent_kernel = allocate_like(&c, 3, kRecurrentKernel);
+    out.bias = allocate_like(&c, 4, kBias);
+    read_inputs(&c);
+    if (TF_GetCode(c.status) == kOk) {
+      report(&c, gatewise_gru_backward(&c.spec, &c.inputs, TF_TensorData(c.in[kSaved]), TF_TensorData(c.in[kOutputsGradient]),
+                                       TF_TensorData(c.in[kStateGradient]), &out));
+    }
+  }
+  close_call(&c);
+}
+
+// --- Static shapes -----------------------------------------------------------------------------------------------------------------------
+
+// outputs (batch, ?, units), state (batch, units). The time axis hangs on an attribute, which a shape function of the C API cannot read;
+// src/gatewise/ops/tensorflow.py fills it in.
+static void infer_layer(TF_ShapeInferenceContext* context, TF_Status* status) {
+  TF_ShapeHandle *batch = TF_NewShapeHandle(), *units = TF_NewShapeHandle(), *shape = TF_NewShapeHandle();
+  TF_ShapeHandle* unknown = TF_ShapeInferenceContextVectorFromSize(context, (size_t)-1);
+  TF_ShapeInferenceContextGetInput(context, kX, batch, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextWithRank(context, batch, 3, batch, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSubshape(context, batch, 0, 1, batch, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextGetInput(context, kRecurrentKernel, units, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextWithRank(context, units, 2, units, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSubshape(context, units, 0, 1, units, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, batch, units, shape, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, 1, shape, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, batch, unknown, shape, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, shape, units, shape, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, 0, shape, status);
+  TF_DeleteShapeHandle(batch);
+  TF_DeleteShapeHandle(units);
+  TF_DeleteShapeHandle(shape);
+  TF_DeleteShapeHandle(unknown);
+}
+
+// Each gradient has the shape of its input; that of d_x hangs on an attribute too.
+static void infer_gradient(TF_ShapeInferenceContext* context, TF_Status* status) {
+  static const int kOf[kMostOutputs] = {kX, kInitialState, kKernel, kRecurrentKernel, kBias};
+  TF_ShapeHandle* shape = TF_NewShapeHandle();
+  for (int i = 1; i < kMostOutputs && TF_GetCode(status) == kOk; ++i) {
+    TF_ShapeInferenceContextGetInput(context, kOf[i], shape, status);
+    if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, i, shape, status);
+  }
+  TF_DeleteShapeHandle(shape);
+}
+
+// --- Registration ------------------------------------------------------------------------------------------------------------------------
+
+typedef struct operation {
+  const char* name;
+  int inputs;
+  const char* outputs[kMostOutputs];
+  bool is_gradient;
+  compute_function compute;
+} operation;
+
+static const operation kOperations[] = {
+    {"GatewiseGru", kLayerInputs, {"outputs: float", "state: float"}, false, compute_gru},
+    {"GatewiseGruTrain", kLayerInputs, {"outputs: float", "state: float", "saved: bool"}, false, compute_gru_train},
+    {"GatewiseGruGrad",
+     kGradInputs,
+     {"d_x: float", "d_initial_state: float", "d_kernel: float", "d_recurrent_kernel: float", "d_bias: float"},
+     true,
+     compute_gru_grad},
+};
+
+static char problem[256];
+
+// What kept the operations from being registered, or null.
+GATEWISE_API const char* gatewise_tensorflow_problem(void);
+const char* gatewise_tensorflow_problem(void) { return problem[0] ? problem : NULL; }
+
+static void register_operation(const operation* op, TF_Status* status) {
+  TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(op->name);
+  for (int i = 0; i < op->inputs; ++i) TF_OpDefinitionBuilderAddInput(builder, kInputs[i]);
+  for (int i = 0; i < kMostOutputs && op->outputs[i]; ++i) TF_OpDefinitionBuilderAddOutput(builder, op->outputs[i]);
+  static const char* const kAttributes[] = {"reset_after: bool",
+                                            "go_backwards: bool",
+                                            "return_sequences: bool",
+                                            "zero_output_for_mask: bool",
+                                            "activation: {'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid'}",
+                                            "recurrent_activation: {'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid'}"};
+  for (size_t i = 0; i < sizeof kAttributes / sizeof kAttributes[0]; ++i) TF_OpDefinitionBuilderAddAttr(builder, kAttributes[i]);
+  if (op->is_gradient) TF_OpDefinitionBuilderAddAttr(builder, "x_gradient: bool");
+  TF_OpDefinitionBuilderSetShapeInferenceFunction(builder, op->is_gradient ? infer_gradient : infer_layer);
+  TF_RegisterOpDefinition(builder, status);
+  if (TF_GetCode(status) != kOk) return;
+  create_function create = op->is_gradient ? create_gradient : create_layer;
+  TF_RegisterKernelBuilder(op->name, TF_NewKernelBuilder(op->name, "CPU", create, op->compute, free), status);
+}
+
+__attribute__((constructor)) static void register_operations(void) {
+  const char* missing = find_tensorflow();
+  if (missing) {
+    snprintf(problem, sizeof problem, "this TensorFlow lacks the function %s of its C API", missing);
+    return;
+  }
+  TF_Status* status = TF_NewStatus();
+  for (size_t i = 0; i < sizeof kOperations / sizeof kOperations[0] && TF_GetCode(status) == kOk; ++i) {
+    register_operation(&kOperations[i], status);
+  }
+  if (TF_GetCode(status) != kOk) snprintf(problem, sizeof problem, "TensorFlow refused the operations: %s", TF_Message(status));
+  TF_DeleteStatus(status);
+}

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+// One call of a TensorFlow kernel: its input tensors, their shapes checked, its output tensors, and its failure.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "bind/tensorflow_c_api.h"
+#include "engine.h"
+
+// The inputs, in order; the first kLayerInputs are those of the layer, the others come with the way back.
+enum {
+  kX,
+  kInitialState,
+  kKernel,
+  kRecurrentKernel,
+  kBias,
+  kMask,
+  kInputDropout,
+  kRecurrentDropout,
+  kLayerInputs,
+  kSaved = kLayerInputs,
+  kOutputsGradient,
+  kStateGradient,
+  kGradInputs
+};
+enum { kMostOutputs = 5 };
+static const char* const kInputs[] = {"x: float",    "initial_state: float", "kernel: float",        "recurrent_kernel: float",
+                                      "bias: float", "mask: bool",           "input_dropout: float", "recurrent_dropout: float",
+                                      "saved: bool", "d_outputs: float",     "d_state: float"};
+typedef struct call {
+  TF_OpKernelContext* context;
+  TF_Status* status;
+  TF_Tensor* in[kGradInputs];
+  TF_Tensor* out[kMostOutputs];
+  gatewise_gru_spec spec;
+  gatewise_gru_inputs inputs;
+} call;
+
+static bool open_call(call* c, const gatewise_gru_spec* spec, TF_OpKernelContext* context, int inputs) {
+  memset(c, 0, sizeof *c);
+  c->context = context;
+  c->status = TF_NewStatus();
+  c->spec = *spec;
+  for (int i = 0; i < inputs && TF_GetCode(c->status) == kOk; ++i) TF_GetInput(context, i, &c->in[i], c->status);
+  return TF_GetCode(c->status) == kOk;
+}
+
+// Hands a failure, if there was one, to TensorFlow.
+static void close_call(call* c) {
+  if (TF_GetCode(c->status) != kOk) TF_OpKernelContext_Failure(c->context, c->status);
+  for (int i = 0; i < kGradInputs; ++i) {
+    if (c->in[i]) TF_DeleteTensor(c->in[i]);
+  }
+  for (int i = 0; i < kMostOutputs; ++i) {
+    if (c->out[i]) TF_DeleteTensor(c->out[i]);
+  }
+  TF_DeleteStatus(c->status);
+}
+
+// --- Shapes ------------------------------------------------------------------------------------------------------------------------------
+
+typedef struct axis {
+  const char* name;
+  int64_t size;  // negative: any
+} axis;
+
+static bool is_absent(const call* c, int input) { return TF_NumDims(c->in[input]) == 1 && TF_Dim(c->in[input], 0) == 0; }
+
+static void write_shape(char* text, size_t size, int rank, const axis* axes, const TF_Tensor* tensor) {
+  size_t at = (size_t)snprintf(text, size, "(");
+  for (int i = 0; i < rank && at < size; ++i) {
+    const char* comma = i ? ", " : "";
+    if (tensor)
+      at += (size_t)snprintf(text + at, size - at, "%s%lld", comma, (long long)TF_Dim(tensor, i));
+    else if (axes[i].size < 0)
+      at += (size_t)snprintf(text + at, size - at, "%s%s", comma, axes[i].name);
+    else
+      at += (size_t)snprintf(text + at, size - at, "%s%s=%lld", comma, axes[i].name, (long long)axes[i].size);
+  }
+  if (at < size) snprintf(text + at, size - at, ")");
+}
+
+static bool has_shape(call* c, int input, int rank, const axis* axes) {
+  const TF_Tensor* tensor = c->in[input];
+  bool fits = TF_NumDims(tensor) == rank;
+  for (int i = 0; i < rank && fits; ++i) fits = axes[i].size < 0 || axes[i].size == TF_Dim(tensor, i);
+  if (fits) return true;
+  char expected[160], received[160], message[512];
+  const int name = (int)strcspn(kInputs[input], ":");
+  write_shape(expected, sizeof expected, rank, axes, NULL);
+  write_shape(received, sizeof received, TF_NumDims(tensor), NULL, tensor);
+  snprintf(message, sizeof message, "GatewiseGru: %.*s has the wrong shape. Expected %s; received %s. Check what the layer was given.",
+           name, kInputs[input], expected, received);
+  TF_SetStatus(c->status, kInvalidArgument, message);
+  return false;
+}
+
+#define SHAPE(c, input, ...) has_shape(c, input, (int)(sizeof((axis[]){__VA_ARGS__}) / sizeof(axis)), (axis[]){__VA_ARGS__})
+
+// Sets the sizes from x and recurrent_kernel and checks every input of the layer against them.
+static bool check_layer(call* c) {
+  if (!SHAPE(c, kX, {"batch", -1}, {"timesteps", -1}, {"features", -1}) || !SHAPE(c, kRecurrentKernel, {"units", -1}, {"3 * units", -1}))
+    return false;
+  gatewise_gru_spec* s = &c->spec;
+  s->batch = TF_Dim(c->in[kX], 0);
+  s->timesteps = TF_Dim(c->in[kX], 1);
+  s->features = TF_Dim(c->in[kX], 2);
+  s->units = TF_Dim(c->in[kRecurrentKernel], 0);
+  const axis batch = {"batch", s->batch}, timesteps = {"timesteps", s->timesteps}, features = {"features", s->features};
+  const axis units = {"units", s->units}, gates = {"3 * units", 3 * s->units}, three = {"gates", 3};
+  c->inputs.input_dropout_masks = TF_NumDims(c->in[kInputDropout]) == 3 && TF_Dim(c->in[kInputDropout], 0) == 3 ? 3 : 1;
+  const axis masks = {"masks", c->inputs.input_dropout_masks};
+  return SHAPE(c, kRecurrentKernel, units, gates) && SHAPE(c, kKernel, features, gates) &&
+         (is_absent(c, kInitialState) || SHAPE(c, kInitialState, batch, units)) &&
+         (is_absent(c, kBias) || (s->reset_after ? SHAPE(c, kBias, {"input and recurrent", 2}, gates) : SHAPE(c, kBias, gates))) &&
+         (is_absent(c, kMask) || SHAPE(c, kMask, batch, timesteps)) &&
+         (is_absent(c, kInputDropout) || SHAPE(c, kInputDropout, masks, batch, features)) &&
+         (is_absent(c, kRecurrentDropout) || SHAPE(c, kRecurrentDropout, three, batch, units));
+}
+
+static int64_t saved_bytes(const call* c) { return gatewise_gru_saved_floats(&c->spec) * (int64_t)sizeof(float); }
+
+static bool check_gradient(call* c) {
+  if (!check_layer(c)) return false;
+  const axis batch = {"batch", c->spec.batch}, units = {"units", c->spec.units};
+  const axis steps = {"timesteps", c->spec.return_sequences ? c->spec.timesteps : 1};
+  return SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && SHAPE(c, kOutputsGradient, batch, steps, units) &&
+         SHAPE(c, kStateGradient, batch, units);
+}
+
+// --- Data --------------------------------------------------------------------------------------------------------------------------------
+
+static void* data(const call* c, int input) { return is_absent(c, input) ? NULL : TF_TensorData(c->in[input]); }
+
+static void read_inputs(call* c) {
+  c->inputs.x = TF_TensorData(c->in[kX]);
+  c->inputs.initial_state = data(c, kInitialState);
+  c->inputs.mask = data(c, kMask);
+  c->inputs.kernel = TF_TensorData(c->in[kKernel]);
+  c->inputs.recurrent_kernel = TF_TensorData(c->in[kRecurrentKernel]);
+  c->inputs.bias = data(c, kBias);
+  c->inputs.input_dropout = data(c, kInputDropout);
+  c->inputs.recurrent_dropout = data(c, kRecurrentDropout);
+}
+
+static void* allocate(call* c, int output, int type, int rank, const int64_t* shape) {
+  if (TF_GetCode(c->status) != kOk) return NULL;
+  size_t bytes = type == kFloat ? sizeof(float) : 1;
+  for (int i = 0; i < rank; ++i) bytes *= (size_t)shape[i];
+  c->out[output] = TF_AllocateOutput(c->context, output, type, shape, rank, bytes, c->status);
+  return TF_GetCode(c->status) == kOk ? TF_TensorData(c->out[output]) : NULL;
+}
+
+// Allocates an output in the shape of an input.
+static void* allocate_like(call* c, int output, int input) {
+  int64_t shape[3] = {0};
+  const int rank = TF_NumDims(c->in[input]);
+  for (int i = 0; i < rank; ++i) shape[i] = TF_Dim(c->in[input], i);
+  void* memory = allocate(c, output, kFloat, rank, shape);
+  return is_absent(c, input) ? NULL : memory;
+}
+
+static void report(call* c, int engine_status) {
+  if (engine_status == GATEWISE_OUT_OF_MEMORY) {
+    TF_SetStatus(c->status, kResourceExhausted, "GatewiseGru: no memory for the engine's scratch. Use a smaller batch.");
+  } else if (engine_status != GATEWISE_OK) {
+    TF_SetStatus(c->status, kInvalidArgument,
+                 "GatewiseGru: a size is out of range. Expected features and units of at least 1. "
+                 "Check the shapes of x and recurrent_kernel.");
+  }
+}

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine as a differentiable TensorFlow function.
+
+Three operations stand behind it (csrc/bind/tensorflow.c): `GatewiseGruTrain` runs the layer and saves what the way back
+needs, `GatewiseGruGrad` is that way back, and `GatewiseGru` runs the layer without saving. The gradient of the last one
+runs the forward pass once more: inference stays lean, and a tape over it is right all the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import tensorflow as tf
+
+Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can follow
+
+_LIBRARY = Path(__file__).parents[1] / "libgatewise_tensorflow.so"
+_ABSENT: tuple[()] = ()  # becomes a tensor of shape (0,)
+_OPTIONS = (
+    "reset_after",
+    "go_backwards",
+    "return_sequences",
+    "zero_output_for_mask",
+    "activation",
+    "recurrent_activation",
+)
+
+
+@cache
+def _load() -> tuple[Any, str | None]:
+    """Loads the operations once. Returns them, or the reason why they are not there."""
+    try:
+        # Nothing may open the file before TensorFlow does: it registers the operations while it opens the file.
+        operations = tf.load_op_library(str(_LIBRARY))
+    except (tf.errors.NotFoundError, RuntimeError) as error:
+        return None, f"{_LIBRARY.name} cannot be loaded ({error})"
+    if hasattr(operations, "gatewise_gru_grad"):
+        return operations, None
+    report = ctypes.CDLL(str(_LIBRARY)).gatewise_tensorflow_problem
+    report.restype = ctypes.c_char_p
+    problem = report()
+    return None, problem.decode() if problem else f"{_LIBRARY.name} was opened by other means than TensorFlow"
+
+
+def available() -> str | None:
+    """Says whether the operations can be used.
+
+    Returns:
+        None if they can, else the reason why not.
+
+    Example:
+        >>> available() is None
+        True
+    """
+    return _load()[1]
+
+
+def obstacle() -> str | None:
+    """Says what keeps the operations from running at this place: a GPU, which they have no kernel for, or XLA.
+
+    A traced tensor does not know its device, so one GPU in the process is enough.
+
+    Returns:
+        None if nothing does, else the reason, a clause.
+
+    Example:
+        >>> obstacle() is None
+        True
+    """
+    if tf.config.list_logical_devices("GPU"):
+        return (
+            "TensorFlow has a GPU and the engine runs on the CPU; "
+            "tf.config.set_visible_devices([], 'GPU') would hide the GPU"
+        )
+    if _tracing_for_xla():
+        return "the code is traced for XLA (jit_compile=True), which cannot hold the engine's operations"
+    return None
+
+
+def tracing() -> bool:
+    """Says whether the code running now is being traced into a graph."""
+    return bool(tf.inside_function())
+
+
+def _tracing_for_xla() -> bool:
+    graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+    while graph is not None:
+        context = graph._get_control_flow_context()  # noqa: SLF001  # TensorFlow has no public question for it
+        while context is not None:
+            if context.IsXLAContext():
+                return True
+            context = context.outer_context
+        graph = getattr(graph, "outer_graph", None)
+    return False
+
+
+def gru(
+    x: Tensor,
+    initial_state: Tensor | None,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    input_dropout: Tensor | None = None,
+    recurrent_dropout: Tensor | None = None,
+    *,
+    reset_after: bool = True,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    go_backwards: bool = False,
+    return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
+    training: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Runs a GRU layer over sequences, eagerly or in a graph.
+
+    Every float32 argument but the dropout factors has a gradient; there are no second derivatives.
+
+    Args:
+        x: (batch, timesteps, features) float32. Masked steps are never read.
+        initial_state: (batch, units) float32, or None for zeros.
+        kernel: (features, 3 * units) float32, gates in the order z | r | h.
+        recurrent_kernel: (units, 3 * units) float32.
+        bias: (2, 3 * units) float32 if `reset_after`, else (3 * units,); or None for zeros.
+        mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the state.
+        input_dropout: (1 or 3, batch, features) float32, factors on x, one for all gates or one for each; or None.
+        recurrent_dropout: (3, batch, units) float32, factors on the previous state, one for each gate; or None.
+        reset_after: whether the reset gate acts after the product with the recurrent kernel (Keras, cuDNN) or before
+            it.
+        activation: the candidate's, one of `gatewise.native.ACTIVATIONS`.
+        recurrent_activation: the gates', likewise.
+        go_backwards: reads x and mask from the last step to the first; outputs are in processing order.
+        return_sequences: False makes `outputs` hold the last output alone.
+        zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
+            first valid step.
+        training: whether a gradient will follow. It changes no number: True keeps what the gradient needs, False
+            computes it again.
+
+    Returns:
+        outputs (batch, timesteps, units), or (batch, 1, units) without `return_sequences`, and the last state (batch,
+        units), float32.
+
+    Raises:
+        tf.errors.InvalidArgumentError: an array has the wrong shape.
+        tf.errors.ResourceExhaustedError: there is no memory for the engine's scratch.
+        RuntimeError: the operations are not available.
+
+    Example:
+        >>> outputs, state = gru(tf.ones((2, 3, 1)), None, tf.zeros((1, 6)), tf.zeros((2, 6)))
+        >>> tuple(outputs.shape), tuple(state.shape)
+        ((2, 3, 2), (2, 2))
+    """
+    operations, problem = _load()
+    if operations is None:
+        raise RuntimeError(f"gatewise.ops.tensorflow.gru: the engine is not available. {problem}. Reinstall gatewise.")
+    inputs = [
+        _ABSENT if value is None else value
+        for value in (x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
+    ]
+    run = operations.gatewise_gru_train if training else operations.gatewise_gru
+    outputs, state, *_ = run(
+        *inputs,
+        reset_after=reset_after,
+        go_backwards=go_backwards,
+        return_sequences=return_sequences,
+        zero_output_for_mask=zero_output_for_mask,
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+    )
+    if not tf.executing_eagerly():  # the operation's shape function cannot read return_sequences
+        outputs.set_shape((None, x.shape[1] if return_sequences else 1, None))
+    return outputs, state
+
+
+@tf.RegisterGradient("GatewiseGruTrain")
+def _gradient_of_train(op: Any, d_outputs: Tensor, d_state: Tensor, _d_saved: None) -> list[Tensor | None]:
+    return _way_back(op, op.outputs[2], d_outputs, d_state)
+
+
+@tf.RegisterGradient("GatewiseGru")
+def _gradient_of_inference(op: Any, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
+    saved = _load()[0].gatewise_gru_train(*op.inputs, **_options(op)).saved
+    return _way_back(op, saved, d_outputs, d_state)
+
+
+@tf.RegisterGradient("GatewiseGruGrad")
+def _second_gradient(_op: Any, *_gradients: Tensor) -> list[Tensor | None]:
+    raise NotImplementedError(
+        "gatewise.ops.tensorflow.gru: second derivatives are not implemented. Expected one gradient to be taken; "
+        "received a gradient of a gradient. Call the layer inside `with gatewise.keras.portable():` instead."
+    )
+
+
+def _way_back(op: Any, saved: Tensor, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
+    """Takes the gradients of outputs and state to those of the layer's inputs; the mask and the factors have none."""
+    # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
+    x_gradient = 0 not in (getattr(op, "skip_input_indices", None) or ())
+    gradients = _load()[0].gatewise_gru_grad(
+        *op.inputs, saved, d_outputs, d_state, x_gradient=x_gradient, **_options(op)
+    )
+    d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias = gradients
+    if x_gradient:
+        d_x.set_shape(op.inputs[0].shape)
+    return [d_x if x_gradient else None, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, None, None, None]
+
+
+def _options(op: Any) -> dict[str, Any]:
+    return {name: op.get_attr(name) for name in _OPTIONS}

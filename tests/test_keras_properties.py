@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The layer and its TensorFlow function at random shapes and options, against the specification: values and all
+gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine_case import ISAS, MASKS, instruction_set, make_mask
+from tolerance import assert_close, tolerance
+
+tf = pytest.importorskip("tensorflow", reason="the layer runs on TensorFlow: install the extra `tensorflow`")
+keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra `tensorflow`")
+
+from gatewise import native  # noqa: E402  # after the skips
+from gatewise.keras import GRU  # noqa: E402
+from gatewise.native import ACTIVATIONS  # noqa: E402
+from gatewise.ops import tensorflow as engine  # noqa: E402
+from gatewise.reference import gru_backward, gru_forward  # noqa: E402
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="set KERAS_BACKEND=tensorflow")
+
+Array = npt.NDArray[Any]
+# batch, timesteps, features, units
+SHAPES = st.tuples(st.integers(1, 6), st.integers(1, 9), st.integers(1, 19), st.integers(1, 35))
+OPTIONS = st.fixed_dictionaries(
+    {
+        "reset_after": st.booleans(),
+        "go_backwards": st.booleans(),
+        "return_sequences": st.booleans(),
+        "zero_output_for_mask": st.booleans(),
+    }
+)
+# The others grow without bound or have corners, where rounding decides on which side a gradient is taken.
+SMOOTH = st.sampled_from(["tanh", "sigmoid"])
+SEEDS = st.integers(0, 2**31)
+
+
+def random_arrays(rng: np.random.Generator, shape: tuple[int, int, int, int], reset_after: bool) -> dict[str, Array]:
+    """Inputs and weights at the scale of a trained layer: pre-activations of size 1."""
+    batch, timesteps, features, units = shape
+    arrays = {
+        "x": rng.normal(size=(batch, timesteps, features)),
+        "initial_state": rng.uniform(-1, 1, (batch, units)),
+        "kernel": rng.normal(size=(features, 3 * units)) / np.sqrt(features),
+        "recurrent_kernel": rng.normal(size=(units, 3 * units)) / np.sqrt(units),
+        "bias": rng.normal(size=(2, 3 * units) if reset_after else 3 * units),
+    }
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@given(
+    shape=SHAPES,
+    options=OPTIONS,
+    activation=SMOOTH,
+    recurrent_activation=SMOOTH,
+    mask_kind=st.sampled_from(MASKS),
+    absent=st.sets(st.sampled_from(["bias", "initial_state"])),
+    dropout_masks=st.sampled_from([(0, 0), (1, 0), (3, 0), (0, 3), (3, 3)]),
+    training=st.booleans(),
+    seed=SEEDS,
+)
+def test_values_and_gradients_agree_with_the_specification(
+    isa: str,
+    shape: tuple[int, int, int, int],
+    options: dict[str, bool],
+    activation: str,
+    recurrent_activation: str,
+    mask_kind: str,
+    absent: set[str],
+    dropout_masks: tuple[int, int],
+    training: bool,
+    seed: int,
+) -> None:
+    batch, timesteps, features, units = shape
+    rng = np.random.default_rng(seed)
+    arrays = random_arrays(rng, shape, options["reset_after"])
+    given_arrays = {name: None if name in absent else tf.constant(array) for name, array in arrays.items()}
+    mask = make_mask(mask_kind, batch, timesteps, rng)
+    widths = (features, units)
+    factors = [
+        None if count == 0 else (rng.integers(0, 2, (count, batch, width)) / 0.5).astype(np.float32)
+        for count, width in zip(dropout_masks, widths, strict=True)
+    ]
+    d_outputs = rng.normal(size=(batch, timesteps, units)).astype(np.float32)
+    d_state = rng.normal(size=(batch, units)).astype(np.float32)
+    if not options["return_sequences"]:
+        d_outputs[:, :-1] = 0
+
+    before = native.calls()
+    sources = {name: tensor for name, tensor in given_arrays.items() if tensor is not None}
+    with instruction_set(isa), tf.GradientTape() as tape:
+        tape.watch(sources)
+        outputs, state = engine.gru(
+            **given_arrays,
+            mask=mask,
+            input_dropout=factors[0],
+            recurrent_dropout=factors[1],
+            activation=activation,
+            recurrent_activation=recurrent_activation,
+            training=training,
+            **options,
+        )
+        shown = d_outputs if options["return_sequences"] else d_outputs[:, -1:]
+        loss = tf.reduce_sum(outputs * shown) + tf.reduce_sum(state * d_state)
+        gradients = tape.gradient(loss, sources)
+    ran = native.calls()
+
+    forward = gru_forward(
+        **{name: None if name in absent else array for name, array in arrays.items()},
+        mask=mask,
+        input_dropout=factors[0],
+        recurrent_dropout=factors[1],
+        activation=activation,
+        recurrent_activation=recurrent_activation,
+        **{name: value for name, value in options.items() if name != "return_sequences"},
+    )
+    expected = gru_backward(forward, d_outputs, d_state)._asdict()
+    allowed = tolerance(features + units, timesteps)
+    assert_close(
+        "outputs", outputs, forward.outputs if options["return_sequences"] else forward.outputs[:, -1:], allowed
+    )
+    assert_close("state", state, forward.state, allowed)
+    for name, gradient in gradients.items():
+        rows = 1 if name in {"x", "initial_state"} else batch
+        assert_close(f"d_{name}", gradient, expected[name], tolerance(features + units, timesteps, rows))
+    assert (ran.forward - before.forward, ran.backward - before.backward) == (1 if training else 2, 1)
+
+
+@given(shape=SHAPES, activation=st.sampled_from(ACTIVATIONS), recurrent_activation=SMOOTH, seed=SEEDS)
+def test_every_candidate_activation_agrees_with_the_specification(
+    shape: tuple[int, int, int, int], activation: str, recurrent_activation: str, seed: int
+) -> None:
+    arrays = random_arrays(np.random.default_rng(seed), shape, reset_after=True)
+    chosen = {"activation": activation, "recurrent_activation": recurrent_activation}
+    outputs, state = engine.gru(**arrays, **chosen)
+    expected = gru_forward(**arrays, **chosen)
+    allowed = tolerance(shape[2] + shape[3], shape[1])
+    assert_close("outputs", outputs, expected.outputs, allowed)
+    assert_close("state", state, expected.state, allowed)
+
+
+def layer_of(shape: tuple[int, int, int, int], seed: int, **options: Any) -> Any:
+    """A layer with random weights that do not depend on its options."""
+    layer = GRU(shape[3], return_state=True, return_sequences=True, recurrent_initializer="zeros", **options)
+    layer.build(shape[:3])
+    arrays = random_arrays(np.random.default_rng(seed), shape, reset_after=True)
+    layer.set_weights([arrays["kernel"], arrays["recurrent_kernel"], arrays["bias"]])
+    return layer
+
+
+@given(shape=SHAPES, mask_kind=st.sampled_from(MASKS), seed=SEEDS)
+def test_reversed_input_equals_go_backwards(shape: tuple[int, int, int, int], mask_kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=shape[:3]).astype(np.float32)
+    mask = make_mask(mask_kind, *shape[:2], rng)
+    backwards = layer_of(shape, seed, go_backwards=True)(x, mask=mask)
+    reversed_input = layer_of(shape, seed)(x[:, ::-1], mask=None if mask is None else mask[:, ::-1])
+    for one, other in zip(backwards, reversed_input, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@given(shape=SHAPES, cut=st.floats(0, 1), mask_kind=st.sampled_from(MASKS), seed=SEEDS)
+def test_chunks_with_the_state_handed_on_equal_the_whole(
+    shape: tuple[int, int, int, int], cut: float, mask_kind: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=shape[:3]).astype(np.float32)
+    mask = make_mask(mask_kind, *shape[:2], rng)
+    at = round(cut * (shape[1] - 1))
+    layer = layer_of(shape, seed, zero_output_for_mask=True)
+    state, parts = None, []
+    for part in (slice(0, at), slice(at, None)):
+        if x[:, part].shape[1]:
+            outputs, state = layer(x[:, part], mask=None if mask is None else mask[:, part], initial_state=state)
+            parts.append(outputs)
+    whole, last = layer(x, mask=mask)
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), whole)
+    np.testing.assert_array_equal(state, last)
+
+
+@given(shape=SHAPES, mask_kind=st.sampled_from(MASKS), seed=SEEDS)
+def test_the_order_of_the_batch_does_not_matter(shape: tuple[int, int, int, int], mask_kind: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=shape[:3]).astype(np.float32)
+    mask = make_mask(mask_kind, *shape[:2], rng)
+    order = rng.permutation(shape[0])
+    layer = layer_of(shape, seed)
+    for one, other in zip(
+        layer(x[order], mask=None if mask is None else mask[order]), layer(x, mask=mask), strict=True
+    ):
+        np.testing.assert_array_equal(one, other.numpy()[order])
