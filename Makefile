@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every command sets up what it needs: the virtual environment .venv/ with the versions of constraints.txt, and the build in build/.
+#   make test ARGS="-k mask"        arguments go to the command
+#   make demo PYTHON=python3.12     the interpreter that .venv/ is made with
+
+PYTHON ?= python3
+ARGS ?=
+BIN = .venv/bin
+INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
+
+.PHONY: help demo test test-deep check format bench clean
+.DELETE_ON_ERROR:
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/.run  ## train on a real series, against stock Keras, with a picture at the end
+	$(BIN)/gatewise demo $(ARGS)
+
+test: .venv/.dev  ## run the tests and the examples in the docstrings
+	$(BIN)/pytest -m "not deep" $(ARGS)
+
+test-deep: .venv/.dev  ## run the long tests too, with many more random cases
+	$(BIN)/pytest --hypothesis-profile=deep $(ARGS)
+
+check: .venv/.dev  ## lint, formatting, types, and a build in which warnings are errors
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	find csrc -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	GATEWISE_WERROR=ON $(BIN)/pip wheel -q --no-deps --no-build-isolation -C build-dir=build/check -w build/check .
+
+format: .venv/.dev  ## apply the formatting that `make check` asks for
+	$(BIN)/ruff format
+	find csrc -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+
+bench: .venv/.dev  ## measure one training step of the layer against stock Keras
+	$(BIN)/python benchmarks/train_step.py $(ARGS)
+
+clean:  ## remove what the commands above set up
+	rm -rf .venv build
+
+# --- Set-up: each file stands for one state of .venv/ ---
+
+.venv/.tools: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(INSTALL) scikit-build-core nanobind cmake ninja
+	@touch $@
+
+.venv/.run: .venv/.tools $(SOURCES)
+	$(INSTALL) --no-build-isolation '.[tensorflow,cli]'
+	@touch $@
+
+.venv/.dev: .venv/.tools $(SOURCES)
+	$(INSTALL) --no-build-isolation '.[tensorflow,jax,torch,cli,dev]'
+	@touch $@ .venv/.run
