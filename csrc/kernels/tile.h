@@ -40,14 +40,22 @@ struct Constant {
   static constexpr int value = N;
 };
 
-// Calls f(Constant<n>) for n = min(left, kMost), 1 <= left; returns n.
+// Calls f(Constant<n>), 1 <= n <= kMost.
 template <int kMost, class F>
-GATEWISE_INLINE int64_t with_constant(int64_t left, F&& f) {
+GATEWISE_INLINE void call_with_constant(int64_t n, F&& f) {
   if constexpr (kMost > 1) {
-    if (left < kMost) return with_constant<kMost - 1>(left, f);
+    if (n < kMost) return call_with_constant<kMost - 1>(n, f);
   }
   f(Constant<kMost>{});
-  return kMost;
+}
+
+// Takes a tile's worth of what is left, at most kMost, and calls f(Constant<n>) on it; returns n. One more than a tile is taken as two
+// halves, for a tile of one is slow.
+template <int kMost, class F>
+GATEWISE_INLINE int64_t with_constant(int64_t left, F&& f) {
+  const int64_t n = left == kMost + 1 ? (left + 1) / 2 : left < kMost ? left : kMost;
+  call_with_constant<kMost>(n, f);
+  return n;
 }
 
 // Calls f(begin, Constant<rows>) over 0 .. count in blocks of at most kRowTile rows, as even as can be: few rows make a slow tile.
