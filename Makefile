@@ -7,7 +7,14 @@ PYTHON ?= python3
 ARGS ?=
 BIN = .venv/bin
 INSTALL = $(BIN)/pip install --disable-pip-version-check -c constraints.txt
+# XLA's headers, from the jaxlib that an isolated build takes them from; the one that runs is newer
+XLA_VERSION = $(shell sed -n 's/.*"jaxlib==\([0-9.]*\);.*/\1/p' pyproject.toml | head -1)
+XLA = build/xla-$(XLA_VERSION)
+export GATEWISE_XLA_INCLUDE = $(CURDIR)/$(XLA)/include
 SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
+
+# What holds for the layer on every backend; the first run of `make test` has them on TensorFlow
+LAYER_TESTS = tests/test_keras_bugs.py tests/test_keras_layer.py tests/test_keras_losses.py tests/test_keras_same_bits.py
 
 .PHONY: help demo test test-deep check format bench clean
 .DELETE_ON_ERROR:
@@ -18,8 +25,10 @@ help:  ## list the commands
 demo: .venv/.run  ## train on a real series, against stock Keras, with a picture at the end
 	$(BIN)/gatewise demo $(ARGS)
 
-test: .venv/.dev  ## run the tests and the examples in the docstrings
+test: .venv/.dev  ## run the tests and the examples in the docstrings, and those of the layer on every backend
 	$(BIN)/pytest -m "not deep" $(ARGS)
+	KERAS_BACKEND=jax $(BIN)/pytest $(LAYER_TESTS) $(ARGS)
+	KERAS_BACKEND=torch $(BIN)/pytest $(LAYER_TESTS) tests/test_keras_grid.py $(ARGS)
 
 test-deep: .venv/.dev  ## run the long tests too, with many more random cases
 	$(BIN)/pytest --hypothesis-profile=deep $(ARGS)
@@ -48,10 +57,17 @@ clean:  ## remove what the commands above set up
 	$(INSTALL) scikit-build-core nanobind cmake ninja
 	@touch $@
 
-.venv/.run: .venv/.tools $(SOURCES)
+$(XLA)/.headers: .venv/.tools
+	rm -rf $(XLA)
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps --target $(XLA)/wheel jaxlib==$(XLA_VERSION)
+	mv $(XLA)/wheel/jaxlib/include $(XLA)/include
+	rm -rf $(XLA)/wheel
+	@touch $@
+
+.venv/.run: .venv/.tools $(XLA)/.headers $(SOURCES)
 	$(INSTALL) --no-build-isolation '.[tensorflow,cli]'
 	@touch $@
 
-.venv/.dev: .venv/.tools $(SOURCES)
+.venv/.dev: .venv/.tools $(XLA)/.headers $(SOURCES)
 	$(INSTALL) --no-build-isolation '.[tensorflow,jax,torch,cli,dev]'
 	@touch $@ .venv/.run

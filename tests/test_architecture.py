@@ -20,14 +20,19 @@ CSRC = ROOT / "csrc"
 
 # What each part of the package may import of the package. A part is a module or a subpackage; "" is gatewise itself.
 MAY_KNOW = {
-    "": {"weights", "native", "keras"},
+    "": {"fallback", "keras", "native", "torch", "weights"},
     "arrays": set(),
     "weights": {"arrays"},
     "reference": {"arrays", "weights"},
     "_native": set(),
     "native": {"_native", "arrays", "weights"},
-    "ops.tensorflow": {"native"},
-    "keras": {"ops.tensorflow", "native", "weights"},
+    "fallback": set(),
+    "ops.composed": set(),
+    "ops.tensorflow": {"native", "ops.composed"},
+    "ops.jax": {"native", "ops.composed"},
+    "ops.torch": {"_native", "arrays", "native", "ops.composed"},
+    "keras": {"fallback", "native", "ops.tensorflow", "weights"},
+    "torch": {"fallback", "ops.torch"},
     "cli": {"", "keras", "native", "weights"},
 }
 
@@ -35,8 +40,8 @@ MAY_KNOW = {
 FRAMEWORKS = {
     "tensorflow": {"ops.tensorflow", "keras", "cli"},
     "keras": {"keras", "cli"},
-    "jax": set(),
-    "torch": set(),
+    "jax": {"ops.jax"},
+    "torch": {"ops.torch", "keras", "torch"},
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "typer": {"cli"},

@@ -17,8 +17,8 @@ from tolerance import assert_close, tolerance
 tf = pytest.importorskip("tensorflow", reason="the layer runs on TensorFlow: install the extra `tensorflow`")
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra `tensorflow`")
 
-from gatewise import native  # noqa: E402  # after the skips
-from gatewise.keras import GRU, FallbackWarning, fallback  # noqa: E402
+from gatewise import fallback, native  # noqa: E402  # after the skips
+from gatewise.keras import GRU, FallbackWarning  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

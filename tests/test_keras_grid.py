@@ -5,7 +5,8 @@ gradients."""
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +14,15 @@ import pytest
 
 from tolerance import disagreement, tolerance
 
-tf = pytest.importorskip("tensorflow", reason="the layer runs on TensorFlow: install the extra `tensorflow`")
-keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra `tensorflow`")
+keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
-from gatewise import native  # noqa: E402  # after the skips
+from backends import BACKEND, dot, float64, gradient  # noqa: E402  # after the skip
+from gatewise import native  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
 from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="set KERAS_BACKEND=tensorflow")
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Array = npt.NDArray[Any]
 Results = dict[str, Array]
@@ -76,6 +78,25 @@ def test_the_layer_agrees_with_the_specification_and_runs_natively(mask: str, re
     assert not problems, f"{len(problems)} disagreements:\n" + "\n".join(problems)
 
 
+def starts_masked(mask: str, options: Options) -> bool:
+    """Says whether an output of the case is that of a sequence whose steps so far were all masked."""
+    valid = np.array(MASKS[mask] or [[1]])
+    first = valid[:, -1 if options["go_backwards"] else 0]
+    return not np.all(first if options["return_sequences"] else valid.any(axis=1))
+
+
+# Where stock is wrong on a backend, by the number that test_keras_bugs.py gives the fault; the rolled loop's alone.
+FAULTS_OF_STOCK: dict[str, dict[int, Callable[[str, Options], bool]]] = {
+    "tensorflow": {},
+    "jax": {  # outputs before the first valid step are the initial state
+        7: lambda mask, options: (
+            options["initial_state"] and not options["zero_output_for_mask"] and starts_masked(mask, options)
+        )
+    },
+    "torch": {},
+}
+
+
 @pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
 @pytest.mark.parametrize("mask", MASKS)
 def test_the_layer_agrees_with_stock_keras_not_unrolled(mask: str, reset_after: bool) -> None:
@@ -83,9 +104,16 @@ def test_the_layer_agrees_with_stock_keras_not_unrolled(mask: str, reset_after: 
     for options in CASES:
         if options["unroll"] or not options["return_state"]:
             continue  # stock's unrolled loop has faults of its own, and return_state=False only returns less
-        stock, _ = run_layer(keras.layers.GRU, mask, reset_after, options, dtype="float64")
+        if mask == "none" and options["zero_output_for_mask"]:
+            continue  # it says nothing without a mask
+        with float64():
+            stock, _ = run_layer(keras.layers.GRU, mask, reset_after, options, dtype="float64")
         ours, reason = run_layer(GRU, mask, reset_after, options)
-        found = disagreements(ours, stock) + ([] if reason is None else [f"fell back because: {reason}"])
+        found = disagreements(ours, stock)
+        faults = [number for number, applies in FAULTS_OF_STOCK[BACKEND].items() if applies(mask, options)]
+        if faults:
+            found = [] if found else [f"stock is right, and shall have the faults {faults}"]
+        found += [] if reason is None else [f"fell back because: {reason}"]
         problems += [f"{options}: {problem}" for problem in found]
     assert not problems, f"{len(problems)} disagreements:\n" + "\n".join(problems)
 
@@ -93,35 +121,35 @@ def test_the_layer_agrees_with_stock_keras_not_unrolled(mask: str, reset_after: 
 def run_layer(
     layer_class: Any, mask: str, reset_after: bool, options: Options, dtype: str = "float32"
 ) -> tuple[Results, str | None]:
-    """Runs a layer and all its gradients eagerly. Returns the arrays by name, and why it fell back, if it did."""
+    """Runs a layer and all its gradients. Returns the arrays by name, and why it fell back, if it did."""
+    layer, run = layer_and_gradient(layer_class, dtype, reset_after, *options.values())
+    sources = {"x": X.astype(dtype)} | ({"initial_state": STATE.astype(dtype)} if options["initial_state"] else {})
+    valid = MASKS[mask]
+    results, gradients = run(sources, mask=None if valid is None else np.array(valid, bool))
+    named = {f"d_{name}": value for name, value in gradients.items()}
+    return results | named, getattr(layer, "fallback_reason", None)
+
+
+@cache
+def layer_and_gradient(layer_class: Any, dtype: str, reset_after: bool, *flags: bool) -> tuple[Any, Any]:
+    """Builds a layer that has no state of its own, once. Returns it, and what runs it and its gradients."""
+    options = dict(zip(FLAGS, flags, strict=True))
     arguments = {name: value for name, value in options.items() if name != "initial_state"}
     layer = layer_class(UNITS, reset_after=reset_after, recurrent_initializer="zeros", dtype=dtype, **arguments)
     layer.build(X.shape)
     bias = [BIAS if reset_after else BIAS[0]] if options["use_bias"] else []
     layer.set_weights([KERNEL, RECURRENT_KERNEL, *bias])
-    x, state = tf.constant(X, dtype), tf.constant(STATE, dtype)
-    sources = {"x": x, "kernel": layer.cell.kernel.value, "recurrent_kernel": layer.cell.recurrent_kernel.value}
-    if options["use_bias"]:
-        sources["bias"] = layer.cell.bias.value
-    if options["initial_state"]:
-        sources["initial_state"] = state
-    with tf.GradientTape() as tape:
-        tape.watch([x, state])
-        result = layer(
-            x,
-            mask=None if MASKS[mask] is None else np.array(MASKS[mask], bool),
-            initial_state=state if options["initial_state"] else None,
-            training=True,
-        )
-        outputs, last_state = result if options["return_state"] else (result, None)
-        loss = tf.reduce_sum(outputs * (D_OUTPUTS if options["return_sequences"] else D_OUTPUTS[:, -1]))
-        if last_state is not None:
-            loss += tf.reduce_sum(last_state * D_STATE)
-    gradients = tape.gradient(loss, sources)
-    results = {"outputs": outputs.numpy()} | {f"d_{name}": value.numpy() for name, value in gradients.items()}
-    if last_state is not None:
-        results["state"] = last_state.numpy()
-    return results, getattr(layer, "fallback_reason", None)
+
+    def loss_of(x: Any, mask: Any, initial_state: Any = None) -> tuple[Any, dict[str, Any]]:
+        result = layer(x, mask=mask, initial_state=initial_state, training=True)
+        outputs, *last_state = result if options["return_state"] else (result,)
+        loss = dot(outputs, D_OUTPUTS if options["return_sequences"] else D_OUTPUTS[:, -1])
+        if last_state:
+            loss = loss + dot(last_state[0], D_STATE)
+        return loss, {"outputs": outputs} | dict(zip(["state"], last_state, strict=False))
+
+    # Stock's loop is compiled anew at every eager call of JAX; the engine is one operation.
+    return layer, gradient(loss_of, layer.trainable_weights, compiled=layer_class is not GRU)
 
 
 def run_reference(mask: str, reset_after: bool, options: Options) -> Results:

@@ -30,7 +30,7 @@ def run(x: Any, **arguments: Any) -> Any:
 
 def test_the_operations_are_available() -> None:
     assert engine.available() is None
-    assert engine.obstacle() is None
+    assert engine.obstacle(tf.zeros((1, 2, 3))) is None
 
 
 @pytest.mark.parametrize("training", [False, True])

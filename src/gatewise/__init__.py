@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """gatewise: the GRU layer of Keras at the speed of the CPU.
 
-`gatewise.gru` runs a layer on NumPy arrays; `gatewise.keras.GRU` is the drop-in for `keras.layers.GRU`. Importing this
-package needs NumPy and safetensors alone; Keras and TensorFlow are imported when `gatewise.keras` is first used.
+`gatewise.gru` runs a layer on NumPy arrays; `gatewise.keras.GRU` is the drop-in for `keras.layers.GRU` and
+`gatewise.torch.GRU` that for `torch.nn.GRU`; `gatewise.patch_keras()` and `gatewise.patch_torch()` put the engine under
+those two themselves. Importing this package needs NumPy and safetensors alone; a framework is imported when one of its
+names is first used.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewise import native as native
+from gatewise.fallback import FallbackWarning as FallbackWarning
+from gatewise.fallback import portable as portable
 from gatewise.native import gru as gru
 from gatewise.native import gru_vjp as gru_vjp
 from gatewise.native import isa as isa
@@ -19,15 +23,29 @@ from gatewise.native import set_num_threads as set_num_threads
 from gatewise.weights import GRUWeights as GRUWeights
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from gatewise import keras as keras
+    from gatewise import torch as torch
+    from gatewise.keras import patch_keras as patch_keras
+    from gatewise.keras import unpatch_keras as unpatch_keras
+    from gatewise.torch import patch_torch as patch_torch
+    from gatewise.torch import unpatch_torch as unpatch_torch
 
 __version__ = "0.1.0"
 
+# The names that need a framework, and the module that holds each; a module holds itself.
+_LAZY = {
+    "keras": "gatewise.keras",
+    "torch": "gatewise.torch",
+    "patch_keras": "gatewise.keras",
+    "unpatch_keras": "gatewise.keras",
+    "patch_torch": "gatewise.torch",
+    "unpatch_torch": "gatewise.torch",
+}
 
-def __getattr__(name: str) -> ModuleType:
-    if name == "keras":
-        return importlib.import_module("gatewise.keras")
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        module = importlib.import_module(_LAZY[name])
+        return module if module.__name__ == f"gatewise.{name}" else getattr(module, name)
     message = f"module 'gatewise' has no attribute {name!r}"
     raise AttributeError(message)

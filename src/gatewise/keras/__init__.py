@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keras layers that run on the engine: `gatewise.keras.GRU` stands wherever `keras.layers.GRU` stood.
 
-Importing this registers the layer with Keras, so that saved models load, and lets `fit`, `evaluate` and `predict` of a
-model that holds such a layer say what to do when they are given raw text.
+Importing this registers the layer with Keras, so that saved models load; lets `fit`, `evaluate` and `predict` of a
+model that holds such a layer say what to do when they are given raw text; and keeps the engine's operations out of what
+`keras.export.ExportArchive` writes. `patch_keras` puts the engine under Keras's own layers, `convert` rewrites a model.
 """
 
-from gatewise.keras.fallback import FallbackWarning, portable
+from gatewise.fallback import FallbackWarning, portable
+from gatewise.keras.convert import convert
+from gatewise.keras.export import retrace_for_export
 from gatewise.keras.gru import GRU
+from gatewise.keras.patch import patch_keras, unpatch_keras
 from gatewise.keras.text import explain_raw_text
 
-__all__ = ["GRU", "FallbackWarning", "portable"]
+__all__ = ["GRU", "FallbackWarning", "convert", "patch_keras", "portable", "unpatch_keras"]
 
 explain_raw_text()
+retrace_for_export()

@@ -204,8 +204,15 @@ def _known(size: int | None) -> str:
     return "any" if size is None else str(size)
 
 
+def class_name(layer: Any) -> str:
+    """Names a layer's class as users write it."""
+    name = type(layer).__name__
+    package = {"gatewise": "gatewise.keras.", "keras": "keras.layers."}
+    return package.get(type(layer).__module__.split(".")[0], "") + name
+
+
 def _name(layer: Any) -> str:
-    return f"gatewise.keras.{type(layer).__name__} {layer.name!r}"
+    return f"{class_name(layer)} {layer.name!r}"
 
 
 def is_text(data: Any) -> bool:

@@ -4,20 +4,15 @@
 from __future__ import annotations
 
 import inspect
-import warnings
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+import re
+from typing import Any, cast
 
 import keras
 
+from gatewise.fallback import PORTABLE, is_portable, warn_once
+from gatewise.keras.engine import operations
+from gatewise.keras.errors import class_name
 from gatewise.native import ACTIVATIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-if keras.backend.backend() == "tensorflow":
-    from gatewise.ops import tensorflow as engine
 
 _DTYPES = ("float32", "float16", "bfloat16")  # half precision is computed in float32
 # The engine's name of each activation function that it has.
@@ -28,82 +23,96 @@ ACTIVATION_NAMES: dict[Any, str] = {
     if hasattr(module, name)
 }
 # Who traces a model in order to write it to a file.
-_EXPORTERS = ("keras.src.export.", "tensorflow.python.saved_model.", "tensorflow.lite.", "tf2onnx.")
+_EXPORTERS = re.compile(
+    r"keras\.src\.(backend\.\w+\.)?export\b"
+    r"|tensorflow\.(python\.saved_model|lite)\.|tf2onnx\."
+    r"|jax\.experimental\.jax2tf|jax\._src\.export\.|jax2onnx\."
+    r"|torch\.(export|onnx)\.|litert_torch\.|openvino\."
+)
+_KEY = "_gatewise_fallback_reason"
 
-_portable: ContextVar[bool] = ContextVar("portable", default=False)
-_warned: set[str] = set()
 
+class FallbackReason:
+    """The attribute `fallback_reason` of a layer: why Keras's own path ran in its latest call or trace, else None.
 
-class FallbackWarning(UserWarning):
-    """Says, once for each reason, that a layer runs Keras's own path; `layer.fallback_reason` holds the reason."""
-
-
-@contextmanager
-def portable() -> Iterator[None]:
-    """Runs Keras's own path in every layer called or traced inside: the result holds stock operations alone.
-
-    What Keras and TensorFlow trace for export is recognised without it. It is for what cannot be: a `tf.function` of
-    your own that you save later, second derivatives, a comparison.
-
-    Example:
-        >>> import keras, numpy as np
-        >>> from gatewise.keras import GRU, portable
-        >>> layer = GRU(2)
-        >>> with portable():
-        ...     _ = layer(np.zeros((1, 3, 4), "float32"))
-        >>> layer.fallback_reason
-        'gatewise.keras.portable() is active'
+    Before the first call it is why the engine can never run the layer as it is configured.
     """
-    token = _portable.set(True)
-    try:
-        yield
-    finally:
-        _portable.reset(token)
+
+    def __get__(self, layer: Any, owner: type | None = None) -> str | None:
+        if layer is None:
+            return None
+        return cast("str | None", vars(layer)[_KEY] if _KEY in vars(layer) else settled_reason(layer))
+
+    def __set__(self, layer: Any, why: str | None) -> None:
+        vars(layer)[_KEY] = why
+
+
+def cells_of(layer: Any) -> list[Any]:
+    """Returns a recurrent layer's cells, from the lowest to the highest."""
+    cell = layer.cell
+    return list(cell.cells) if type(cell) is keras.layers.StackedRNNCells else [cell]
 
 
 def settled_reason(layer: Any) -> str | None:
-    """Says why a layer can never run on the engine as it is configured; None if it can."""
-    if keras.backend.backend() != "tensorflow":
-        return f"the engine is not yet connected to the Keras backend {keras.backend.backend()}, only to tensorflow"
-    unavailable = engine.available()
+    """Says why a recurrent layer can never run on the engine as it is configured; None if it can."""
+    if operations is None:
+        return f"the engine is not connected to the Keras backend {keras.backend.backend()}"
+    unavailable = operations.available()
     if unavailable is not None:
         return f"the engine is not available: {unavailable}"
-    for argument in ("activation", "recurrent_activation"):
-        function = getattr(layer, argument)
-        if function not in ACTIVATION_NAMES:
-            name = getattr(function, "__name__", type(function).__name__)
-            return f"the engine has no {argument} {name!r}, only {', '.join(ACTIVATIONS)}"
-    if layer.compute_dtype not in _DTYPES:
-        return f"the engine computes in float32, and the layer asks for {layer.compute_dtype}"
+    for cell in cells_of(layer):
+        why = _cells_reason(layer, cell)
+        if why is not None:
+            return why
     return None
 
 
-def reason(layer: Any) -> str | None:
+def _cells_reason(layer: Any, cell: Any) -> str | None:
+    if type(cell) is not keras.layers.GRUCell:
+        return f"the engine has no cell {type(cell).__name__}, only keras.layers.GRUCell"
+    for argument in ("activation", "recurrent_activation"):
+        function = getattr(cell, argument)
+        if function not in ACTIVATION_NAMES:
+            name = getattr(function, "__name__", type(function).__name__)
+            return f"the engine has no {argument} {name!r}, only {', '.join(ACTIVATIONS)}"
+    if cell.compute_dtype not in _DTYPES:
+        return f"the engine computes in float32, and the layer asks for {cell.compute_dtype}"
+    if cell.compute_dtype != layer.compute_dtype:
+        return f"the layer computes in {layer.compute_dtype} and its cell in {cell.compute_dtype}"
+    if cell.activity_regularizer is not None:
+        return "the cell has an activity_regularizer, which asks for every step"
+    return None
+
+
+def reason(layer: Any, x: Any) -> str | None:
     """Says why Keras's own path runs in a layer's call or trace, None if the engine does; warns once a reason."""
-    if _portable.get():
-        return "gatewise.keras.portable() is active"  # no warning: it was asked for
-    why = settled_reason(layer) or engine.obstacle()
-    if why is None and engine.tracing() and _exporting():
-        why = "the model is traced for export, and what is exported shall run without gatewise"
-    if why is not None and why not in _warned:
-        _warned.add(why)
-        warnings.warn(
-            f"gatewise.keras.{type(layer).__name__}: Keras's own path runs, because {why}.",
-            FallbackWarning,
-            stacklevel=2,
-        )
+    if is_portable():
+        return PORTABLE  # no warning: it was asked for
+    why = settled_reason(layer) or _passing_reason(x)
+    if why is not None:
+        warn_once(why, f"{class_name(layer)}: Keras's own path")
     return why
+
+
+def _passing_reason(x: Any) -> str | None:
+    """Says why the engine cannot run at this place, on this input."""
+    if operations is None:
+        return None
+    obstacle = operations.obstacle(x)
+    if obstacle is None and operations.tracing() and _exporting():
+        return "the model is traced for export, and what is exported shall run without gatewise"
+    return obstacle
 
 
 def _exporting() -> bool:
     """Says whether an exporter is among the callers.
 
-    An exporter traces a `tf.function` like anybody else and leaves no mark on the graph: only the stack can tell. It is
-    read while tracing, never in a step.
+    An exporter traces a function like anybody else and leaves no mark on it: only the stack can tell. It is read while
+    tracing, never in a step.
     """
     frame = inspect.currentframe()
     while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).startswith(_EXPORTERS):
+        if _EXPORTERS.match(str(frame.f_globals.get("__name__", ""))):
             return True
         frame = frame.f_back
     return False

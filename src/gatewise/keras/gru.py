@@ -7,12 +7,10 @@ import inspect
 from typing import Any, TypeAlias
 
 import keras
-from keras import ops
 
-from gatewise.keras import errors, fallback
-
-if keras.backend.backend() == "tensorflow":
-    from gatewise.ops import tensorflow as engine
+from gatewise.keras import errors, loop
+from gatewise.keras.engine import leaves_xla_off
+from gatewise.keras.fallback import FallbackReason
 
 Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
 
@@ -33,7 +31,7 @@ class GRU(keras.layers.GRU):
     Attributes:
         fallback_reason: why Keras's own path ran in the latest call or trace; None if the engine ran. The reasons: an
             activation other than tanh, sigmoid, relu, linear or hard_sigmoid, float64, a GPU, tracing for export or for
-            XLA, `portable()`, a backend that the engine is not connected to.
+            TensorFlow's XLA, `gatewise.portable()`, a backend that the engine is not connected to.
 
     Example:
         >>> import numpy as np
@@ -43,14 +41,13 @@ class GRU(keras.layers.GRU):
         ((2, 3, 4), (2, 4), None)
     """
 
-    fallback_reason: str | None
+    fallback_reason = FallbackReason()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # the stock layer's, see below
         errors.check_constructor(args, kwargs)
         super().__init__(*args, **kwargs)
-        self.fallback_reason = fallback.settled_reason(self)
-        if self.fallback_reason is None:
-            self.supports_jit = False  # XLA cannot hold the engine's operations; Keras then leaves it off
+        if self.fallback_reason is None and leaves_xla_off():
+            self.supports_jit = False
 
     # Keras reads the signature in Operation.__new__, and people read it in help(). mypy knows no such attribute.
     setattr(__init__, "__signature__", inspect.signature(keras.layers.GRU.__init__))  # noqa: B010
@@ -81,54 +78,4 @@ class GRU(keras.layers.GRU):
             units) without `return_sequences`; and the last state in a list, (batch, units). They differ in the last
             step if that step is masked.
         """
-        self.fallback_reason = fallback.reason(self)
-        if self.fallback_reason is not None:
-            return super().inner_loop(sequences, initial_state, mask, training=training)  # type: ignore[no-any-return]
-        state = initial_state[0] if isinstance(initial_state, list | tuple) else initial_state
-        cell = self.cell
-        outputs, last_state = engine.gru(
-            _float32(sequences),
-            _for_every_row(_float32(state), sequences),
-            _float32(cell.kernel),
-            _float32(cell.recurrent_kernel),
-            None if cell.bias is None else _float32(cell.bias),
-            _valid_steps(sequences, mask),
-            _factors(cell.get_dropout_mask(sequences[:, 0, :])) if training and 0 < cell.dropout < 1 else None,
-            _factors(cell.get_recurrent_dropout_mask(state)) if training and 0 < cell.recurrent_dropout < 1 else None,
-            reset_after=bool(cell.reset_after),
-            activation=fallback.ACTIVATION_NAMES[cell.activation],
-            recurrent_activation=fallback.ACTIVATION_NAMES[cell.recurrent_activation],
-            go_backwards=bool(self.go_backwards),
-            return_sequences=bool(self.return_sequences),
-            zero_output_for_mask=bool(self.zero_output_for_mask),
-            training=bool(training),
-        )
-        return outputs[:, -1], outputs, [last_state]
-
-
-def _float32(value: Tensor) -> Tensor:
-    return ops.cast(ops.convert_to_tensor(value), "float32")
-
-
-def _valid_steps(sequences: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Brings a mask, (batch or 1, timesteps) or (batch or 1, timesteps, 1), to (batch, timesteps) bool."""
-    if isinstance(mask, list | tuple):
-        mask = mask[0]
-    if mask is None:
-        return None
-    mask = ops.cast(ops.convert_to_tensor(mask), "bool")
-    if len(mask.shape) == 3:  # Keras takes a trailing axis of length 1
-        mask = ops.squeeze(mask, axis=-1)
-    return _for_every_row(mask, sequences)
-
-
-def _for_every_row(value: Tensor, sequences: Tensor) -> Tensor:
-    """Repeats a single row, (1, width), for the whole batch of `sequences`; leaves (batch, width) alone."""
-    if value.shape[0] != 1 or sequences.shape[0] == 1:
-        return value
-    return ops.broadcast_to(value, (ops.shape(sequences)[0], ops.shape(value)[1]))
-
-
-def _factors(masks: Tensor | list[Tensor]) -> Tensor:
-    """Brings Keras's dropout masks, one (batch, width) or a list of three, to (1 or 3, batch, width) float32."""
-    return _float32(ops.stack(masks) if isinstance(masks, list) else ops.expand_dims(masks, 0))
+        return loop.inner_loop(self, sequences, initial_state, mask, training, super().inner_loop)

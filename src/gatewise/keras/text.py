@@ -2,8 +2,8 @@
 """Raw text given to `fit`, `evaluate` or `predict` of a model with a GRU: the error gets the cure.
 
 Keras fails on it before any layer is called, so no layer can say it. These three methods of `keras.Model` are therefore
-wrapped: they do what they did, and only when they fail, on text, in a model that holds a layer of gatewise and nothing
-that could read text, the error that is raised says what to do.
+wrapped: they do what they did, and only when they fail, on text, in a model that holds a layer of gatewise (or a
+patched one) and nothing that could read text, the error that is raised says what to do.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import keras
 
 from gatewise.keras.errors import TEXT_CURE, describe, is_text
 from gatewise.keras.gru import GRU
+from gatewise.keras.patch import is_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,12 +56,12 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _reads_numbers(model: Any) -> bool:
-    """Says whether a model holds a layer of gatewise, and nothing that reads text or could do so unknown to us."""
+    """Says whether a model holds a GRU of ours, and nothing that reads text or could do so unknown to us."""
     layers = list(_layers(model))
     known = all(type(layer).__module__.startswith(("keras.", "gatewise.")) for layer in layers)
     return (
         known
-        and any(isinstance(layer, GRU) for layer in layers)
+        and any(isinstance(layer, keras.layers.GRU if is_patched() else GRU) for layer in layers)
         and not any(isinstance(layer, _TEXT_READERS) for layer in layers)
     )
 

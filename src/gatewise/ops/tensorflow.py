@@ -3,7 +3,9 @@
 
 Three operations stand behind it (csrc/bind/tensorflow.c): `GatewiseGruTrain` runs the layer and saves what the way back
 needs, `GatewiseGruGrad` is that way back, and `GatewiseGru` runs the layer without saving. The gradient of the last one
-runs the forward pass once more: inference stays lean, and a tape over it is right all the same.
+runs the forward pass once more: inference stays lean, and a tape over it is right all the same. The gradient of
+`GatewiseGruGrad`, a second derivative, is that of the GRU composed of TensorFlow's operations; TensorFlow takes
+forward-mode derivatives from it too.
 """
 
 from __future__ import annotations
@@ -11,14 +13,23 @@ from __future__ import annotations
 import ctypes
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tensorflow as tf
+
+from gatewise.ops import composed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can follow
 
 _LIBRARY = Path(__file__).parents[1] / "libgatewise_tensorflow.so"
 _ABSENT: tuple[()] = ()  # becomes a tensor of shape (0,)
+_LAYER_INPUTS = 8  # the inputs that all operations have; those that have a gradient come first
+_DIFFERENTIABLE = 5  # x, initial_state, kernel, recurrent_kernel, bias
+# TensorFlow cannot vectorise a loop's derivatives, as tape.jacobian of a gradient does: short sequences have no loop.
+_UNROLLED_TIMESTEPS = 32
 _OPTIONS = (
     "reset_after",
     "go_backwards",
@@ -58,7 +69,7 @@ def available() -> str | None:
     return _load()[1]
 
 
-def obstacle() -> str | None:
+def obstacle(_x: Tensor) -> str | None:
     """Says what keeps the operations from running at this place: a GPU, which they have no kernel for, or XLA.
 
     A traced tensor does not know its device, so one GPU in the process is enough.
@@ -67,7 +78,7 @@ def obstacle() -> str | None:
         None if nothing does, else the reason, a clause.
 
     Example:
-        >>> obstacle() is None
+        >>> obstacle(tf.zeros((1, 2, 3))) is None
         True
     """
     if tf.config.list_logical_devices("GPU"):
@@ -117,7 +128,7 @@ def gru(
 ) -> tuple[Tensor, Tensor]:
     """Runs a GRU layer over sequences, eagerly or in a graph.
 
-    Every float32 argument but the dropout factors has a gradient; there are no second derivatives.
+    Every float32 argument but the dropout factors has a gradient, and that gradient has one, and so on.
 
     Args:
         x: (batch, timesteps, features) float32. Masked steps are never read.
@@ -187,11 +198,74 @@ def _gradient_of_inference(op: Any, d_outputs: Tensor, d_state: Tensor) -> list[
 
 
 @tf.RegisterGradient("GatewiseGruGrad")
-def _second_gradient(_op: Any, *_gradients: Tensor) -> list[Tensor | None]:
-    raise NotImplementedError(
-        "gatewise.ops.tensorflow.gru: second derivatives are not implemented. Expected one gradient to be taken; "
-        "received a gradient of a gradient. Call the layer inside `with gatewise.keras.portable():` instead."
+def _gradient_of_way_back(op: Any, *gradients: Tensor | None) -> list[Tensor | None]:
+    """Takes the gradients of the way back's results to those of its inputs: the layer's, d_outputs and d_state."""
+    layer_inputs = [None if _is_absent(value) else value for value in op.inputs[:_LAYER_INPUTS]]
+    present = [i for i, value in enumerate(layer_inputs[:_DIFFERENTIABLE]) if value is not None]
+    values = [layer_inputs[i] for i in present]
+    d_results = list(op.inputs[-2:])
+    with tf.GradientTape() as second:
+        second.watch([*values, *d_results])
+        with tf.GradientTape() as first:
+            first.watch(values)
+            results = composed.gru(_TensorFlow(), *layer_inputs, **_options(op))
+        d_values = first.gradient(results, values, d_results, tf.UnconnectedGradients.ZERO)
+    asked = [i for i in present if gradients[i] is not None and (i > 0 or op.get_attr("x_gradient"))]
+    found = second.gradient(
+        [d_values[present.index(i)] for i in asked],
+        [*values, *d_results],
+        [gradients[i] for i in asked],
+        tf.UnconnectedGradients.ZERO,
     )
+    of_inputs = dict(zip([*present, len(op.inputs) - 2, len(op.inputs) - 1], found, strict=True))
+    return [of_inputs.get(i) for i in range(len(op.inputs))]
+
+
+def _is_absent(value: Tensor) -> bool:
+    return bool(value.shape.rank == 1 and value.shape[0] == 0)
+
+
+class _TensorFlow:
+    """The functions that the composed GRU takes from TensorFlow."""
+
+    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
+        functions: dict[str, Callable[[Tensor], Tensor]] = {
+            "tanh": tf.tanh,
+            "sigmoid": tf.sigmoid,
+            "relu": tf.nn.relu,
+            "linear": tf.identity,
+            "hard_sigmoid": lambda x: tf.nn.relu6(x + 3) / 6,
+        }
+        return functions[name]
+
+    def zero_state(self, x: Tensor, units: int) -> Tensor:
+        return tf.zeros((tf.shape(x)[0], units))
+
+    def all_valid(self, x: Tensor) -> Tensor:
+        return tf.ones((*tf.unstack(tf.shape(x)[:2]), 1), tf.bool)
+
+    def where(self, condition: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:
+        return tf.where(condition, value, otherwise)
+
+    def time_first(self, value: Tensor) -> Tensor:
+        return tf.transpose(value, (1, 0, 2))
+
+    def flip(self, value: Tensor) -> Tensor:
+        return tf.reverse(value, axis=[0])
+
+    def scan(
+        self, step: Callable[..., tuple[Tensor, Tensor]], start: tuple[Tensor, Tensor], sequences: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        timesteps = sequences[0].shape[0]
+        if timesteps is None or timesteps > _UNROLLED_TIMESTEPS:
+            states, outputs = tf.scan(step, sequences, start)
+            return states, outputs
+        carried, steps = start, []
+        for inputs in zip(*(tf.unstack(sequence) for sequence in sequences), strict=True):
+            carried = step(carried, inputs)
+            steps.append(carried)
+        states, outputs = zip(*steps, strict=True)
+        return tf.stack(states), tf.stack(outputs)
 
 
 def _way_back(op: Any, saved: Tensor, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
@@ -208,4 +282,5 @@ def _way_back(op: Any, saved: Tensor, d_outputs: Tensor, d_state: Tensor) -> lis
 
 
 def _options(op: Any) -> dict[str, Any]:
-    return {name: op.get_attr(name) for name in _OPTIONS}
+    values = {name: op.get_attr(name) for name in _OPTIONS}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}

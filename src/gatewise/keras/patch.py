@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`patch_keras`: the layers of stock Keras, in place, on the engine."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+import keras
+
+from gatewise.keras import errors, fallback, loop
+from gatewise.keras.engine import leaves_xla_off
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Tensor: TypeAlias = Any  # a tensor of Keras's backend
+
+_RNN, _GRU = keras.layers.RNN, keras.layers.GRU
+_ABSENT = object()
+
+_lock = threading.Lock()
+_active = False
+# What stood in a class under a name, and what stands there now; _ABSENT where the name was inherited or unknown.
+_replaced: dict[tuple[type, str], tuple[Any, Any]] = {}
+
+
+def patch_keras() -> None:
+    """Puts the engine under every GRU of stock Keras in this process: those that exist and those still to be made.
+
+    `keras.layers.GRU` and `tf.keras.layers.GRU` are one class, and its loop over time is replaced on the class itself:
+    models loaded from files, layers inside `Bidirectional` and subclasses that keep the loop follow, however they were
+    imported. So do `keras.layers.RNN(keras.layers.GRUCell(...))` and a stack of such cells, where RNN and cells are
+    exactly stock's. Signatures, files and exports stay those of stock Keras.
+
+    A model that was fitted, evaluated or asked to predict before holds compiled functions; Keras makes them anew at the
+    next call. A function that you traced yourself (`tf.function`, `jax.jit`) keeps what it was traced with: call this
+    first. What the engine does not do runs Keras's own path, as `layer.fallback_reason` says; see `gatewise.portable`
+    for asking for it. On TensorFlow, `compile(jit_compile=True)` leaves XLA off, as Keras warns: XLA cannot hold the
+    engine.
+
+    Calling it again changes nothing. With `TF_USE_LEGACY_KERAS`, `tf.keras` is Keras 2, which stays as it is.
+
+    Example:
+        >>> import gatewise, keras, numpy as np
+        >>> gatewise.patch_keras()
+        >>> layer = keras.layers.GRU(4)
+        >>> before = gatewise.native.calls().forward
+        >>> tuple(layer(np.zeros((2, 3, 5), "float32")).shape), layer.fallback_reason
+        ((2, 4), None)
+        >>> gatewise.native.calls().forward - before
+        1
+        >>> gatewise.unpatch_keras()
+    """
+    global _active  # noqa: PLW0603  # one switch for the process, as the classes are
+    with _lock:
+        if not _active:
+            _active = True
+            for cls, name, new in _replacements():
+                _replaced[cls, name] = (vars(cls).get(name, _ABSENT), new)
+                setattr(cls, name, new)
+            _forget_compiled()
+
+
+def unpatch_keras() -> None:
+    """Undoes `patch_keras`: every GRU of stock Keras runs Keras's own loop again. Without a patch it changes nothing.
+
+    What has been put over ours since stays; ours then hands everything on to Keras.
+    """
+    global _active  # noqa: PLW0603  # see patch_keras
+    with _lock:
+        if _active:
+            _active = False
+            for (cls, name), (old, new) in _replaced.items():
+                if vars(cls).get(name) is new and old is _ABSENT:
+                    delattr(cls, name)
+                elif vars(cls).get(name) is new:
+                    setattr(cls, name, old)
+            _replaced.clear()
+            _forget_compiled()
+
+
+def is_patched() -> bool:
+    """Says whether the layers of stock Keras run on the engine now."""
+    return _active
+
+
+def _replacements() -> list[tuple[type, str, Any]]:
+    return [
+        (_GRU, "inner_loop", _looping(_GRU.inner_loop, lambda _layer: True)),
+        (_GRU, "__call__", _teaching()),
+        (_RNN, "inner_loop", _looping(_RNN.inner_loop, _is_stock)),
+        (_RNN, "supports_jit", _SupportsJit()),
+        (_RNN, "fallback_reason", fallback.FallbackReason()),
+    ]
+
+
+def _is_stock(layer: Any) -> bool:
+    """Says whether a layer is stock's RNN, its cells stock's GRUCells. The stock GRU's own loop comes here too."""
+    return type(layer) is _RNN and all(type(cell) is keras.layers.GRUCell for cell in fallback.cells_of(layer))
+
+
+def _looping(stock: Callable[..., loop.Results], follows: Callable[[Any], bool]) -> Callable[..., loop.Results]:
+    @functools.wraps(stock)
+    def inner_loop(
+        self: Any, sequences: Tensor, initial_state: Tensor, mask: Tensor | None, training: bool = False
+    ) -> loop.Results:
+        if not _active or not follows(self):
+            return stock(self, sequences, initial_state, mask, training=training)
+        return loop.inner_loop(self, sequences, initial_state, mask, training, functools.partial(stock, self))
+
+    return inner_loop
+
+
+def _teaching() -> Callable[..., Any]:
+    """Makes a call that failed say what to do. One that Keras lets pass is not touched, right or wrong."""
+    own = vars(_GRU).get("__call__")  # Keras inherits it, and another's patch of it may come after ours
+
+    @functools.wraps(_GRU.__call__)
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # the method's name, seen in tracebacks
+        try:
+            return own(self, *args, **kwargs) if own else super(_GRU, self).__call__(*args, **kwargs)
+        except Exception as error:
+            if _active:
+                _teach(self, args, kwargs, error)
+            raise
+
+    return __call__
+
+
+def _teach(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
+    try:
+        errors.check_call(layer, args, kwargs)
+    except ValueError as taught:
+        raise taught from error
+
+
+class _SupportsJit:
+    """The attribute `supports_jit` of recurrent layers: no for those that the engine runs where XLA cannot hold it."""
+
+    def __get__(self, layer: Any, owner: type | None = None) -> bool:
+        if layer is None:
+            return True
+        stock = cast("bool", vars(layer).get("supports_jit", True))
+        return stock and not (_runs_natively(layer) and leaves_xla_off())
+
+    def __set__(self, layer: Any, value: bool) -> None:
+        vars(layer)["supports_jit"] = value
+
+
+def _runs_natively(layer: Any) -> bool:
+    # Keras sets the attribute before there is a cell.
+    return (
+        "cell" in vars(layer) and (isinstance(layer, _GRU) or _is_stock(layer)) and not fallback.settled_reason(layer)
+    )
+
+
+def _forget_compiled() -> None:
+    """Has every model make its compiled functions anew, and torch forget what it compiled.
+
+    Keras keeps no list of its models, and those made before the patch could not register with us: the garbage collector
+    is the one who knows them. The functions are made, not only dropped, since a `fit` may be under way and look for
+    them.
+    """
+    for model in [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Model)]:
+        for task in ("train", "test", "predict"):
+            if getattr(model, f"{task}_function", None) is not None:
+                setattr(model, f"{task}_function", None)
+                getattr(model, f"make_{task}_function")()
+    if keras.backend.backend() == "torch" and "torch._dynamo" in sys.modules:
+        import torch
+
+        torch.compiler.reset()  # it finds compiled code by the code of Keras's step, which does not change

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine as a differentiable JAX function.
+
+Three handlers in XLA stand behind it (csrc/bind/xla.cpp): one runs the layer, one runs it and saves what the way back
+needs, and one is that way back. Which of the first two runs is JAX's to say: where it differentiates, the saving one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from gatewise.native import ACTIVATIONS
+from gatewise.ops.jax import xla
+from gatewise.ops.jax.gradients import Inputs, layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array: TypeAlias = Any  # a jax.Array or a tracer
+_Result = TypeVar("_Result")
+
+_WHERE = "gatewise.ops.jax.gru"
+
+
+def available() -> str | None:
+    """Says whether the engine's handlers can be used.
+
+    Returns:
+        None if they can, else the reason why not.
+
+    Example:
+        >>> available() is None
+        True
+    """
+    return xla.available()
+
+
+def obstacle(_x: Array) -> str | None:
+    """Says what keeps the engine from running at this place: nothing does, since `by_device` settles where it runs.
+
+    Returns:
+        None.
+    """
+    return None
+
+
+def tracing() -> bool:
+    """Says whether the code running now is being traced into a program.
+
+    Example:
+        >>> tracing()
+        False
+    """
+    return isinstance(jnp.zeros(()), jax.core.Tracer)
+
+
+def by_device(engine: Callable[[], _Result], other: Callable[[], _Result]) -> _Result:
+    """Runs `engine` on a CPU and `other` on any other device. Traced code learns its device when it is compiled.
+
+    Args:
+        engine: a function of no arguments that returns arrays.
+        other: another, which returns arrays of the same shapes and dtypes.
+
+    Returns:
+        What the function for the device returned.
+
+    Example:
+        >>> by_device(lambda: jnp.ones(2), lambda: jnp.zeros(2)).tolist()
+        [1.0, 1.0]
+    """
+    if xla.cpu_alone():
+        return engine()
+    chosen: _Result = jax.lax.platform_dependent(cpu=engine, default=other)
+    return chosen
+
+
+def gru(
+    x: Array,
+    initial_state: Array | None,
+    kernel: Array,
+    recurrent_kernel: Array,
+    bias: Array | None = None,
+    mask: Array | None = None,
+    input_dropout: Array | None = None,
+    recurrent_dropout: Array | None = None,
+    *,
+    reset_after: bool = True,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    go_backwards: bool = False,
+    return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
+    training: bool = False,  # noqa: ARG001  # the other frameworks need to be told
+) -> tuple[Array, Array]:
+    """Runs a GRU layer over sequences on a CPU, eagerly or under any of JAX's transformations but forward mode.
+
+    Every float32 argument but the dropout factors has a gradient. The second derivative and those after it are composed
+    of JAX's own operations. On several devices each runs its part of the batch, as the arrays are sharded.
+
+    Args:
+        x: (batch, timesteps, features) float32. Masked steps are never read.
+        initial_state: (batch, units) float32, or None for zeros.
+        kernel: (features, 3 * units) float32, gates in the order z | r | h.
+        recurrent_kernel: (units, 3 * units) float32.
+        bias: (2, 3 * units) float32 if `reset_after`, else (3 * units,); or None for zeros.
+        mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the state.
+        input_dropout: (1 or 3, batch, features) float32, factors on x, one for all gates or one for each; or None.
+        recurrent_dropout: (3, batch, units) float32, factors on the previous state, one for each gate; or None.
+        reset_after: whether the reset gate acts after the product with the recurrent kernel (Keras, cuDNN) or before
+            it.
+        activation: the candidate's, one of `gatewise.native.ACTIVATIONS`.
+        recurrent_activation: the gates', likewise.
+        go_backwards: reads x and mask from the last step to the first; outputs are in processing order.
+        return_sequences: False makes `outputs` hold the last output alone.
+        zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
+            first valid step.
+        training: changes nothing here: JAX itself knows whether a gradient follows.
+
+    Returns:
+        outputs (batch, timesteps, units), or (batch, 1, units) without `return_sequences`, and the last state (batch,
+        units), float32.
+
+    Raises:
+        jax.errors.JaxRuntimeError: an array has the wrong shape (INVALID_ARGUMENT), or there is no memory for the
+            engine's scratch (RESOURCE_EXHAUSTED).
+        RuntimeError: the handlers are not available.
+        TypeError: an array has the wrong dtype, or a derivative is taken in forward mode.
+        ValueError: x or recurrent_kernel has the wrong rank, or an activation is unknown.
+
+    Example:
+        >>> outputs, state = gru(jnp.ones((2, 3, 1)), None, jnp.zeros((1, 6)), jnp.zeros((2, 6)))
+        >>> outputs.shape, state.shape
+        ((2, 3, 2), (2, 2))
+    """
+    problem = xla.available()
+    if problem is not None:
+        raise RuntimeError(f"{_WHERE}: the engine is not available. {problem}. Reinstall gatewise.")
+    inputs = Inputs(x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
+    options = xla.Options(
+        reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask
+    )
+    _check(inputs, options)
+    try:
+        result: tuple[Array, Array] = layer(options, inputs)
+    except TypeError as error:
+        if "forward-mode" not in str(error):
+            raise
+        raise TypeError(
+            f"{_WHERE}: there is no forward mode. Expected reverse mode (jax.grad, jax.vjp, jax.jacrev); "
+            "received forward mode (jax.jvp, jax.jacfwd, jax.hessian). Call the layer inside "
+            "`with gatewise.portable():` instead."
+        ) from error
+    return result
+
+
+def _check(inputs: Inputs, options: xla.Options) -> None:
+    """Raises for what cannot be traced. The handlers check the shapes, against each other too, when they run."""
+    for name, axes in (("x", "(batch, timesteps, features)"), ("recurrent_kernel", "(units, 3 * units)")):
+        shape = jnp.shape(getattr(inputs, name))
+        if len(shape) != axes.count(",") + 1:
+            raise ValueError(
+                f"{_WHERE}: {name} has the wrong rank. Expected {axes}; received {shape}. "
+                "Check what the layer was given."
+            )
+    for name, value in inputs._asdict().items():
+        expected = "bool" if name == "mask" else "float32"
+        if value is not None and jnp.result_type(value) != expected:
+            raise TypeError(
+                f"{_WHERE}: {name} has the wrong type. Expected {expected}; received {jnp.result_type(value)}. "
+                "Convert it first."
+            )
+    for name in ("activation", "recurrent_activation"):
+        if getattr(options, name) not in ACTIVATIONS:
+            raise ValueError(
+                f"{_WHERE}: {name} is unknown. Expected one of {', '.join(ACTIVATIONS)}; received "
+                f"{getattr(options, name)!r}. Choose one of these."
+            )

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's handlers in XLA (csrc/bind/xla.cpp): their registration, and calls of them on one device or on several.
+
+Letters of axes: b = batch, t = timesteps, f = features, u = units, g = 3 * units.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import sequential_vmap
+from jax.experimental.custom_partitioning import custom_partitioning
+from jax.extend import backend
+from jax.sharding import NamedSharding, PartitionSpec
+
+from gatewise.native import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Array: TypeAlias = Any  # a jax.Array or a tracer
+Mesh: TypeAlias = Any  # a jax.sharding.Mesh, concrete or abstract
+
+FORWARD, FORWARD_SAVING, BACKWARD = "gatewise_xla_gru", "gatewise_xla_gru_train", "gatewise_xla_gru_grad"
+
+_LIBRARY = Path(__file__).parents[2] / "libgatewise_xla.so"
+_OLDEST_JAX = (0, 5, 0)  # the first with jax.ffi
+_SHARDY = (0, 7, 0)  # the first that cuts programs up by rules; the others ask a function
+
+INPUTS = ("x", "initial_state", "kernel", "recurrent_kernel", "bias", "mask", "input_dropout", "recurrent_dropout")
+_OPERANDS = {
+    FORWARD: INPUTS,
+    FORWARD_SAVING: INPUTS,
+    BACKWARD: (*INPUTS, "saved", "d_outputs", "d_state"),
+}
+_RESULTS = {
+    FORWARD: ("outputs", "state"),
+    FORWARD_SAVING: ("outputs", "state", "saved"),
+    BACKWARD: ("d_x", "d_initial_state", "d_kernel", "d_recurrent_kernel", "d_bias"),
+}
+_WEIGHT_GRADIENTS = {"d_kernel", "d_recurrent_kernel", "d_bias"}  # every part of the batch has a share in them
+
+# The axes of an array; its gradient's are the same. bias and outputs hang on an option, see _axes. Other letters: m, n
+# and k count factors and biases, s what is saved for a row, l the last step.
+_AXES = {
+    "x": "btf",
+    "initial_state": "bu",
+    "kernel": "fg",
+    "recurrent_kernel": "ug",
+    "mask": "bt",
+    "input_dropout": "mbf",
+    "recurrent_dropout": "nbu",
+    "saved": "bs",
+    "state": "bu",
+}
+_DTYPES: dict[str, type[np.generic]] = {"mask": np.bool_, "saved": np.uint32}  # all others are float32
+
+
+class Options(NamedTuple):
+    """What a layer computes, apart from numbers and sizes; see `gatewise.ops.jax.gru`."""
+
+    reset_after: bool
+    activation: str
+    recurrent_activation: str
+    go_backwards: bool
+    return_sequences: bool
+    zero_output_for_mask: bool
+
+
+class Call(NamedTuple):
+    """What is fixed about a call when it is traced."""
+
+    target: str
+    options: Options
+    operands: tuple[str, ...]  # those that are there
+    results: tuple[str, ...]  # those that are wanted
+    saved_row: int  # how many numbers are saved for a row
+
+
+class _Spec(ctypes.Structure):
+    """gatewise_gru_spec of csrc/engine.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
+        *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
+        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask")),
+    )
+
+
+@cache
+def _library() -> ctypes.CDLL:
+    library = ctypes.CDLL(str(_LIBRARY))
+    library.gatewise_gru_saved_floats.argtypes = [ctypes.POINTER(_Spec)]  # libgatewise's, which it is linked to
+    library.gatewise_gru_saved_floats.restype = ctypes.c_int64
+    return library
+
+
+@cache
+def available() -> str | None:
+    """Registers the handlers, once. Returns None, or the reason why they cannot be used in this process."""
+    # XLA refuses a handler that is newer than itself, and a refusal takes all of JAX with it.
+    if jax.__version_info__ < _OLDEST_JAX:
+        return f"JAX {jax.__version__} is too old; {'.'.join(map(str, _OLDEST_JAX))} or later is needed"
+    if not _LIBRARY.exists():
+        return f"{_LIBRARY.name} is missing, because gatewise was built without XLA's headers"
+    try:
+        library = _library()
+    except OSError as error:
+        return f"{_LIBRARY.name} cannot be loaded ({error})"
+    for target in _OPERANDS:
+        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(getattr(library, target)), platform="cpu")
+    return None
+
+
+def cpu_alone() -> bool:
+    """Says whether the CPU is the only kind of device that JAX has in this process."""
+    return set(backend.backends()) == {"cpu"}
+
+
+def _cpu_devices() -> int:
+    backends = backend.backends()
+    return int(backends["cpu"].device_count()) if "cpu" in backends else 1
+
+
+def run(
+    target: str, options: Options, operands: dict[str, Array | None], results: Sequence[str] = ()
+) -> tuple[Array, ...]:
+    """Runs a handler, or traces a call of it. It has no derivative.
+
+    Args:
+        target: FORWARD, FORWARD_SAVING or BACKWARD.
+        options: what the layer computes.
+        operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
+            `saved`, and the gradients `d_outputs` and `d_state`, None for zeros.
+        results: the gradients that are wanted of BACKWARD, by name; the others run with all their results.
+
+    Returns:
+        The results in the handler's order, without those that are not wanted.
+    """
+    present = {name: value for name, value in operands.items() if value is not None}
+    wanted = tuple(name for name in _RESULTS[target] if target != BACKWARD or name in results)
+    devices = _cpu_devices()
+    saved_row = _saved_row(options, present, devices) if target == FORWARD_SAVING else 0
+    call = Call(target, options, tuple(present), wanted, saved_row)
+    function = _on_one_device(call) if devices == 1 else _on_devices(call)
+    return function(*present.values())
+
+
+def _axes(name: str, options: Options) -> str:
+    name = name.removeprefix("d_")
+    if name == "bias":
+        return "kg" if options.reset_after else "g"
+    if name == "outputs":
+        return "btu" if options.return_sequences else "blu"
+    return _AXES[name]
+
+
+def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> int:
+    """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices."""
+    batch, timesteps, features = operands["x"].shape
+    units = operands["recurrent_kernel"].shape[0]
+    most = 0
+    for parts in range(1, devices + 1):
+        if batch % parts == 0:
+            rows = max(batch // parts, 1)
+            spec = _Spec(rows, timesteps, features, units, **_attributes(options))
+            most = max(most, -(-_library().gatewise_gru_saved_floats(spec) // rows))
+    return most
+
+
+def _attributes(options: Options) -> dict[str, int]:
+    numbers = {"activation", "recurrent_activation"}
+    return {
+        name: ACTIVATIONS.index(value) if name in numbers else int(value) for name, value in options._asdict().items()
+    }
+
+
+@cache
+def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
+    """Makes the function of a call's operands that calls the handler."""
+
+    def gatewise_gru(*operands: Array) -> tuple[Array, ...]:
+        given = dict(zip(call.operands, operands, strict=True))
+        sizes = dict(zip("btf", given["x"].shape, strict=True))
+        sizes |= {"u": given["recurrent_kernel"].shape[0], "s": call.saved_row, "l": 1}
+
+        def shape_of(name: str) -> tuple[int, ...]:
+            if name not in call.results:
+                return (0,)
+            of = name.removeprefix("d_")
+            return given[of].shape if of in given else tuple(sizes[axis] for axis in _axes(name, call.options))
+
+        results = [
+            jax.ShapeDtypeStruct(shape_of(name), _DTYPES.get(name, np.float32)) for name in _RESULTS[call.target]
+        ]
+        arrays = [
+            given[name] if name in given else jnp.zeros((0,), _DTYPES.get(name, np.float32))
+            for name in _OPERANDS[call.target]
+        ]
+        attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
+        made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
+        return tuple(value for name, value in zip(_RESULTS[call.target], made, strict=True) if name in call.results)
+
+    return gatewise_gru
+
+
+@cache
+def _on_devices(call: Call) -> Callable[..., tuple[Array, ...]]:
+    """Makes the function of a call's operands that each device runs on its part of the batch.
+
+    Without it XLA would gather the batch and every device would run all of it. A partitioned call has no rule for vmap;
+    here it gets the handlers' own, one call after another.
+    """
+    function = _on_one_device(call)
+
+    def shardings(mesh: Mesh, names: Sequence[str], batch: Any) -> tuple[NamedSharding, ...]:
+        specs = ([batch if axis == "b" else None for axis in _axes(name, call.options)] for name in names)
+        return tuple(NamedSharding(mesh, PartitionSpec(*spec)) for spec in specs)
+
+    def infer(mesh: Mesh, operands: Sequence[Any], _results: Any) -> tuple[NamedSharding, ...]:
+        return shardings(mesh, call.results, _batch_axis(operands))
+
+    def partition(mesh: Mesh, operands: Sequence[Any], _results: Any) -> tuple[Any, ...]:
+        batch = _batch_axis(operands)
+
+        def run_part(*parts: Array) -> tuple[Array, ...]:
+            results = function(*parts)
+            if batch is None:
+                return results
+            return tuple(
+                jax.lax.psum(value, batch) if name in _WEIGHT_GRADIENTS else value
+                for name, value in zip(call.results, results, strict=True)
+            )
+
+        return mesh, run_part, shardings(mesh, call.results, batch), shardings(mesh, call.operands, batch)
+
+    partitioned = custom_partitioning(function)
+    partitioned.def_partition(partition, infer_sharding_from_operands=infer, **_sharding_rule(call))
+    mapped: Callable[..., tuple[Array, ...]] = sequential_vmap(partitioned)
+    return mapped
+
+
+def _batch_axis(operands: Sequence[Any]) -> Any:
+    """Names the axis or axes of the mesh that the batch of x, the first operand, is cut along; None if it is not."""
+    spec: Sequence[Any] = getattr(operands[0].sharding, "spec", ())  # JAX before 0.7 also asks when nothing is settled
+    return spec[0] if len(spec) else None
+
+
+def _sharding_rule(call: Call) -> dict[str, Any]:
+    """Tells XLA which axes belong together: "b t f, f g, u g -> b t u, b u", and that it may cut the batch alone."""
+    if jax.__version_info__ < _SHARDY:
+        return {}
+    operands, results = ([_axes(name, call.options) for name in names] for names in (call.operands, call.results))
+    rule = " -> ".join(", ".join(" ".join(axes) for axes in arrays) for arrays in (operands, results))
+    whole = dict.fromkeys(axis for axes in (*operands, *results) for axis in axes if axis != "b")
+    return {"sharding_rule": rule, "need_replication_factors": tuple(whole)}  # in order of first appearance, as it asks

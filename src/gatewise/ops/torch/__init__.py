@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine as a differentiable torch function: `gru`, and what a layer asks before it calls it.
+
+Three operations stand behind it, declared in `operations.py`: `gatewise::gru_train` runs the layer and saves what the
+way back needs, `gatewise::gru_grad` is that way back, and `gatewise::gru` runs the layer without saving.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import torch
+from torch._C import _functorch
+
+from gatewise.native import ACTIVATIONS
+from gatewise.ops.torch import gradients, operations
+
+Tensor: TypeAlias = torch.Tensor
+
+
+def available() -> str | None:
+    """Says whether the operations can be used.
+
+    Returns:
+        None if they can, else the reason why not.
+
+    Example:
+        >>> available() is None
+        True
+    """
+    return operations.PROBLEM
+
+
+def obstacle(x: Tensor) -> str | None:
+    """Says what keeps the operations from running here: another device, tracing into a file, a transform of torch.func.
+
+    Returns:
+        None if nothing does, else the reason, a clause.
+
+    Example:
+        >>> obstacle(torch.zeros(1, 2, 3)) is None
+        True
+    """
+    device = x.device.type
+    if device not in {"cpu", "meta"}:
+        return f"the input is on the device {device} and the engine runs on the CPU"
+    if tracing():
+        return "the code is traced for export, and what is exported shall run without gatewise"
+    if not torch.compiler.is_compiling() and any(t.key() != _functorch.TransformType.Vmap for t in _transforms()):
+        return "the code runs inside torch.func.grad or the like, which the engine's operations have no rule for"
+    return None
+
+
+def _transforms() -> list[Any]:
+    """The transforms of torch.func that the code runs inside; torch has no public question for them."""
+    return _functorch.get_interpreter_stack() or []
+
+
+def tracing() -> bool:
+    """Says whether the code running now is being traced into a program that may be written to a file.
+
+    What `torch.compile` traces stays in this process.
+    """
+    scripting = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch has types, but not everywhere
+    return bool(torch.compiler.is_exporting() or scripting or torch.onnx.is_in_onnx_export())
+
+
+def gru(
+    x: Tensor,
+    initial_state: Tensor | None,
+    kernel: Tensor,
+    recurrent_kernel: Tensor,
+    bias: Tensor | None = None,
+    mask: Tensor | None = None,
+    input_dropout: Tensor | None = None,
+    recurrent_dropout: Tensor | None = None,
+    *,
+    reset_after: bool = True,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    go_backwards: bool = False,
+    return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
+    training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
+) -> tuple[Tensor, Tensor]:
+    """Runs a GRU layer over sequences, eagerly or under `torch.compile`.
+
+    Every float32 argument but the dropout factors has a gradient, and that gradient has one.
+
+    Args:
+        x: (batch, timesteps, features) float32, of any strides, as all tensors here. Masked steps are never read.
+        initial_state: (batch, units) float32, or None for zeros.
+        kernel: (features, 3 * units) float32, gates in the order z | r | h.
+        recurrent_kernel: (units, 3 * units) float32.
+        bias: (2, 3 * units) float32 if `reset_after`, else (3 * units,); or None for zeros.
+        mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the state.
+        input_dropout: (1 or 3, batch, features) float32, factors on x, one for all gates or one for each; or None.
+        recurrent_dropout: (3, batch, units) float32, factors on the previous state, one for each gate; or None.
+        reset_after: whether the reset gate acts after the product with the recurrent kernel (Keras, cuDNN) or before
+            it.
+        activation: the candidate's, one of `gatewise.native.ACTIVATIONS`.
+        recurrent_activation: the gates', likewise.
+        go_backwards: reads x and mask from the last step to the first; outputs are in processing order.
+        return_sequences: False makes `outputs` hold the last output alone.
+        zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
+            first valid step.
+        training: not needed here: torch says whether a gradient will follow.
+
+    Returns:
+        outputs (batch, timesteps, units), or (batch, 1, units) without `return_sequences`, and the last state (batch,
+        units), float32.
+
+    Raises:
+        RuntimeError: a tensor has the wrong shape or dtype, there is no memory for the engine's scratch, or the
+            operations are not available.
+        ValueError: an activation is unknown.
+        NotImplementedError: a tensor carries a tangent of forward-mode differentiation.
+
+    Example:
+        >>> outputs, state = gru(torch.ones(2, 3, 1), None, torch.zeros(1, 6), torch.zeros(2, 6))
+        >>> tuple(outputs.shape), tuple(state.shape)
+        ((2, 3, 2), (2, 2))
+    """
+    if operations.PROBLEM is not None:
+        raise RuntimeError(
+            f"gatewise.ops.torch.gru: the engine is not available. {operations.PROBLEM}. Install another torch."
+        )
+    inputs = (x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
+    options = {
+        "reset_after": reset_after,
+        "activation": _number("activation", activation),
+        "recurrent_activation": _number("recurrent_activation", recurrent_activation),
+        "go_backwards": go_backwards,
+        "return_sequences": return_sequences,
+        "zero_output_for_mask": zero_output_for_mask,
+    }
+    eager = not torch.compiler.is_compiling()
+    differentiable = [value for value in inputs[: gradients.DIFFERENTIABLE] if value is not None]
+    if eager:
+        _refuse_forward_mode(differentiable)
+    trains = torch.is_grad_enabled() and any(value.requires_grad for value in differentiable)
+    if not trains or torch.compiler.is_exporting():  # an exported program infers; it has a gradient all the same
+        outputs, state = torch.ops.gatewise.gru.default(*inputs, **options)
+    elif eager and not _transforms():
+        outputs, state = gradients.Layer.apply(*inputs, options)  # type: ignore[no-untyped-call]
+    else:
+        outputs, state, _ = torch.ops.gatewise.gru_train.default(*inputs, **options)
+    return outputs, state
+
+
+def _number(argument: str, name: str) -> int:
+    if name not in ACTIVATIONS:
+        raise ValueError(
+            f"gatewise.ops.torch.gru: {argument} is unknown. Expected one of {', '.join(ACTIVATIONS)}; received "
+            f"{name!r}. Choose one of these."
+        )
+    return ACTIVATIONS.index(name)
+
+
+def _refuse_forward_mode(values: list[Tensor]) -> None:
+    """Raises if a value carries a tangent, which the operations would drop without a word."""
+    if torch.autograd.forward_ad._current_level < 0:  # noqa: SLF001  # saves the questions below; not public
+        return
+    unpack: Any = torch.autograd.forward_ad.unpack_dual
+    if any(unpack(value).tangent is not None for value in values):
+        raise NotImplementedError(
+            "gatewise.ops.torch.gru: forward-mode differentiation is not implemented. Expected gradients to be taken "
+            "backwards; received an input with a tangent. Call the layer inside `with gatewise.portable():` instead."
+        )

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine's operations as torch knows them: schemas, shapes, kernels and gradients, registered by importing this.
+
+Their kernels are those of csrc/bind/torch.cpp or, where torch lacks its stable C interface, those of `fallback.py`. The
+gradients registered here serve what traces operations; `gru` brings its own to eager code, at less overhead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from gatewise.ops.torch import fallback, gradients
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Tensor: TypeAlias = torch.Tensor
+
+_LIBRARY = Path(__file__).parents[2] / "libgatewise_torch.so"
+_INPUTS = (
+    "Tensor x, Tensor? initial_state, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? mask, "
+    "Tensor? input_dropout, Tensor? recurrent_dropout"
+)
+# An activation is its place in gatewise.native.ACTIVATIONS: the oldest of torch's C interfaces hands over no text.
+_OPTIONS = (
+    "*, bool reset_after, int activation, int recurrent_activation, bool go_backwards, bool return_sequences, "
+    "bool zero_output_for_mask"
+)
+_GIVEN = "Tensor saved, Tensor? d_outputs, Tensor? d_state"
+_GRADIENTS = "Tensor d_x, Tensor d_initial_state, Tensor d_kernel, Tensor d_recurrent_kernel, Tensor d_bias"
+_SCHEMAS = (
+    f"gru({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state)",
+    f"gru_train({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state, Tensor saved)",
+    f"gru_grad({_INPUTS}, {_GIVEN}, {_OPTIONS}, bool x_gradient) -> ({_GRADIENTS})",
+)
+
+# --- Shapes, for tensors without numbers ---
+
+
+def saved_shape(x: Tensor, recurrent_kernel: Tensor, reset_after: bool) -> tuple[int, int, int]:
+    """Bounds what the engine saves by a formula that torch can trace: (batch, values, padded units).
+
+    A step and unit saves its gates, 4 or 3 floats, and one state at the most; no vector is wider than 16 floats.
+    """
+    return x.shape[0], (5 if reset_after else 4) * x.shape[1], (recurrent_kernel.shape[0] + 15) // 16 * 16
+
+
+def _gru_shapes(
+    x: Tensor, _initial_state: Tensor | None, _kernel: Tensor, recurrent_kernel: Tensor, *_others: Any, **options: Any
+) -> tuple[Tensor, Tensor]:
+    steps = x.shape[1] if options["return_sequences"] else 1
+    units = recurrent_kernel.shape[0]
+    return x.new_empty((x.shape[0], steps, units)), x.new_empty((x.shape[0], units))
+
+
+def _gru_train_shapes(*inputs: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+    x, recurrent_kernel = inputs[0], inputs[3]
+    saved = x.new_empty(saved_shape(x, recurrent_kernel, options["reset_after"]), dtype=torch.int32)
+    return *_gru_shapes(*inputs, **options), saved
+
+
+def _gru_grad_shapes(*inputs: Any, **options: Any) -> tuple[Tensor, ...]:
+    x = inputs[0]
+    wanted = (x if options["x_gradient"] else None, *inputs[1 : gradients.DIFFERENTIABLE])
+    return tuple(x.new_empty((0,) if value is None else value.shape) for value in wanted)
+
+
+# --- torch.vmap ---
+
+
+def _one_by_one(operation: Any) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
+    """The rule of `torch.library.register_vmap` that runs an operation on each element in turn."""
+
+    def mapped(info: Any, in_dims: tuple[int | None, ...], *inputs: Any, **options: Any) -> Any:
+        results = [
+            operation(
+                *(value if dim is None else value.select(dim, i) for value, dim in zip(inputs, in_dims, strict=True)),
+                **options,
+            )
+            for i in range(info.batch_size)
+        ]
+        stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return mapped
+
+
+# --- Registration ---
+
+
+def _register() -> tuple[Any, str | None]:
+    """Registers the operations. Returns what keeps them registered, or the reason why they cannot be."""
+    if not hasattr(torch.compiler, "is_exporting"):  # of torch 2.7: what else is used here is older
+        return None, f"torch {torch.__version__} is too old; torch 2.9 or later is needed"
+    library: Any = torch.library.Library("gatewise", "DEF")  # type: ignore[no-untyped-call]
+    for schema in _SCHEMAS:
+        library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    if _why_not_native() is not None:
+        fallback.register(library, saved_shape)
+    for name, shapes, keep, way_back in (
+        ("gru", _gru_shapes, gradients.keep, gradients.of_gru),
+        ("gru_train", _gru_train_shapes, gradients.keep, gradients.of_gru_train),
+        ("gru_grad", _gru_grad_shapes, gradients.keep_for_second, gradients.of_gru_grad),
+    ):
+        torch.library.register_fake(f"gatewise::{name}", shapes, lib=library)
+        torch.library.register_autograd(f"gatewise::{name}", way_back, setup_context=keep, lib=library)
+        operation = getattr(torch.ops.gatewise, name).default
+        torch.library.register_vmap(f"gatewise::{name}", _one_by_one(operation), lib=library)
+    return library, None
+
+
+def _why_not_native() -> str | None:
+    """Gives the operations their kernels of csrc/bind/torch.cpp. Returns the reason if that cannot be done."""
+    try:
+        register = ctypes.CDLL(str(_LIBRARY)).gatewise_torch_register
+    except OSError as error:
+        return str(error)
+    register.restype = ctypes.c_char_p
+    problem = register()
+    return problem.decode() if problem else None
+
+
+_LIBRARY_OF_TORCH, PROBLEM = _register()

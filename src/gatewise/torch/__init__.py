@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PyTorch modules that run on the engine: `gatewise.torch.GRU` stands wherever `torch.nn.GRU` stood.
+
+`patch_torch()` is the other door: after it, `torch.nn.GRU` itself runs on the engine, in libraries too.
+"""
+
+from gatewise.torch.gru import GRU
+from gatewise.torch.patch import patch_torch, unpatch_torch
+
+__all__ = ["GRU", "patch_torch", "unpatch_torch"]

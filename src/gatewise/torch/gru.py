@@ -1,0 +1,209 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`torch.nn.GRU` with its layers on the engine. Parameters, checks, packing and the random numbers stay PyTorch's.
+
+Letters: B = batch, T = timesteps, F = features, U = units (`hidden_size`), L = layers, D = directions, 1 or 2.
+PyTorch's weights have their gates in the order r | z | n, (3U, F); the engine's in the order z | r | h, (F, 3U).
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+from gatewise.ops import torch as engine
+from gatewise.torch.reasons import reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STOCK_FORWARD: Callable[..., Any] = torch.nn.GRU.forward
+
+
+class GRU(torch.nn.GRU):
+    """Reads sequences with gated recurrent units: `torch.nn.GRU`, faster on a CPU, with the same numbers.
+
+    Arguments, parameters, call and state dict are those of `torch.nn.GRU`; so is what it computes, with these remarks:
+
+    - bfloat16 and float16 are computed in float32 and rounded at the end of the call; results have the input's dtype.
+    - The output is contiguous, whatever `batch_first` says.
+    - What is exported or traced (`torch.export`, ONNX, TorchScript) holds PyTorch's own operations.
+      `torch.jit.script` puts a `torch.nn.GRU` with the same parameters in this module's place.
+
+    Attributes:
+        fallback_reason: why PyTorch's own path ran in the latest call; None if the engine ran. The reasons: a device
+            other than the CPU, float64, tensors of different dtypes, export and tracing, transformations of torch.func,
+            `gatewise.portable()`.
+
+    Example:
+        >>> import torch
+        >>> gru = GRU(5, 4, num_layers=2, bidirectional=True, batch_first=True)
+        >>> gru.load_state_dict(torch.nn.GRU(5, 4, num_layers=2, bidirectional=True).state_dict())
+        <All keys matched successfully>
+        >>> outputs, state = gru(torch.zeros(2, 3, 5))
+        >>> tuple(outputs.shape), tuple(state.shape), gru.fallback_reason
+        ((2, 3, 8), (4, 2, 4), None)
+    """
+
+    fallback_reason: str | None = None
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> tuple[Any, torch.Tensor]:  # noqa: A002
+        """Runs the layers over sequences.
+
+        Args:
+            input: (T, B, F), (B, T, F) with `batch_first`, (T, F) for a single sequence, or a PackedSequence.
+            hx: (L * D, B, U), or (L * D, U) for a single sequence; None for zeros.
+
+        Returns:
+            The last layer's outputs, (T, B, D * U) or as the input, and every layer's last state, in the shape of hx.
+
+        Raises:
+            RuntimeError: a shape does not fit; it is PyTorch's own check, as for ValueError.
+            ValueError: the input has the wrong rank or dtype.
+        """
+        return forward(self, input, hx)
+
+    def __prepare_scriptable__(self) -> torch.nn.GRU:  # torch.jit.script compiles what this returns
+        stock = torch.nn.GRU.__new__(torch.nn.GRU)
+        stock.__dict__ = self.__dict__
+        return stock
+
+
+class _Sequences(NamedTuple):
+    """A batch of sequences as the engine reads them, and as PyTorch does."""
+
+    x: torch.Tensor  # (B, T, F), any dtype
+    lengths: torch.Tensor | None  # (B,) int64, descending, for what came packed; else None
+
+
+def forward(module: Any, input: Any, hx: torch.Tensor | None = None) -> tuple[Any, torch.Tensor]:  # noqa: A002
+    """Runs a `torch.nn.GRU`, or a subclass of it, on the engine where it can; see `GRU.forward`."""
+    # torch.compile steps around every GRU unless told otherwise. Then it shall not compile pieces of ours either.
+    if torch.compiler.is_dynamo_compiling() or "torch._dynamo" not in sys.modules:
+        return _run(module, input, hx)
+    return _uncompiled_run()(module, input, hx)
+
+
+@functools.cache
+def _uncompiled_run() -> Callable[..., tuple[Any, torch.Tensor]]:
+    disable: Any = torch.compiler.disable  # without types
+    run: Callable[..., tuple[Any, torch.Tensor]] = disable(_run)
+    return run
+
+
+def _run(module: Any, input: Any, hx: torch.Tensor | None) -> tuple[Any, torch.Tensor]:  # noqa: A002
+    module._update_flat_weights()  # noqa: SLF001  # as stock's forward begins
+    packed = isinstance(input, PackedSequence)
+    data = input.data if packed else input
+    if not _are_tensors(data, hx) or not (packed or _are_sequences(module, data, hx)):
+        return STOCK_FORWARD(module, input, hx)  # type: ignore[no-any-return]  # which raises, in its own words
+    why = reason(module, data, hx)
+    if module.fallback_reason != why:
+        module.fallback_reason = why
+    if why is not None:
+        return STOCK_FORWARD(module, input, hx)  # type: ignore[no-any-return]
+    return _packed(module, input, hx) if packed else _padded(module, input, hx)
+
+
+def _are_tensors(data: Any, hx: Any) -> bool:
+    return isinstance(data, torch.Tensor) and (hx is None or isinstance(hx, torch.Tensor))
+
+
+def _are_sequences(module: Any, data: torch.Tensor, hx: torch.Tensor | None) -> bool:
+    """Says whether the ranks are those of sequences, of at least one step."""
+    rank = data.dim()
+    if rank not in {2, 3} or (hx is not None and hx.dim() != rank):
+        return False
+    return data.shape[1 if rank == 3 and module.batch_first else 0] > 0
+
+
+def _padded(module: Any, data: torch.Tensor, hx: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Runs over sequences of one length, (T, B, F), (B, T, F) with batch_first, or (T, F)."""
+    single = data.dim() == 2
+    batch_axis = 0 if module.batch_first else 1
+    if single:
+        data, hx = data.unsqueeze(batch_axis), None if hx is None else hx.unsqueeze(1)
+    _check(module, data, hx, None)
+    x = data if module.batch_first else data.transpose(0, 1)
+    outputs, state = _layers(module, _Sequences(x, None), hx)
+    if not module.batch_first:
+        outputs = outputs.transpose(0, 1).contiguous()  # users call view() on it, as they can on stock's
+    return (outputs.squeeze(batch_axis), state.squeeze(1)) if single else (outputs, state)
+
+
+def _packed(module: Any, packed: PackedSequence, hx: torch.Tensor | None) -> tuple[PackedSequence, torch.Tensor]:
+    """Runs over sequences of many lengths, which stand in descending order in what is packed."""
+    data, batch_sizes, to_descending, to_given = packed
+    hx = None if hx is None else module.permute_hidden(hx, to_descending)
+    _check(module, data, hx, batch_sizes)
+    x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
+    outputs, state = _layers(module, _Sequences(x, lengths), hx)
+    result = pack_padded_sequence(outputs, lengths, batch_first=True).data
+    return PackedSequence(result, batch_sizes, to_descending, to_given), module.permute_hidden(state, to_given)
+
+
+def _check(module: Any, data: torch.Tensor, hx: torch.Tensor | None, batch_sizes: torch.Tensor | None) -> None:
+    """Lets PyTorch check the shapes, in its own words."""
+    module.check_input(data, batch_sizes)
+    if hx is not None:
+        module.check_hidden_size(hx, module.get_expected_hidden_size(data, batch_sizes))
+
+
+def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """Runs every layer and direction. Returns outputs (B, T, D * U) and states (L * D, B, U)."""
+    x, lengths = sequences.x.float(), sequences.lengths
+    dtype = sequences.x.dtype if hx is None else hx.dtype  # they differ under autocast alone
+    mask = None
+    if lengths is not None and int(lengths[-1]) < x.shape[1]:
+        mask = torch.arange(x.shape[1]) < lengths[:, None]
+    directions = 2 if module.bidirectional else 1
+    states = []
+    for layer in range(module.num_layers):
+        if layer and module.training and module.dropout:
+            x = x * _dropout_factors(module.dropout, sequences, x.shape[2])
+        outputs = []
+        for direction in range(directions):
+            place = layer * directions + direction
+            y, state = engine.gru(
+                x,
+                None if hx is None else hx[place].float(),
+                *_weights(module, place),
+                mask,
+                go_backwards=direction == 1,
+            )
+            outputs.append(y.flip(1) if direction else y)
+            states.append(state)
+        x = torch.cat(outputs, 2) if module.bidirectional else outputs[0]
+    return x.to(dtype), torch.stack(states).to(dtype)
+
+
+def _weights(module: Any, place: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Brings one direction's parameters to kernel (F, 3U), recurrent kernel (U, 3U) and bias (2, 3U), float32."""
+    count = 4 if module.bias else 2
+    ours = [
+        _update_gate_first(weight.float())
+        for weight in module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
+    ]
+    return ours[0].t(), ours[1].t(), torch.stack(ours[2:]) if module.bias else None
+
+
+def _update_gate_first(weight: torch.Tensor) -> torch.Tensor:
+    reset, update, candidate = weight.chunk(3)
+    return torch.cat((update, reset, candidate))
+
+
+def _dropout_factors(probability: float, sequences: _Sequences, width: int) -> torch.Tensor:
+    """Draws the factors on a layer's input, (B, T, width), as stock does: from the same seed come the same ones.
+
+    Stock's tensor is (T, B, width), or the data of a packed sequence, and random numbers are drawn in its order.
+    """
+    batch, timesteps, _ = sequences.x.shape
+    if sequences.lengths is None:
+        ones = sequences.x.new_ones(timesteps, batch, width)
+        return torch.dropout(ones, probability, train=True).transpose(0, 1).float()
+    packed = pack_padded_sequence(sequences.x.new_ones(batch, timesteps, width), sequences.lengths, batch_first=True)
+    dropped = PackedSequence(torch.dropout(packed.data, probability, train=True), packed.batch_sizes)
+    return pad_packed_sequence(dropped, batch_first=True)[0].float()

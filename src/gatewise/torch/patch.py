@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`torch.nn.GRU` itself on the engine: every module of the process follows, whoever made it and whenever."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import types
+from typing import Any
+
+import torch
+
+from gatewise.torch import gru
+
+
+def patch_torch() -> None:
+    """Lets every `torch.nn.GRU` of this process run on the engine, as `gatewise.torch.GRU` does.
+
+    Modules that exist already follow, subclasses that do not define `forward`, and the libraries that use them. What
+    they save stays PyTorch's. A second call changes nothing; `unpatch_torch()` undoes it.
+
+    Example:
+        >>> import gatewise, torch
+        >>> from gatewise.torch import patch_torch, unpatch_torch
+        >>> module = torch.nn.GRU(5, 4)
+        >>> patch_torch()
+        >>> before = gatewise.native.calls().forward
+        >>> _ = module(torch.zeros(3, 2, 5))
+        >>> gatewise.native.calls().forward - before
+        1
+        >>> unpatch_torch()
+    """
+    if "fallback_reason" not in vars(torch.nn.GRU):
+        _set("forward", _PATCHED_FORWARD)
+        _set("fallback_reason", None)
+        _forget_compiled()
+
+
+def unpatch_torch() -> None:
+    """Gives `torch.nn.GRU` its own forward back; see `patch_torch`. Without a patch, it changes nothing."""
+    if "fallback_reason" in vars(torch.nn.GRU):
+        _set("forward", gru.STOCK_FORWARD)
+        delattr(torch.nn.GRU, "fallback_reason")
+        _forget_compiled()
+
+
+def _set(name: str, value: Any) -> None:
+    setattr(torch.nn.GRU, name, value)
+
+
+def _forget_compiled() -> None:
+    """Lets `torch.compile` trace again what it traced through the other forward."""
+    if "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
+
+
+def _in_place_of(stock: Any) -> Any:
+    """Makes our forward look like stock's to who reads it: `torch.jit.script` compiles the source of what it wraps.
+
+    It looks names up in the function's globals, which therefore are stock's; ours is in the closure.
+    """
+    run = gru.forward
+
+    def forward(self: Any, input: Any, hx: torch.Tensor | None = None) -> Any:  # noqa: A002
+        return run(self, input, hx)
+
+    code, defaults, closure = forward.__code__, forward.__defaults__, forward.__closure__
+    return functools.update_wrapper(types.FunctionType(code, stock.__globals__, "forward", defaults, closure), stock)
+
+
+_PATCHED_FORWARD = _in_place_of(gru.STOCK_FORWARD)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""JAX on two devices: each runs its part of the batch, and the sums are those of one device.
+
+The number of devices is settled when JAX starts, so every claim runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("jax", reason="the devices are JAX's: install the extra `jax`")
+
+SHARDED = """
+import jax, jax.numpy as jnp, numpy as np
+from engine_case import Case
+from gatewise import native
+from gatewise.ops import jax as engine
+from jax.sharding import NamedSharding, PartitionSpec
+from tolerance import disagreement, tolerance
+
+names = ("x", "initial_state", "kernel", "recurrent_kernel", "bias", "mask", "input_dropout", "recurrent_dropout")
+mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
+cut = {"x": ("rows",), "initial_state": ("rows",), "mask": ("rows",), "input_dropout": (None, "rows")}
+cut["recurrent_dropout"] = (None, "rows")
+problems, calls, texts = [], [], []
+for case in (
+    Case(10, 60, 4, 6, mask="holes"),  # a row saves more in a half of this batch than in the whole
+    Case(6, 5, 4, 6, input_dropout_masks=3, recurrent_dropout=True, return_sequences=False, reset_after=False),
+    Case(6, 5, 4, 6, use_bias=False, initial_state=False, go_backwards=True),
+):
+    given = {name: case.arrays[name] for name in names if case.arrays[name] is not None}
+    fixed = {name: given.pop(name) for name in ("mask", "input_dropout", "recurrent_dropout") if name in given}
+    place = lambda name, value: jax.device_put(value, NamedSharding(mesh, PartitionSpec(*cut.get(name, ()))))
+    given, fixed = ({name: place(name, value) for name, value in group.items()} for group in (given, fixed))
+
+    def loss(given, fixed):
+        outputs, state = engine.gru(
+            **{"initial_state": None} | given | fixed,
+            reset_after=case.reset_after,
+            go_backwards=case.go_backwards,
+            return_sequences=case.return_sequences,
+        )
+        return jnp.sum(outputs * case.arrays["d_outputs"]) + jnp.sum(state * case.arrays["d_state"])
+
+    step = jax.jit(jax.grad(loss)).lower(given, fixed).compile()
+    texts.append(step.as_text())
+    before = native.calls()
+    gradients = jax.block_until_ready(step(given, fixed))
+    calls.append([native.calls().forward - before.forward, native.calls().backward - before.backward])
+    expected = case.specified()
+    allowed = tolerance(case.features + case.units, case.timesteps, case.batch)
+    problems += [disagreement(name, value, expected["d_" + name], allowed) for name, value in gradients.items()]
+# A partitioned call has no rule for vmap of its own: here each kernel's layer runs after the other's.
+mapped = jax.jit(jax.vmap(lambda kernel: jax.grad(loss)(given | {"kernel": kernel}, fixed)["kernel"]))
+for value in mapped(jnp.stack([given["kernel"]] * 2)):
+    problems.append(disagreement("mapped", value, expected["d_kernel"], allowed))
+report = {"problems": [problem for problem in problems if problem], "calls": calls}
+report |= {word: sum(text.count(f" {word}(") for text in texts) for word in ("all-gather", "all-reduce")}
+"""
+
+FITTED = """
+import keras, numpy as np
+from gatewise import native
+from gatewise.keras import GRU
+
+rng = np.random.default_rng(0)
+x, y = rng.normal(size=(16, 7, 4)).astype("float32"), rng.normal(size=(16, 1)).astype("float32")
+x[::3, 4:] = 0
+
+def fit():
+    keras.utils.set_random_seed(1)
+    layer = GRU(5, recurrent_initializer="glorot_uniform")  # the stock initializer takes seconds to compile
+    model = keras.Sequential([keras.Input((7, 4)), keras.layers.Masking(), layer, keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    before = native.calls().backward
+    losses = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0).history["loss"]
+    return {"losses": losses, "backward": native.calls().backward - before}
+
+report = {"one": fit()}
+keras.distribution.set_distribution(keras.distribution.DataParallel())
+report["two"] = fit()
+"""
+
+
+def report_of(program: str) -> dict[str, Any]:
+    """What a program, run where there are two CPU devices, leaves in `report`."""
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    settings = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
+    command = [sys.executable, "-c", f"{program}\nimport json; print(json.dumps(report))"]
+    done = subprocess.run(
+        command,
+        env=os.environ | settings | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return report
+
+
+def test_each_device_runs_its_part_and_only_weight_gradients_are_exchanged() -> None:
+    report = report_of(SHARDED)
+    assert report["problems"] == []
+    assert report["calls"] == [[2, 2]] * 3
+    assert report["all-gather"] == 0
+    assert report["all-reduce"] >= 3
+
+
+def test_data_parallel_training_has_the_losses_of_one_device() -> None:
+    pytest.importorskip("keras", reason="the distribution is Keras's: install the extra `jax`")
+    report, steps = report_of(FITTED), 6
+    assert report["two"]["losses"] == pytest.approx(report["one"]["losses"], rel=1e-5)
+    assert (report["one"]["backward"], report["two"]["backward"]) == (steps, 2 * steps)
