@@ -28,7 +28,7 @@ demo: .venv/.run  ## train on a real series, against stock Keras, with a picture
 test: .venv/.dev  ## run the tests and the examples in the docstrings, and those of the layer on every backend
 	$(BIN)/pytest -m "not deep" $(ARGS)
 	KERAS_BACKEND=jax $(BIN)/pytest $(LAYER_TESTS) $(ARGS)
-	KERAS_BACKEND=torch $(BIN)/pytest $(LAYER_TESTS) tests/test_keras_grid.py $(ARGS)
+	KERAS_BACKEND=torch $(BIN)/pytest $(LAYER_TESTS) tests/test_keras_grid.py tests/test_keras_own_suites.py $(ARGS)
 
 test-deep: .venv/.dev  ## run the long tests too, with many more random cases
 	$(BIN)/pytest --hypothesis-profile=deep $(ARGS)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A pytest plugin for Keras's own test files: puts the engine under their GRU and notes what ran in every test.
+
+`pytest -p keras_own_suites_plugin`, with GATEWISE_PLACE, "instead" or "patched", and GATEWISE_NOTES, the JSON file to
+write: by test its outcome, how many recurrent layers with GRU cells were called, how many native calls completed, and
+why the engine did not run.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import keras
+
+import gatewise
+from gatewise import native
+
+if TYPE_CHECKING:
+    import pytest
+
+# Where the test files may find the class.
+MODULES = ("keras.layers", "keras.src.layers", "keras.src.layers.rnn", "keras.src.layers.rnn.gru")
+SYMBOLIC = "called with a KerasTensor only"
+
+_notes: dict[str, dict[str, Any]] = {}
+_here: dict[str, Any] = {"layers": 0, "reasons": []}  # the test that runs now
+
+
+def pytest_configure() -> None:
+    """Puts the layers in their place before any test file is imported."""
+    _note_calls(patched=os.environ["GATEWISE_PLACE"] == "patched")
+    if os.environ["GATEWISE_PLACE"] == "patched":
+        gatewise.patch_keras()
+        return
+    from gatewise.keras import GRU
+
+    for module in MODULES:
+        setattr(importlib.import_module(module), "GRU", GRU)  # noqa: B010  # mypy knows no such attribute
+
+
+def _note_calls(*, patched: bool) -> None:
+    """Wraps the call of `keras.layers.RNN`, which those of GRU lead to; RNN inherits it, so nothing is replaced."""
+    rnn, gru, inherited = keras.layers.RNN, keras.layers.GRU, keras.layers.RNN.__call__
+
+    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # the method's name, seen in tracebacks
+        cells = getattr(self.cell, "cells", [self.cell])
+        ours = isinstance(self, gru) or (patched and any(isinstance(cell, keras.layers.GRUCell) for cell in cells))
+        result = inherited(self, *args, **kwargs)
+        if ours:
+            _here["layers"] += 1
+            symbolic = any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten((args, kwargs)))
+            reason = self.fallback_reason or (SYMBOLIC if symbolic else None)
+            _here["reasons"] += [reason] if reason and reason not in _here["reasons"] else []
+        return result
+
+    rnn.__call__ = __call__
+
+
+def pytest_runtest_logstart() -> None:
+    """Starts the notes of a test."""
+    _here.update(layers=0, reasons=[], before=sum(native.calls()))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Completes the notes of a test."""
+    if report.when == "call" or report.outcome != "passed":
+        file, _, method = report.nodeid.split("/")[-1].split("::")
+        calls = sum(native.calls()) - _here["before"]
+        notes = {"outcome": report.outcome, "calls": calls, "layers": _here["layers"], "reasons": _here["reasons"]}
+        _notes[f"{file}::{method}"] = notes
+
+
+def pytest_sessionfinish() -> None:
+    """Writes the notes."""
+    Path(os.environ["GATEWISE_NOTES"]).write_text(json.dumps(_notes), encoding="utf-8")
