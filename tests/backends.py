@@ -70,8 +70,9 @@ def native_calls(forward: int, backward: int = 0) -> Iterator[None]:
     """
     before = native.calls()
     yield
-    ran = native.calls()
-    assert (ran.forward - before.forward, ran.backward - before.backward) == (forward, backward)
+    after = native.calls()
+    ran = (after.forward - before.forward, after.backward - before.backward)
+    assert ran == (forward, backward), f"{ran} native calls forward and backward, expected {(forward, backward)}"
 
 
 def call(layer: Any, *args: Any, **kwargs: Any) -> Any:

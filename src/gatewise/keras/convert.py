@@ -131,10 +131,14 @@ def _check_complete(converted: Any, source: Any, to: str) -> None:
 
 
 def _copy_state(model: Any, converted: Any) -> None:
-    old, new = list(_variables(model)), list(_variables(converted))
+    old, new = _variables(model), _variables(converted)
     if old and not new and not converted.built:
         converted.build_from_config(model.get_build_config())
-        new = list(_variables(converted))
+        new = _variables(converted)
+    optimizer = getattr(model, "optimizer", None)
+    if optimizer is not None and optimizer.built:
+        old += optimizer.variables
+        new += converted.optimizer.variables
     if len(old) != len(new):
         raise ValueError(
             f"gatewise.keras.convert: the new model has other variables. Expected {len(old)}; received {len(new)}. "
@@ -144,10 +148,10 @@ def _copy_state(model: Any, converted: Any) -> None:
         variable.assign(keras.ops.copy(value))  # JAX frees the array of a model that trains on
 
 
-def _variables(model: Any) -> Iterator[Any]:
-    """Yields weights, generators' states, metrics, recurrent states and the optimizer's state."""
-    yield from model.variables
+def _variables(model: Any) -> list[Any]:
+    """Lists weights, the states of random generators and recurrent states; metrics begin anew with every epoch."""
+    metrics = {id(variable) for variable in model.metrics_variables}
+    found = [variable for variable in model.variables if id(variable) not in metrics]
     for part in _parts(model):
-        yield from keras.tree.flatten(getattr(part, "states", None) or [])
-    if getattr(model, "optimizer", None) is not None:
-        yield from model.optimizer.variables
+        found += keras.tree.flatten(getattr(part, "states", None) or [])
+    return found
