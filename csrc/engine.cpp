@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include <atomic>
+#include <memory>
 #include <new>
 #include <system_error>
+#include <vector>
 
 #include "cpus.h"
 #include "dispatch.h"
@@ -14,6 +16,7 @@
 #include "plan.h"
 #include "pool.h"
 #include "scratch.h"
+#include "team.h"
 
 namespace gatewise {
 namespace {
@@ -44,18 +47,35 @@ Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const ga
   return problem;
 }
 
-// Runs body(item) on the pool; false if any item ran out of memory.
+// A team and the scratch memory that it shares.
+struct TeamWork {
+  Scratch scratch;
+  Team team;
+  TeamWork(int64_t scratch_floats, int members) : scratch(scratch_floats), team(members) {}
+};
+
+// Runs body(item, scratch, team, member) on the pool for every item and each of its members. Throws std::bad_alloc.
 template <class Body>
-bool run_all(int64_t items, Body&& body) {
-  std::atomic<bool> out_of_memory{false};
-  parallel_for(items, threads(), [&](int64_t item) {
-    try {
-      body(item);
-    } catch (const std::bad_alloc&) {
-      out_of_memory.store(true);
-    }
+void run_teams(int64_t items, int members, int64_t scratch_floats, Body&& body) {
+  if (members == 1) {
+    std::atomic<bool> out_of_memory{false};
+    parallel_for(items, threads(), [&](int64_t item) {
+      try {
+        TeamWork work(scratch_floats, 1);
+        body(item, work.scratch.data(), work.team, 0);
+      } catch (const std::bad_alloc&) {
+        out_of_memory.store(true);
+      }
+    });
+    if (out_of_memory.load()) throw std::bad_alloc();
+    return;
+  }
+  std::vector<std::unique_ptr<TeamWork>> works;
+  for (int64_t item = 0; item < items; ++item) works.push_back(std::make_unique<TeamWork>(scratch_floats, members));
+  parallel_for(items * members, threads(), [&](int64_t i) {
+    TeamWork& work = *works[static_cast<size_t>(i / members)];
+    body(i / members, work.scratch.data(), work.team, static_cast<int>(i % members));
   });
-  return !out_of_memory.load();
 }
 
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
@@ -75,12 +95,9 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
   problem.outputs = out.outputs;
   problem.state = out.state;
   problem.saved = out.saved;
-  const int64_t scratch_floats = isa.forward_scratch_floats(problem);
-  const bool done = run_all(plan.slabs(), [&](int64_t slab) {
-    const Scratch scratch(scratch_floats);
-    isa.forward_slab(problem, slab, scratch.data());
-  });
-  if (!done) throw std::bad_alloc();
+  const int members = team_size(spec, plan, threads());
+  run_teams(plan.slabs(), members, isa.forward_scratch_floats(problem, members),
+            [&](int64_t slab, float* scratch, Team& team, int member) { isa.forward_slab(problem, slab, scratch, team, member); });
 }
 
 // The copies of the weight gradients, one a group, one after another: recurrent kernel, kernel, bias.
@@ -131,14 +148,13 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   problem.d = out;
   const auto groups = static_cast<int64_t>(plan.groups.size());
   const Partials partials(problem, lanes, groups);
+  const int members = groups == plan.slabs() ? team_size(spec, plan, threads()) : 1;
   const int64_t scratch_floats = isa.backward_scratch_floats(problem);
-  const bool done = run_all(groups, [&](int64_t group) {
-    const Scratch scratch(scratch_floats);
+  run_teams(groups, members, scratch_floats, [&](int64_t group, float* scratch, Team& team, int member) {
     const Partial partial = partials.group(group);
-    memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));
-    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch.data(), partial);
+    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));
+    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);
   });
-  if (!done) throw std::bad_alloc();
   sum_partials(problem, partials, groups, lanes);
 }
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "problem.h"
+#include "team.h"
 
 namespace gatewise {
 namespace {
@@ -51,6 +52,13 @@ void find_valid_steps(const gatewise_gru_spec& spec, const uint8_t* mask, std::v
 int64_t chunk_steps(const gatewise_gru_spec& spec) {
   const int64_t slabs = slab_count(spec), rows = std::max<int64_t>((spec.batch + slabs - 1) / slabs, 1);
   return std::max<int64_t>(kMaxSlots / rows, 1);
+}
+
+int team_size(const gatewise_gru_spec& spec, const Plan& plan, int threads) {
+  // A meeting takes 0.1 to 0.2 us, and so does a step of one row and 32 units.
+  constexpr int64_t kMinSteps = 16, kMinWork = 12000, kMinUnits = 32;
+  if (spec.timesteps < kMinSteps || plan.slab_rows * spec.units * spec.units < kMinWork) return 1;
+  return static_cast<int>(std::clamp<int64_t>(std::min(threads / plan.slabs(), spec.units / kMinUnits), 1, Team::kMaxMembers));
 }
 
 Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool with_groups) {

@@ -5,33 +5,15 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
 #include <thread>
 
+#include "spin.h"
+
 namespace gatewise {
 namespace {
-
-void pause() {
-#if defined(__x86_64__)
-  __builtin_ia32_pause();
-#endif
-}
-
-// Spins until `ready` or for about `microseconds`; says whether it became ready.
-template <class Ready>
-bool spin(int microseconds, Ready&& ready) {
-  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(microseconds);
-  do {
-    for (int i = 0; i < 16; ++i) {
-      if (ready()) return true;
-      pause();
-    }
-  } while (std::chrono::steady_clock::now() < end);
-  return false;
-}
 
 struct Job {
   int64_t items;

@@ -57,15 +57,18 @@ struct Partial {
 // A chunk of the way back has at most this many slots, a slot being one row at one step: what stays in cache.
 constexpr int64_t kMaxSlots = 256;
 
-// One instruction set's kernels. Scratch is 64-byte aligned and belongs to the caller; nothing here allocates, locks or throws.
+class Team;
+
+// One instruction set's kernels. Scratch is 64-byte aligned, belongs to the caller and is the same for all members of a team; nothing here
+// allocates, locks or throws.
 struct Kernels {
   const char* name;
   int64_t lanes;
   int64_t (*saved_floats)(const gatewise_gru_spec& spec, int64_t chunk_steps);
-  int64_t (*forward_scratch_floats)(const Problem& problem);
+  int64_t (*forward_scratch_floats)(const Problem& problem, int members);
   int64_t (*backward_scratch_floats)(const Problem& problem);
-  void (*forward_slab)(const Problem& problem, int64_t slab, float* scratch);
-  void (*backward_slab)(const Problem& problem, int64_t slab, float* scratch, const Partial& partial);
+  void (*forward_slab)(const Problem& problem, int64_t slab, float* scratch, Team& team, int member);
+  void (*backward_slab)(const Problem& problem, int64_t slab, float* scratch, const Partial& partial, Team& team, int member);
 };
 
 constexpr int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 import gatewise
 from engine_case import ISAS, Case, instruction_set, threads
 
-SHAPES = [(1, 50, 16, 128), (3, 17, 5, 33), (37, 20, 16, 64), (512, 10, 64, 128)]
+# The first two are carried by a team of threads; the second for more than one chunk of steps, and with several sections in each.
+SHAPES = [(1, 50, 16, 128), (2, 300, 9, 150), (3, 17, 5, 33), (37, 20, 16, 64), (512, 10, 64, 128)]
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "masked": {"mask": "holes"},
@@ -35,6 +37,16 @@ def test_threads_do_not_change_a_bit(shape: tuple[int, int, int, int], options: 
         with threads(n):
             for name, value in case.run().items():
                 assert same_bits(value, alone[name]), f"{name} differs with {n} threads"
+
+
+def test_teams_that_lack_cpus_have_the_same_bits() -> None:
+    case = Case(1, 400, 8, 128, mask="holes")
+    with threads(1):
+        alone = case.run()
+    with threads(8), ThreadPoolExecutor(3) as callers:  # more threads than most machines have CPUs: members come late
+        for results in callers.map(lambda _: case.run(), range(9)):
+            for name, value in results.items():
+                assert same_bits(value, alone[name]), f"{name} differs"
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -3,10 +3,11 @@
 //
 // For each chunk of steps: (1) bring states, inputs and output gradients into panels, (2) go back through the steps, turning the gradient
 // of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write the gradient of its inputs. The gate
-// gradients of a chunk are used while they are in cache and are never stored for all steps.
+// gradients of a chunk are used while they are in cache and are never stored for all steps. A team (see team.h) shares the panels out.
 #pragma once
 
 #include "chunk.h"
+#include "team.h"
 #include "tile.h"
 
 namespace gatewise {
@@ -22,11 +23,11 @@ struct BackProduct {
   int64_t run, count;  // gates [run, run + count) of the three
 };
 
-// Calls f(first, end) for a few panels at a time: their weights, at most 3U * 6 W floats, stay in cache for all rows that follow.
+// Calls f(first, last) for a few of the panels [begin, end) at a time: their weights, at most 3U * 6 W floats, stay in cache for all rows.
 template <class F>
-GATEWISE_INLINE void for_panel_rounds(int64_t panels, F&& f) {
+GATEWISE_INLINE void for_panel_rounds(int64_t begin, int64_t end, F&& f) {
   constexpr int64_t kRound = 6;
-  for (int64_t first = 0; first < panels; first += kRound) f(first, first + kRound < panels ? first + kRound : panels);
+  for (int64_t first = begin; first < end; first += kRound) f(first, first + kRound < end ? first + kRound : end);
 }
 
 template <int M, int P>
@@ -93,42 +94,101 @@ __attribute__((noinline)) void outer_product(const float* lanes_of_rows, const f
 }
 
 struct BackwardSlab {
+  // What a section does, and for which chunk and steps; the number that a team hands on.
+  struct Task {
+    enum Kind : int64_t { kTake, kSteps, kGradients, kInitialState };
+    static constexpr int64_t kKinds = 4, kParts = kMaxSlots / kSectionSteps;
+    int64_t kind, chunk, part;  // of steps: [part, part + 1) * kSectionSteps of the chunk
+
+    int64_t number() const { return (chunk * kParts + part) * kKinds + kind; }
+    static Task of(int64_t number) { return {number % kKinds, number / kKinds / kParts, number / kKinds % kParts}; }
+  };
+
   const Problem& problem;
   const Slab slab;
   const SavedSlab saved;
   const Partial& partial;
+  Team& team;
+  const int member;
   Chunk chunk;
-  float* dh;       // (P, rows, W): the gradient of the state that did not go through a gate
-  float* carried;  // (P, rows, 4, W): gate gradients of the first step of the chunk that was worked on before
+  int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
+  float* dh;                                // (P, rows, W): the gradient of the state that did not go through a gate
+  float* carried;                           // (P, rows, 4, W): gate gradients of the first step of the chunk that was worked on before
 
-  BackwardSlab(const Problem& p, int64_t index, float* memory, const Partial& sums)
+  BackwardSlab(const Problem& p, int64_t index, float* memory, const Partial& sums, Team& t, int me)
       : problem(p),
         slab(p, index),
         saved(p.spec, p.chunk_steps, slab.first, slab.rows),
         partial(sums),
+        team(t),
+        member(me),
         chunk(p, slab, saved, memory + p.slab_rows * p.panels * 5 * kLanes),
         dh(memory),
         carried(memory + p.slab_rows * p.panels * kLanes) {}
 
   static int64_t scratch_floats(const Problem& p) { return p.slab_rows * p.panels * 5 * kLanes + Chunk::scratch_floats(p); }
 
-  void run() {
+  int64_t chunks() const { return (slab.steps() + problem.chunk_steps - 1) / problem.chunk_steps; }
+
+  void lead() {
     start();
-    const int64_t chunks = (slab.steps() + problem.chunk_steps - 1) / problem.chunk_steps;
-    int64_t flowing = 0;  // rows that have a later step, and so gate gradients to take from it
-    for (int64_t c = chunks - 1; c >= 0; --c) {
-      chunk.take(c);
-      for (int64_t i = chunk.steps - 1; i >= 0; --i) {
-        const bool last = i == chunk.steps - 1;
-        go_back(i, last ? flowing : chunk.live(i + 1), last);
-      }
-      flowing = chunk.live(0);
-      carry(flowing);
-      add_weight_gradients();
-      if (problem.d.x) write_input_gradients();
+    for (int64_t c = chunks() - 1; c >= 0; --c) {
+      lead_section({Task::kTake, c, 0});
+      for (int64_t part = (chunk.steps - 1) / kSectionSteps; part >= 0; --part) lead_section({Task::kSteps, c, part});
+      lead_section({Task::kGradients, c, 0});
     }
-    if (problem.d.initial_state) write_initial_state_gradients(flowing);
+    if (problem.d.initial_state) lead_section({Task::kInitialState, 0, 0});
+    team.end();
   }
+
+  void lead_section(Task task) {
+    team.begin(task.number());
+    run_section(task);
+  }
+
+  void follow() {
+    for (int64_t number; team.follow(member, &number);) run_section(Task::of(number));
+  }
+
+  void run_section(Task task) {
+    first_panel = team.first(member, problem.panels);
+    last_panel = team.last(member, problem.panels);
+    if (chunk.first_step != task.chunk * problem.chunk_steps || chunk.steps == 0) chunk.locate(task.chunk);
+    switch (task.kind) {
+      case Task::kTake:
+        chunk.take_states(task.chunk, first_panel, last_panel);
+        chunk.take_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
+        break;
+      case Task::kSteps:
+        return go_back_through(task.part);
+      case Task::kGradients:
+        carry();
+        add_weight_gradients();
+        if (problem.d.x) write_input_gradients();
+        break;
+      default:
+        write_initial_state_gradients();
+    }
+    team.meet(member);
+  }
+
+  void go_back_through(int64_t part) const {
+    const int64_t first = part * kSectionSteps, end = first + kSectionSteps < chunk.steps ? first + kSectionSteps : chunk.steps;
+    for (int64_t i = end - 1; i >= first; --i) {
+      add_through_gates(i, flowing(i), i == chunk.steps - 1);
+      blend_gradients(i);
+      if (!problem.spec.reset_after) {
+        team.meet(member);
+        for_panel_rounds(first_panel, last_panel, [&](int64_t p, int64_t last) {
+          for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, p, last); });
+        });
+      }
+      team.meet(member);
+    }
+  }
+
+  // How many rows have a later step than step i of the chunk, and so gate gradients to take from it.
+  int64_t flowing(int64_t i) const { return slab.live(chunk.first_step + i + 1, chunk.live(i)); }
 
   float* dh_at(int64_t p, int64_t m) const { return dh + (p * slab.rows + m) * kLanes; }
 
@@ -163,22 +223,12 @@ struct BackwardSlab {
     return b;
   }
 
-  // One step back: what the later step's gates owe to this state, then this step's own gates.
-  void go_back(int64_t i, int64_t flowing, bool last) const {
-    add_through_gates(i, flowing, last);
-    blend_gradients(i);
-    if (problem.spec.reset_after) return;
-    for_panel_rounds(problem.panels, [&](int64_t first, int64_t end) {
-      for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, first, end); });
-    });
-  }
-
   // dh += the product of the later step's gate gradients and the recurrent weights. With recurrent dropout each gate saw a state of its
   // own, and its part of the gradient has that gate's factors.
   void add_through_gates(int64_t i, int64_t flowing, bool last) const {
     const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
     const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    for_panel_rounds(problem.panels, [&](int64_t first, int64_t end) {
+    for_panel_rounds(first_panel, last_panel, [&](int64_t first, int64_t end) {
       for_row_blocks(flowing, [&](int64_t begin, auto rows) {
         constexpr int M = decltype(rows)::value;
         if (!problem.in.recurrent_dropout) return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, -1);
@@ -215,7 +265,7 @@ struct BackwardSlab {
   void blend_gradients(int64_t i) const {
     with_activations(problem.spec, [&](auto f) {
       const int64_t live = chunk.live(i), slot = chunk.offset[i];
-      for (int64_t p = 0; p < problem.panels; ++p) {
+      for (int64_t p = first_panel; p < last_panel; ++p) {
         for (int64_t m = 0; m < live; ++m) {
           const float* gate = chunk.gates_at(i, p, m);
           const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
@@ -269,8 +319,9 @@ struct BackwardSlab {
     store(dh_at(p, m), load(dh_at(p, m)) + d.dh_prev);
   }
 
-  void carry(int64_t rows) const {
-    for (int64_t p = 0; p < problem.panels; ++p) {
+  void carry() const {
+    const int64_t rows = chunk.live(0);
+    for (int64_t p = first_panel; p < last_panel; ++p) {
       for (int64_t k = 0; k < rows * 4; ++k) store(carried + (p * slab.rows * 4 + k) * kLanes, load(chunk.gates(p, 0) + k * kLanes));
     }
   }
@@ -280,11 +331,11 @@ struct BackwardSlab {
   void add_outer_products(float* const from[3], int64_t n, GateGradient first, const int order[3], float* sums) const {
     const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
     const bool shared = from[0] == from[1] && from[1] == from[2];
-    for (int64_t p = 0; p < problem.panels;) {
+    for (int64_t p = first_panel; p < last_panel;) {
       float* to = sums + p * sums_stride;
       const float* gates = chunk.gates(p, 0) + first * kLanes;
       if (shared) {
-        p += with_constant<panels_per_tile(kOuterRows, 3)>(problem.panels - p, [&](auto panels) {
+        p += with_constant<panels_per_tile(kOuterRows, 3)>(last_panel - p, [&](auto panels) {
           for (int64_t u = 0; u < n; u += kOuterRows) {
             outer_product<decltype(panels)::value, 3>(lanes_at(from[0], u), gates, gates_stride, chunk.slots(), to + u * 3 * kLanes,
                                                       sums_stride);
@@ -292,7 +343,7 @@ struct BackwardSlab {
         });
         continue;
       }
-      p += with_constant<panels_per_tile(kOuterRows, 1)>(problem.panels - p, [&](auto panels) {
+      p += with_constant<panels_per_tile(kOuterRows, 1)>(last_panel - p, [&](auto panels) {
         for (int g = 0; g < 3; ++g) {
           for (int64_t u = 0; u < n; u += kOuterRows) {
             outer_product<decltype(panels)::value, 1>(lanes_at(from[order[g]], u), gates + g * kLanes, gates_stride, chunk.slots(),
@@ -309,7 +360,7 @@ struct BackwardSlab {
     static constexpr int h_order[3] = {kCandidate, kUpdate, kReset}, x_order[3] = {kUpdate, kReset, kCandidate};
     add_outer_products(chunk.h_for, problem.spec.units, kDq, h_order, partial.recurrent_kernel);
     add_outer_products(chunk.x_for, problem.spec.features, kDz, x_order, partial.kernel);
-    for (int64_t p = 0; p < problem.panels; ++p) {
+    for (int64_t p = first_panel; p < last_panel; ++p) {
       float* to = partial.bias + p * 4 * kLanes;
       Vec sum[4] = {load(to), load(to + kLanes), load(to + 2 * kLanes), load(to + 3 * kLanes)};
       for (int64_t slot = 0; slot < chunk.slots(); ++slot) {
@@ -320,9 +371,10 @@ struct BackwardSlab {
   }
 
   void write_input_gradients() const {
-    for_panel_rounds(problem.feature_panels, [&](int64_t first, int64_t end) {
-      for (int64_t slot = 0; slot < chunk.slots();) {
-        slot += with_constant<kRowTile>(chunk.slots() - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, end); });
+    const int64_t first_slot = team.first(member, chunk.slots()), last_slot = team.last(member, chunk.slots());
+    for_panel_rounds(0, problem.feature_panels, [&](int64_t first, int64_t end) {
+      for (int64_t slot = first_slot; slot < last_slot;) {
+        slot += with_constant<kRowTile>(last_slot - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, end); });
       }
     });
   }
@@ -356,19 +408,24 @@ struct BackwardSlab {
     store_first(to, gate == 0 ? v : load_first(to, lanes) + v, lanes);
   }
 
-  void write_initial_state_gradients(int64_t flowing) const {
-    add_through_gates(0, flowing, true);
+  void write_initial_state_gradients() const {
+    add_through_gates(0, slab.live(0, slab.rows), true);
     for (int64_t m = 0; m < slab.rows; ++m) {
       float* to = problem.d.initial_state + slab.state_offset(m);
-      for (int64_t p = 0; p < problem.panels; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), chunk.lanes_of(p));
+      for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), chunk.lanes_of(p));
     }
   }
 };
 
 int64_t backward_scratch_floats(const Problem& problem) { return BackwardSlab::scratch_floats(problem); }
 
-void backward_slab(const Problem& problem, int64_t slab, float* scratch, const Partial& partial) {
-  BackwardSlab(problem, slab, scratch, partial).run();
+void backward_slab(const Problem& problem, int64_t slab, float* scratch, const Partial& partial, Team& team, int member) {
+  BackwardSlab work(problem, slab, scratch, partial, team, member);
+  if (member == 0) {
+    work.lead();
+  } else {
+    work.follow();
+  }
 }
 
 }  // namespace

@@ -59,8 +59,8 @@ struct Chunk {
     return left < kLanes ? left : kLanes;
   }
 
-  // Takes chunk number `index` of the slab and fills every panel array but d_gates.
-  void take(int64_t index) {
+  // Goes to chunk number `index` of the slab: which slots its steps have.
+  void locate(int64_t index) {
     first_step = index * problem.chunk_steps;
     const int64_t left = slab.steps() - first_step;
     steps = left < problem.chunk_steps ? left : problem.chunk_steps;
@@ -69,28 +69,34 @@ struct Chunk {
     for (int64_t i = 0; i < steps; ++i) {
       rows = slab.live(first_step + i, rows);
       offset[i + 1] = offset[i] + rows;
-    }
-    recall_states(index);
-    if (h_for[kCandidate] != h_prev) find_multiplied_states();
-    for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t m = 0; m < live(i); ++m) {
+      for (int64_t m = 0; m < rows; ++m) {
         row_of[offset[i] + m] = m;
         input_of[offset[i] + m] = slab.input_offset(m, slab.position(m, first_step + i));
-        take_input(offset[i] + m);
-        take_output_gradient(i, m);
       }
     }
   }
 
+  // Fills every panel array but d_gates, for the panels [first, last) of units, or the slots [first, last) of inputs.
+  void take_states(int64_t index, int64_t first, int64_t last) const {
+    recall_states(index, first, last);
+    if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
+    for (int64_t i = 0; i < steps; ++i) {
+      for (int64_t m = 0; m < live(i); ++m) take_output_gradient(i, m, first, last);
+    }
+  }
+  void take_inputs(int64_t first, int64_t last) const {
+    for (int64_t slot = first; slot < last; ++slot) take_input(slot);
+  }
+
  private:
   // Finds h_prev at every step of the chunk from the states before the chunk: the same blend as on the way forward, the same bits.
-  void recall_states(int64_t index) const {
-    for (int64_t p = 0; p < problem.panels; ++p) {
+  void recall_states(int64_t index, int64_t first, int64_t last) const {
+    for (int64_t p = first; p < last; ++p) {
       for (int64_t m = 0; m < live(0); ++m)
         store(panel(h_prev, p, m), load_unaligned(problem.saved_in + saved.state(index, m) + p * kLanes));
     }
     for (int64_t i = 0; i + 1 < steps; ++i) {
-      for (int64_t p = 0; p < problem.panels; ++p) {
+      for (int64_t p = first; p < last; ++p) {
         const float *gate = gates_at(i, p, 0), *from = panel(h_prev, p, offset[i]);
         float* to = panel(h_prev, p, offset[i + 1]);
         for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride) {
@@ -102,9 +108,9 @@ struct Chunk {
   }
 
   // Finds what the recurrent weights were multiplied with where that is not h_prev.
-  void find_multiplied_states() const {
+  void find_multiplied_states(int64_t first, int64_t last) const {
     for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t p = 0; p < problem.panels; ++p) {
+      for (int64_t p = first; p < last; ++p) {
         for (int64_t m = 0; m < live(i); ++m) {
           const int64_t slot = offset[i] + m;
           for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
@@ -135,13 +141,13 @@ struct Chunk {
   }
 
   // The gradient of the output at a step and of the masked outputs that repeat it.
-  void take_output_gradient(int64_t i, int64_t m) const {
+  void take_output_gradient(int64_t i, int64_t m, int64_t first, int64_t last) const {
     const gatewise_gru_spec& spec = problem.spec;
     const int64_t s = first_step + i, slot = offset[i] + m, begin = slab.position(m, s);
     int64_t end = spec.zero_output_for_mask ? begin + 1 : slab.position(m, s + 1);
     if (!spec.return_sequences) end = end == spec.timesteps ? begin + 1 : begin;
     if (!problem.d_outputs) end = begin;
-    for (int64_t p = 0; p < problem.panels; ++p) {
+    for (int64_t p = first; p < last; ++p) {
       Vec sum{};
       for (int64_t t = begin; t < end; ++t) sum += load_first(problem.d_outputs + slab.output_offset(m, t) + p * kLanes, lanes_of(p));
       store(panel(d_output, p, slot), sum);

@@ -12,6 +12,9 @@
 namespace gatewise {
 namespace {
 
+// A section of steps: what a team carries through together before it looks around for more members; see team.h.
+constexpr int64_t kSectionSteps = 32;
+
 struct Slab {
   const Problem& problem;
   int64_t first;  // index of the first row in the plan

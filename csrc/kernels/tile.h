@@ -29,10 +29,11 @@ GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&row
   }
 }
 
-// How many panels a tile of `rows` rows and `gates` vectors a panel takes: as many as there are accumulators for, at most four.
+// How many panels a tile of `rows` rows and `gates` vectors a panel takes: as many as there are accumulators for, at most four, or eight
+// for one row, whose multiply-adds would otherwise wait for each other.
 constexpr int panels_per_tile(int rows, int gates) {
-  const int p = kAccumulators / (rows * gates);
-  return p < 1 ? 1 : p > 4 ? 4 : p;
+  const int p = kAccumulators / (rows * gates), most = rows == 1 ? 8 : 4;
+  return p < 1 ? 1 : p > most ? most : p;
 }
 
 template <int N>

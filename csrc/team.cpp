@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "team.h"
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <thread>
+
+#include "spin.h"
+
+namespace gatewise {
+namespace {
+
+constexpr int kSpinMicroseconds = 50;  // many times what a step takes
+constexpr int64_t kAlone = 10;         // times the time lost
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Spins, and then looks again from time to time: whoever is waited for may need this very CPU. Returns the nanoseconds waited beyond the
+// spinning.
+template <class Ready>
+int64_t wait(Ready&& ready) {
+  if (spin(kSpinMicroseconds, ready)) return 0;
+  const int64_t begin = now_ns();
+  while (!ready()) std::this_thread::sleep_for(std::chrono::microseconds(20));
+  return now_ns() - begin;
+}
+
+// A member's place among those who take part in a section.
+struct Place {
+  int64_t rank = 0, size = 1;
+  uint64_t crew = 1;  // a bit for each member that takes part
+  int64_t what = 0;
+  int64_t round = 0;  // meetings so far
+};
+
+// `next` is the leader's until it counts `sections` up, then the member's until it has copied it to `own`.
+struct alignas(64) Seat {
+  Place own, next;
+  int64_t seen = 0;
+  alignas(64) std::atomic<int64_t> sections{0};
+  std::atomic<bool> here{false};
+  alignas(64) std::atomic<int64_t> met{0};  // the last meeting that the member came to
+};
+
+}  // namespace
+
+struct Team::State {
+  const int members;
+  const std::unique_ptr<Seat[]> seats;
+  std::atomic<bool> over{false};
+  int64_t lost_ns = 0, alone_until_ns = 0;  // the leader's
+
+  explicit State(int n) : members(n), seats(new Seat[static_cast<size_t>(n)]) {}
+};
+
+Team::Team(int members) : state_(members > 1 ? new State(members) : nullptr) {}
+
+Team::~Team() { delete state_; }
+
+void Team::begin(int64_t what) {
+  if (!state_) return;
+  State& team = *state_;
+  Place& leader = team.seats[0].own;
+  leader.size = 1;
+  leader.crew = 1;
+  if (team.lost_ns > 0) {
+    team.alone_until_ns = now_ns() + kAlone * team.lost_ns;
+    team.lost_ns = 0;
+  }
+  if (team.alone_until_ns > 0 && now_ns() < team.alone_until_ns) return;
+  for (int i = 1; i < team.members; ++i) {
+    if (!team.seats[i].here.load(std::memory_order_relaxed)) continue;
+    team.seats[i].next.rank = leader.size++;
+    leader.crew |= uint64_t{1} << i;
+  }
+  for (int i = 1; i < team.members; ++i) {
+    if (!(leader.crew >> i & 1)) continue;
+    Seat& seat = team.seats[i];
+    seat.next = {seat.next.rank, leader.size, leader.crew, what, leader.round};
+    seat.sections.fetch_add(1, std::memory_order_release);
+  }
+}
+
+void Team::end() {
+  if (state_) state_->over.store(true, std::memory_order_release);
+}
+
+bool Team::follow(int member, int64_t* what) {
+  Seat& seat = state_->seats[member];
+  seat.here.store(true, std::memory_order_relaxed);
+  const auto called = [&] { return seat.sections.load(std::memory_order_acquire) != seat.seen; };
+  wait([&] { return called() || state_->over.load(std::memory_order_acquire); });
+  if (!called()) return false;
+  ++seat.seen;
+  seat.own = seat.next;
+  *what = seat.own.what;
+  return true;
+}
+
+void Team::meet(int member) {
+  if (!state_) return;
+  Seat& seat = state_->seats[member];
+  if (seat.own.size == 1) return;
+  const int64_t round = ++seat.own.round;
+  seat.met.store(round, std::memory_order_release);
+  for (int i = 0; i < state_->members; ++i) {
+    if (i == member || !(seat.own.crew >> i & 1)) continue;
+    const std::atomic<int64_t>& met = state_->seats[i].met;
+    const int64_t waited = wait([&] { return met.load(std::memory_order_acquire) >= round; });
+    if (member == 0) state_->lost_ns += waited;
+  }
+}
+
+int64_t Team::first(int member, int64_t n) const {
+  if (!state_) return 0;
+  const Place& own = state_->seats[member].own;
+  return n * own.rank / own.size;
+}
+
+int64_t Team::last(int member, int64_t n) const {
+  if (!state_) return n;
+  const Place& own = state_->seats[member].own;
+  return n * (own.rank + 1) / own.size;
+}
+
+}  // namespace gatewise

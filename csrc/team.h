@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A team: threads that carry one slab together, each with panels of its own, and meet after every step.
+//
+// It is for batches too small to share out by rows. The leader works from the first moment on and takes in whoever has come, at the
+// beginning of a *section*, a run of some thirty meetings; who takes part in a section stays to its end. If meeting costs the leader a long
+// wait, because another process has the CPU, it goes on alone for ten times as long as it waited. Who computes a panel changes nothing in
+// it: results are the same bits.
+#pragma once
+
+#include <stdint.h>
+
+namespace gatewise {
+
+class Team {
+ public:
+  static constexpr int kMaxMembers = 64;
+
+  explicit Team(int members);  // 1 to kMaxMembers, the leader, number 0, included. Throws std::bad_alloc.
+  ~Team();
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
+
+  // The leader's: begins a section, `what` being any number that tells the members what to do; and ends the work.
+  void begin(int64_t what);
+  void end();
+
+  // A member's: waits for a section that it takes part in and returns true, or false when there is no more.
+  bool follow(int member, int64_t* what);
+
+  // Returns when all who take part in this section have come. The last thing in every section.
+  void meet(int member);
+
+  // What is a member's in this section, out of n things: [first, last).
+  int64_t first(int member, int64_t n) const;
+  int64_t last(int member, int64_t n) const;
+
+ private:
+  struct State;
+  State* const state_;  // null for a team of one
+};
+
+}  // namespace gatewise
