@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,17 @@ MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0], [1, 0, 1, 0, 0, 1], [1,
 L = keras.layers
 
 
-@pytest.fixture
-def patched() -> Iterator[None]:
-    """Patches Keras for a test."""
-    gatewise.patch_keras()
+@pytest.fixture(autouse=True)
+def unpatched() -> Iterator[None]:
+    """Leaves Keras as it was, however a test ends."""
     yield
     gatewise.unpatch_keras()
+
+
+@pytest.fixture
+def patched() -> None:
+    """Patches Keras for a test."""
+    gatewise.patch_keras()
 
 
 def assert_follows(layer: Any, calls: int = 1, **arguments: Any) -> None:
@@ -361,6 +367,25 @@ def test_a_model_that_was_used_follows_there_and_back() -> None:
     gatewise.unpatch_keras()
     with native_calls(0):
         use(model)
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="a claim about torch.compile: KERAS_BACKEND=torch")
+@pytest.mark.filterwarnings("ignore::UserWarning:torch", "ignore:`torch.jit.script:DeprecationWarning")
+def test_a_model_that_torch_compiled_follows_there_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="eager"))  # what is traced decides
+    model = keras.Sequential([keras.Input((2, FEATURES)), L.GRU(UNITS)])
+    model.compile("sgd", "mse", jit_compile=True)
+    with native_calls(0):
+        expected = model.predict(X[:, :2], verbose=0)
+    gatewise.patch_keras()
+    with native_calls(2):  # torch traces Keras's step anew, and the engine is in what came of it
+        for _ in range(2):
+            assert_close("prediction", model.predict(X[:, :2], verbose=0), expected, ALLOWED)
+    gatewise.unpatch_keras()
+    with native_calls(0):
+        np.testing.assert_array_equal(model.predict(X[:, :2], verbose=0), expected)
 
 
 class Switch(keras.callbacks.Callback):

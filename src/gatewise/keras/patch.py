@@ -159,18 +159,20 @@ def _runs_natively(layer: Any) -> bool:
 
 
 def _forget_compiled() -> None:
-    """Has every model make its compiled functions anew, and torch forget what it compiled.
+    """Has every model make its compiled functions anew, or torch forget what it compiled.
 
     Keras keeps no list of its models, and those made before the patch could not register with us: the garbage collector
     is the one who knows them. The functions are made, not only dropped, since a `fit` may be under way and look for
-    them.
+    them. On torch they are Keras's plain steps, which follow, or stand for code that torch traces again when asked to.
     """
+    if keras.backend.backend() == "torch":
+        if "torch._dynamo" in sys.modules:
+            import torch
+
+            torch.compiler.reset()
+        return
     for model in [thing for thing in gc.get_objects() if issubclass(type(thing), keras.Model)]:
         for task in ("train", "test", "predict"):
             if getattr(model, f"{task}_function", None) is not None:
                 setattr(model, f"{task}_function", None)
                 getattr(model, f"make_{task}_function")()
-    if keras.backend.backend() == "torch" and "torch._dynamo" in sys.modules:
-        import torch
-
-        torch.compiler.reset()  # it finds compiled code by the code of Keras's step, which does not change
