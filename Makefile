@@ -44,8 +44,8 @@ format: .venv/.dev  ## apply the formatting that `make check` asks for
 	$(BIN)/ruff format
 	find csrc -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
-bench: .venv/.dev  ## measure one training step of the layer against stock Keras
-	$(BIN)/python benchmarks/train_step.py $(ARGS)
+bench: .venv/.dev  ## measure speed and memory against every peer, 20 minutes; ARGS="--only inference --quick" for a part
+	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 clean:  ## remove what the commands above set up
 	rm -rf .venv build
@@ -69,5 +69,5 @@ $(XLA)/.headers: .venv/.tools
 	@touch $@
 
 .venv/.dev: .venv/.tools $(XLA)/.headers $(SOURCES)
-	$(INSTALL) --no-build-isolation '.[tensorflow,jax,torch,cli,dev]'
+	$(INSTALL) --no-build-isolation '.[tensorflow,jax,torch,cli,dev,bench]'
 	@touch $@ .venv/.run

@@ -1,43 +1,105 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seven layers that every benchmark runs: from the tutorials' toy to a batch of speech."""
+"""What is timed: the sizes of a layer, its input, its mask and its weights, and how many operations it takes."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import zlib
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+Array = npt.NDArray[np.float32]
 
-class Workload(NamedTuple):
-    """The sizes of a layer and its input."""
+
+@dataclass(frozen=True)
+class Case:
+    """One run of one layer.
+
+    Attributes:
+        name: the workload, or the point of a curve: the row of the table.
+        task: "inference" (all outputs), "step" (one step from a given state), or "training" (forward, the loss
+            sum(y * y), and the gradients of the input and of every weight).
+        mask: "none"; "padded": lengths spread evenly over [T / 3, T]; "holes": a third of the steps at random.
+        variant: "plain", "reset before", "dropout", "recurrent dropout" or "bidirectional".
+    """
 
     name: str
+    task: str
     batch: int
     timesteps: int
     features: int
     units: int
+    mask: str = "none"
+    variant: str = "plain"
+
+    @property
+    def key(self) -> str:
+        """Names the case in files and tables."""
+        return f"{self.task}/{self.name}/{self.mask}/{self.variant}"
+
+    @property
+    def reset_after(self) -> bool:
+        """Where the reset gate acts, in Keras's words."""
+        return self.variant != "reset before"
+
+    def flops(self) -> int:
+        """Counts multiplications and additions of the real steps; a training step is three times its forward pass."""
+        mask = make_mask(self)
+        steps = self.batch * self.timesteps if mask is None else int(mask.sum())
+        forward = 2 * steps * 3 * self.units * (self.features + self.units)
+        return forward * (3 if self.task == "training" else 1) * (2 if self.variant == "bidirectional" else 1)
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, for a process that times it."""
+        return asdict(self)
 
 
-WORKLOADS = (
-    Workload("quickstart", 32, 10, 5, 50),
-    Workload("sensor", 32, 100, 16, 64),
-    Workload("text", 64, 200, 128, 128),
-    Workload("speech", 32, 400, 80, 256),
-    Workload("large", 64, 100, 512, 512),
-    Workload("utterance", 1, 1000, 80, 256),
-    Workload("bigbatch", 512, 50, 64, 128),
-)
+# From the tutorials' toy to a batch of speech: batch, timesteps, features, units
+SIZES = {
+    "quickstart": (32, 10, 5, 50),
+    "sensor": (32, 100, 16, 64),
+    "text": (64, 200, 128, 128),
+    "speech": (32, 400, 80, 256),
+    "large": (64, 100, 512, 512),
+    "utterance": (1, 1000, 80, 256),
+    "bigbatch": (512, 50, 64, 128),
+}
 
 
-def make_input(workload: Workload) -> npt.NDArray[np.float32]:
+def workloads(task: str, *others: dict[str, str]) -> list[Case]:
+    """The seven workloads, each followed by its variants: the fields that differ."""
+    plain = [Case(name, task, *sizes) for name, sizes in SIZES.items()]
+    return [case for base in plain for case in (base, *(replace(base, **fields) for fields in others))]
+
+
+def make_input(case: Case) -> Array:
     """Returns x (batch, timesteps, features), standard normal."""
-    shape = (workload.batch, workload.timesteps, workload.features)
-    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    shape = (case.batch, case.timesteps, case.features)
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
 
 
-def make_mask(workload: Workload) -> npt.NDArray[np.bool_]:
-    """Returns a mask (batch, timesteps): padding on the right, lengths spread evenly over [T / 3, T]."""
-    fractions = (np.arange(workload.batch) + 0.5) / workload.batch
-    lengths = np.rint(workload.timesteps * (1 + 2 * fractions) / 3)
-    return np.arange(workload.timesteps) < np.random.default_rng(1).permutation(lengths)[:, None]
+def make_mask(case: Case) -> npt.NDArray[np.bool_] | None:
+    """Returns a mask (batch, timesteps), True = valid, or None."""
+    if case.mask == "none":
+        return None
+    if case.mask == "holes":
+        return np.random.default_rng(1).random((case.batch, case.timesteps)) >= 1 / 3
+    fractions = (np.arange(case.batch) + 0.5) / case.batch
+    lengths = np.rint(case.timesteps * (1 + 2 * fractions) / 3)
+    return np.arange(case.timesteps) < np.random.default_rng(1).permutation(lengths)[:, None]
+
+
+def make_weights(case: Case) -> tuple[Array, Array, Array]:
+    """Returns kernel (F, 3U), recurrent kernel (U, 3U) and bias, (2, 3U) or (3U,), as PyTorch would start them."""
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    wide, bound = 3 * case.units, case.units**-0.5
+    shapes = [(case.features, wide), (case.units, wide), (2, wide) if case.reset_after else (wide,)]
+    kernel, recurrent_kernel, bias = (rng.uniform(-bound, bound, shape).astype(np.float32) for shape in shapes)
+    return kernel, recurrent_kernel, bias
+
+
+def make_state(case: Case) -> Array:
+    """Returns an initial state (batch, units) in (-1, 1)."""
+    return np.random.default_rng(2).uniform(-1, 1, (case.batch, case.units)).astype(np.float32)

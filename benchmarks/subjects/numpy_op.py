@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""gatewise on NumPy arrays: `gatewise.gru`, and `gatewise.gru_vjp` for training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gatewise
+from workloads import make_input, make_mask, make_state, make_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workloads import Case
+
+
+def prepare(case: Case, threads: int) -> tuple[Callable[[], Any], Callable[[Any], list[Any]]]:
+    """See `subjects`."""
+    gatewise.set_num_threads(threads)
+    x, mask = make_input(case), make_mask(case)
+    weights = gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
+    if case.task == "step":
+        state = make_state(case)
+        return lambda: gatewise.gru(x, weights, state), lambda results: [results[0]]
+    if case.task == "inference":
+        return lambda: gatewise.gru(x, weights, mask=mask), lambda results: [results[0]]
+
+    def step() -> Any:
+        y, _, vjp = gatewise.gru_vjp(x, weights, mask=mask)
+        return vjp(2 * y)
+
+    return step, lambda d: [d.x, d.kernel, d.recurrent_kernel, d.bias]
