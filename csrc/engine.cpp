@@ -78,20 +78,42 @@ void run_teams(int64_t items, int members, int64_t scratch_floats, Body&& body) 
   });
 }
 
+// Where the weights stand in what gatewise_gru_pack writes.
+struct Packed {
+  int64_t recurrent, bias, floats;
+
+  Packed(const gatewise_gru_spec& spec, int64_t lanes)
+      : recurrent(panel_floats(spec.features, spec.units, lanes)),
+        bias(recurrent + panel_floats(spec.units, spec.units, lanes)),
+        floats(bias + round_up(spec.units, lanes) * 4) {}
+};
+
+// Calls body(i) for the panels of weights of so many floats: on the pool if they are many.
+template <class Body>
+void for_weight_panels(int64_t panels, int64_t floats, Body&& body) {
+  constexpr int64_t kMany = 1 << 17;  // 30 us or so
+  parallel_for(panels, floats < kMany ? 1 : threads(), body);
+}
+
+void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, float* to) {
+  const Packed packed(spec, isa.lanes);
+  for_weight_panels(round_up(spec.units, isa.lanes) / isa.lanes, packed.floats, [&](int64_t panel) {
+    pack_kernel_panel(in.kernel, panel, spec.features, spec.units, isa.lanes, to);
+    pack_kernel_panel(in.recurrent_kernel, panel, spec.units, spec.units, isa.lanes, to + packed.recurrent);
+  });
+  pack_bias(in.bias, spec.reset_after != 0, spec.units, isa.lanes, to + packed.bias);
+}
+
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
   const Kernels& isa = kernels();
-  const int64_t units = spec.units, lanes = isa.lanes;
   const Plan plan = make_plan(spec, in.mask, false);
   Problem problem = make_problem(isa, spec, in, plan);
-  const int64_t kernel_floats = panel_floats(spec.features, units, lanes), recurrent_floats = panel_floats(units, units, lanes);
-  const Scratch packed(kernel_floats + recurrent_floats + problem.panels * 4 * lanes);
-  float *kernel = packed.data(), *recurrent = kernel + kernel_floats, *bias = recurrent + recurrent_floats;
-  pack_kernel(in.kernel, spec.features, units, lanes, kernel);
-  pack_kernel(in.recurrent_kernel, units, units, lanes, recurrent);
-  pack_bias(in.bias, spec.reset_after != 0, units, lanes, bias);
-  problem.kernel = kernel;
-  problem.recurrent_kernel = recurrent;
-  problem.bias = bias;
+  const Packed packed(spec, isa.lanes);
+  const Scratch own(in.packed ? 0 : packed.floats);
+  if (!in.packed) pack(isa, spec, in, own.data());
+  problem.kernel = in.packed ? in.packed : own.data();
+  problem.recurrent_kernel = problem.kernel + packed.recurrent;
+  problem.bias = problem.kernel + packed.bias;
   problem.outputs = out.outputs;
   problem.state = out.state;
   problem.saved = out.saved;
@@ -138,8 +160,13 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   Problem problem = make_problem(isa, spec, in, plan);
   const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
   const Scratch packed(kernel_floats + recurrent_floats);
-  pack_transposed(in.kernel, spec.features, units, lanes, kForwardOrder, packed.data());
-  pack_transposed(in.recurrent_kernel, units, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
+  for_weight_panels(problem.panels + problem.feature_panels, kernel_floats + recurrent_floats, [&](int64_t i) {
+    if (i < problem.panels) {
+      pack_transposed_panel(in.recurrent_kernel, i, units, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
+    } else {
+      pack_transposed_panel(in.kernel, i - problem.panels, spec.features, units, lanes, kForwardOrder, packed.data());
+    }
+  });
   problem.kernel_back = packed.data();
   problem.recurrent_kernel_back = packed.data() + kernel_floats;
   problem.saved_in = saved;
@@ -185,6 +212,18 @@ int guarded(std::atomic<int64_t>& calls, Run&& run) {
 int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
   if (!gatewise::valid(*spec)) return 0;
   return gatewise::kernels().saved_floats(*spec, gatewise::chunk_steps(*spec));
+}
+
+int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::Packed(*spec, gatewise::kernels().lanes).floats; }
+
+int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed) {
+  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
+  try {
+    gatewise::pack(gatewise::kernels(), *spec, *in, packed);
+  } catch (const std::system_error&) {
+    return GATEWISE_OUT_OF_MEMORY;
+  }
+  return GATEWISE_OK;
 }
 
 int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out) {

@@ -3,7 +3,8 @@
 //
 // Letters: B = batch, T = timesteps, F = features, U = units. Arrays are float32, C-contiguous, in host memory, aligned to 4 bytes at
 // least. Gates stand in the order z | r | h (update, reset, candidate). The caller owns every array; the engine keeps no pointer after a
-// call returns and writes only what is named an output. Outputs must not overlap anything; inputs may overlap each other.
+// call returns and writes only what is named an output. Outputs must not overlap anything, but `state` may be `initial_state`; inputs may
+// overlap each other.
 // Calls may run concurrently from any threads. No function throws, prints or aborts.
 #pragma once
 
@@ -58,10 +59,11 @@ typedef struct gatewise_gru_inputs {
   const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;     // 1: one factor for all gates; 3: one for each gate
   const float* recurrent_dropout;  // (3, B, U), factors on the previous state, one for each gate; or null
+  const float* packed;             // what gatewise_gru_pack wrote of the weights, which a forward call then does not read; or null
 } gatewise_gru_inputs;
 
 typedef struct gatewise_gru_outputs {
-  float* outputs;  // (B, T, U), or (B, 1, U) without return_sequences
+  float* outputs;  // (B, T, U), or (B, 1, U) without return_sequences; or null: not wanted
   float* state;    // (B, U), the state after the last step
   float* saved;    // gatewise_gru_saved_floats() floats for the way back, or null: nothing is saved
 } gatewise_gru_outputs;
@@ -76,6 +78,11 @@ typedef struct gatewise_gru_gradients {
 
 // How many floats a forward call saves for the backward call of the same spec; the layout is private to the instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
+
+// Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte
+// aligned, private to the instruction set in use. Of the spec they read units, features and reset_after, of the inputs the weights.
+GATEWISE_API int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec);
+GATEWISE_API int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed);
 
 // Runs the layer over the sequences. Returns a gatewise_status.
 GATEWISE_API int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out);

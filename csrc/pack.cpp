@@ -22,13 +22,11 @@ void copy_padded(const float* from, int64_t n, int64_t lanes, float* to) {
 
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(units, lanes) * rows * 3 * lanes; }
 
-void pack_kernel(const float* kernel, int64_t rows, int64_t units, int64_t lanes, float* to) {
-  for (int64_t p = 0; p < panels_of(units, lanes); ++p) {
-    for (int64_t k = 0; k < rows; ++k) {
-      for (int64_t gate = 0; gate < 3; ++gate, to += lanes) {
-        copy_padded(kernel + (k * 3 + gate) * units + p * lanes, lanes_of(p, units, lanes), lanes, to);
-      }
-    }
+void pack_kernel_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, float* to) {
+  const int64_t width = lanes_of(panel, units, lanes);
+  to += panel * rows * 3 * lanes;
+  for (int64_t k = 0; k < rows; ++k) {
+    for (int64_t gate = 0; gate < 3; ++gate, to += lanes) copy_padded(kernel + (k * 3 + gate) * units + panel * lanes, width, lanes, to);
   }
 }
 
@@ -48,17 +46,17 @@ void pack_bias(const float* bias, bool reset_after, int64_t units, int64_t lanes
 
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(rows, lanes) * 3 * units * lanes; }
 
-void pack_transposed(const float* kernel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3], float* to) {
-  for (int64_t first = 0; first < rows; first += lanes) {
-    const int64_t n = lanes_of(first / lanes, rows, lanes);
-    for (int64_t p = 0; p < panels_of(units, lanes); ++p) {
-      const int64_t width = lanes_of(p, units, lanes);
-      for (int g = 0; g < 3; ++g, to += width * lanes) {
-        const float* from = kernel + first * 3 * units + gate_order[g] * units + p * lanes;
-        for (int64_t j = 0; j < width; ++j) {
-          for (int64_t i = 0; i < n; ++i) to[j * lanes + i] = from[i * 3 * units + j];
-          for (int64_t i = n; i < lanes; ++i) to[j * lanes + i] = 0.0f;
-        }
+void pack_transposed_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3],
+                           float* to) {
+  const int64_t first = panel * lanes, n = lanes_of(panel, rows, lanes);
+  to += panel * 3 * units * lanes;
+  for (int64_t p = 0; p < panels_of(units, lanes); ++p) {
+    const int64_t width = lanes_of(p, units, lanes);
+    for (int g = 0; g < 3; ++g, to += width * lanes) {
+      const float* from = kernel + first * 3 * units + gate_order[g] * units + p * lanes;
+      for (int64_t j = 0; j < width; ++j) {
+        for (int64_t i = 0; i < n; ++i) to[j * lanes + i] = from[i * 3 * units + j];
+        for (int64_t i = n; i < lanes; ++i) to[j * lanes + i] = 0.0f;
       }
     }
   }

@@ -9,16 +9,18 @@
 
 namespace gatewise {
 
-// kernel (rows, 3U) -> (P, rows, 3, W), gates z r h; padding lanes zero.
+// One panel of kernel (rows, 3U) -> (P, rows, 3, W), gates z r h; padding lanes zero.
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes);
-void pack_kernel(const float* kernel, int64_t rows, int64_t units, int64_t lanes, float* to);
+void pack_kernel_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, float* to);
 
 // bias (2, 3U), (3U,) or null -> (P, 4, W): z, r, h of the input, h of the recurrence.
 void pack_bias(const float* bias, bool reset_after, int64_t units, int64_t lanes, float* to);
 
-// kernel (rows, 3U) -> (ceil(rows / W), 3U, W): transposed, its 3U rows in the order panel, gate, lane, gates in the order given.
+// One panel of kernel (rows, 3U) -> (ceil(rows / W), 3U, W): transposed, its 3U rows in the order panel, gate, lane, gates in the order
+// given.
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes);
-void pack_transposed(const float* kernel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3], float* to);
+void pack_transposed_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3],
+                           float* to);
 
 // One panel of a weight gradient: the sum of partial copies, `stride` floats apart, (P, round_up(rows), 3, W) -> (rows, 3U), added in
 // order.

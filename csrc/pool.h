@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#include <type_traits>
+
 namespace gatewise {
 
 // Calls body(context, item) for every item in [0, items), on at most `threads` threads, the caller's included. Returns when all are done.
@@ -15,7 +17,8 @@ void run_items(int64_t items, int threads, void (*body)(void* context, int64_t i
 
 template <class Body>
 void parallel_for(int64_t items, int threads, Body&& body) {
-  run_items(items, threads, [](void* context, int64_t item) { (*static_cast<Body*>(context))(item); }, &body);
+  using Function = std::remove_reference_t<Body>;
+  run_items(items, threads, [](void* context, int64_t item) { (*static_cast<Function*>(context))(item); }, &body);
 }
 
 }  // namespace gatewise

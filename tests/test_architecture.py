@@ -20,12 +20,13 @@ CSRC = ROOT / "csrc"
 
 # What each part of the package may import of the package. A part is a module or a subpackage; "" is gatewise itself.
 MAY_KNOW = {
-    "": {"fallback", "keras", "native", "torch", "weights"},
+    "": {"fallback", "keras", "native", "step", "torch", "weights"},
     "arrays": set(),
     "weights": {"arrays"},
     "reference": {"arrays", "weights"},
     "_native": set(),
     "native": {"_native", "arrays", "weights"},
+    "step": {"_native", "arrays", "native", "weights"},
     "fallback": set(),
     "ops.composed": set(),
     "ops.tensorflow": {"native", "ops.composed"},

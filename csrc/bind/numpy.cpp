@@ -5,6 +5,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
+#include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
@@ -105,6 +106,64 @@ void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, s
   check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out));
 }
 
+// One step of a layer again and again: its weights are packed once, and again if the instruction set is changed.
+class Step {
+ public:
+  Step(Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, bool reset_after, int activation, int recurrent_activation)
+      : kernel_(std::move(kernel)), recurrent_kernel_(std::move(recurrent_kernel)), bias_(std::move(bias)) {
+    spec_.batch = spec_.timesteps = 1;
+    spec_.features = static_cast<int64_t>(kernel_.shape(0));
+    spec_.units = static_cast<int64_t>(recurrent_kernel_.shape(0));
+    spec_.reset_after = reset_after;
+    spec_.activation = activation;
+    spec_.recurrent_activation = recurrent_activation;
+    pack();
+  }
+
+  // Writes the next states to `out`, which may be `state`; false, and nothing is done, if the shapes do not fit.
+  bool run(Input2 x, Input2 state, Output2 out) {
+    const size_t rows = x.shape(0), units = static_cast<size_t>(spec_.units);
+    if (x.shape(1) != static_cast<size_t>(spec_.features) || state.shape(0) != rows || state.shape(1) != units || out.shape(0) != rows ||
+        out.shape(1) != units) {
+      return false;
+    }
+    if (isa_ != gatewise_isa()) pack();
+    gatewise_gru_spec spec = spec_;
+    spec.batch = static_cast<int64_t>(rows);
+    gatewise_gru_inputs in = in_;
+    in.x = x.data();
+    in.initial_state = state.data();
+    const gatewise_gru_outputs result{nullptr, out.data(), nullptr};
+    const std::shared_ptr<void> held = packed_;  // another thread may pack again
+    nb::gil_scoped_release release;
+    check(gatewise_gru_forward(&spec, &in, &result));
+    return true;
+  }
+
+ private:
+  void pack() {
+    struct alignas(64) Line {
+      float floats[16];
+    };
+    in_.kernel = kernel_.data();
+    in_.recurrent_kernel = recurrent_kernel_.data();
+    in_.bias = pointer(bias_);
+    packed_ = std::shared_ptr<void>(new Line[static_cast<size_t>(gatewise_gru_packed_floats(&spec_)) / 16 + 1],
+                                    [](void* lines) { delete[] static_cast<Line*>(lines); });
+    float* to = static_cast<float*>(packed_.get());
+    check(gatewise_gru_pack(&spec_, &in_, to));
+    in_.packed = to;
+    isa_ = gatewise_isa();
+  }
+
+  Input2 kernel_, recurrent_kernel_;
+  std::optional<Bias> bias_;
+  gatewise_gru_spec spec_{};
+  gatewise_gru_inputs in_{};
+  std::shared_ptr<void> packed_;
+  const char* isa_ = nullptr;
+};
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -123,6 +182,10 @@ NB_MODULE(_native, m) {
   m.def("forward", forward, "call"_a, "outputs"_a.noconvert(), "state"_a.noconvert(), "saved"_a.noconvert().none());
   m.def("backward", backward, "call"_a, "saved"_a, "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
         "d_initial_state"_a.noconvert(), "d_kernel"_a.noconvert(), "d_recurrent_kernel"_a.noconvert(), "d_bias"_a.noconvert().none());
+  nb::class_<Step>(m, "Step", "One step of a layer, its weights packed.")
+      .def(nb::init<Input2, Input2, std::optional<Bias>, bool, int, int>(), "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(),
+           "reset_after"_a, "activation"_a, "recurrent_activation"_a)
+      .def("run", &Step::run, "x"_a.noconvert(), "state"_a.noconvert(), "out"_a.noconvert());
   m.def("set_num_threads", gatewise_set_num_threads, "n"_a);
   m.def("num_threads", gatewise_num_threads);
   m.def("isa", gatewise_isa);

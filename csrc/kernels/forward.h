@@ -395,6 +395,7 @@ struct ForwardSlab {
       const float* h = state_before(slab.length(m), m);
       float* to = problem.state + slab.state_offset(m);
       for (int64_t k = 0; k < units; ++k) to[k] = h[k];
+      if (!problem.outputs) continue;
       if (problem.spec.return_sequences) {
         fill_masked_outputs(m);
       } else {
@@ -442,7 +443,7 @@ Block<M>::Block(const Forward& slab, int64_t s, int64_t begin) {
     reset[i] = slab.reset + m * slab.stride;
     update[i] = slab.update + m * slab.stride;
     factors[i] = slab.slab.state_factors(m, kCandidate);
-    outputs[i] = problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
+    outputs[i] = problem.outputs && problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
     const int64_t row = ForwardSlab::starts_beforehand(problem) ? slab.started_of[s % kSectionSteps] + m : -1;
     started[i] = row < 0 ? nullptr : slab.started + row * 3 * slab.stride;
   }

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """gatewise: the GRU layer of Keras at the speed of the CPU.
 
-`gatewise.gru` runs a layer on NumPy arrays; `gatewise.keras.GRU` is the drop-in for `keras.layers.GRU` and
-`gatewise.torch.GRU` that for `torch.nn.GRU`; `gatewise.patch_keras()` and `gatewise.patch_torch()` put the engine under
-those two themselves. Importing this package needs NumPy and safetensors alone; a framework is imported when one of its
-names is first used.
+`gatewise.gru` runs a layer on NumPy arrays, `gatewise.GRUStep` one step of it; `gatewise.keras.GRU` is the drop-in for
+`keras.layers.GRU` and `gatewise.torch.GRU` that for `torch.nn.GRU`; `gatewise.patch_keras()` and
+`gatewise.patch_torch()` put the engine under those two themselves. Importing this package needs NumPy and safetensors
+alone; a framework is imported when one of its names is first used.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from gatewise.native import gru_vjp as gru_vjp
 from gatewise.native import isa as isa
 from gatewise.native import num_threads as num_threads
 from gatewise.native import set_num_threads as set_num_threads
+from gatewise.step import GRUStep as GRUStep
 from gatewise.weights import GRUWeights as GRUWeights
 
 if TYPE_CHECKING:

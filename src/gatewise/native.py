@@ -278,8 +278,10 @@ def _check(
             where, "recurrent_dropout", options.get("recurrent_dropout"), (("gates", 3), batch, units)
         ),
         reset_after=weights.reset_after,
-        activation=_activation(where, "activation", options.get("activation", "tanh")),
-        recurrent_activation=_activation(where, "recurrent_activation", options.get("recurrent_activation", "sigmoid")),
+        activation=activation_code(where, "activation", options.get("activation", "tanh")),
+        recurrent_activation=activation_code(
+            where, "recurrent_activation", options.get("recurrent_activation", "sigmoid")
+        ),
         go_backwards=bool(go_backwards),
         return_sequences=bool(options.get("return_sequences", True)),
         zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
@@ -305,7 +307,8 @@ def _valid(
     return np.ascontiguousarray(valid)
 
 
-def _activation(where: str, name: str, value: str) -> int:
+def activation_code(where: str, name: str, value: str) -> int:
+    """Gives the engine's number of an activation; ValueError, opened by `where`, if it has none of that name."""
     if value not in ACTIVATIONS:
         raise ValueError(
             f"{where}: {name} is unknown. Expected one of {', '.join(ACTIVATIONS)}; received {value!r}. "

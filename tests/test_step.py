@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`gatewise.GRUStep`: step after step the layer, in the same bits, and errors that name what is wrong."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import gatewise
+from engine_case import ISAS, Case, instruction_set
+from gatewise.native import ACTIVATIONS
+
+BATCH, TIMESTEPS, FEATURES, UNITS = 5, 9, 7, 21
+
+
+def make(reset_after: bool = True) -> tuple[Case, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    case = Case(BATCH, TIMESTEPS, FEATURES, UNITS, reset_after)
+    return case, case.arrays["x"].astype(np.float32), case.arrays["initial_state"].astype(np.float32)
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("isa", ISAS)
+def test_steps_give_the_bits_of_the_whole_sequence(isa: str, reset_after: bool) -> None:
+    case, x, state = make(reset_after)
+    step = gatewise.GRUStep(case.weights)  # packed for another instruction set than it runs on
+    with instruction_set(isa):
+        outputs, _ = gatewise.gru(x, case.weights, state)
+        for t in range(TIMESTEPS):
+            state = step(np.ascontiguousarray(x[:, t]), state)
+            assert state.tobytes() == outputs[:, t].tobytes()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("recurrent_activation", ACTIVATIONS)
+def test_activations(activation: str, recurrent_activation: str) -> None:
+    case, x, state = make()
+    names = {"activation": activation, "recurrent_activation": recurrent_activation}
+    expected, _ = gatewise.gru(x[:, :1], case.weights, state, **names)
+    np.testing.assert_array_equal(gatewise.GRUStep(case.weights, **names)(x[:, 0], state), expected[:, 0])
+
+
+def test_states_may_be_overwritten_in_place() -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    expected, inputs = step(x[:, 0], state), x[:, 0].copy()
+    assert step(inputs, state, out=state) is state
+    np.testing.assert_array_equal(state, expected)
+
+
+def test_other_arrays_are_converted() -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    expected = step(x[:, 0].copy(), state)
+    for inputs in (x[:, 0], x[:, 0].astype(np.float64), x[:, 0].tolist()):
+        np.testing.assert_array_equal(step(inputs, state.tolist()), expected)
+    assert step(x[:, 0], state.astype(np.float64)).dtype == np.float32
+
+
+def test_no_rows_are_no_error() -> None:
+    case, x, state = make()
+    assert gatewise.GRUStep(case.weights)(x[:0, 0], state[:0]).shape == (0, UNITS)
+
+
+def test_threads_may_share_it() -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    expected = [step(x[:, t], state) for t in range(TIMESTEPS)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            for t, found in enumerate(pool.map(lambda t: step(x[:, t], state), range(TIMESTEPS))):
+                np.testing.assert_array_equal(found, expected[t])
+
+
+READ_ONLY = np.zeros((BATCH, UNITS), np.float32)
+READ_ONLY.flags.writeable = False
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "message"),
+    [
+        (
+            {"x": np.zeros((BATCH, 3))},
+            ValueError,
+            r"x has the wrong shape\. Expected \(rows, features=7\); received \(5",
+        ),
+        (
+            {"x": np.zeros(FEATURES)},
+            ValueError,
+            r"x has the wrong rank.*received \(7,\)\. Give one row a batch axis of 1",
+        ),
+        ({"x": [["hello"]]}, TypeError, r"x has the wrong type\. Expected real numbers; received dtype <U5"),
+        ({"state": np.zeros((2, UNITS))}, ValueError, r"state has the wrong shape\. Expected \(rows=5, units=21\)"),
+        (
+            {"state": np.zeros((BATCH, UNITS), complex)},
+            TypeError,
+            r"state has the wrong type.*received dtype complex128",
+        ),
+        ({"out": np.zeros((BATCH, UNITS))}, TypeError, r"out cannot be written to.*received one of float64"),
+        ({"out": [[0.0]]}, TypeError, r"out cannot be written to.*received list"),
+        ({"out": READ_ONLY}, TypeError, r"out cannot be written to\. Expected a float32, C-contiguous, writeable"),
+        (
+            {"out": np.zeros((BATCH, 4), np.float32)},
+            ValueError,
+            r"out has the wrong shape\. Expected \(rows=5, units=21\)",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
+    case, x, state = make()
+    with pytest.raises(error, match=rf"GRUStep: {message}"):
+        gatewise.GRUStep(case.weights)(**{"x": x[:, 0], "state": state, **changed})
+
+
+def test_wrong_layers_are_named() -> None:
+    case, _, _ = make()
+    with pytest.raises(TypeError, match=r"GRUStep: weights has the wrong type.*received ndarray"):
+        gatewise.GRUStep(np.zeros((7, 63)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"GRUStep: activation is unknown\. Expected one of tanh.*received 'gelu'"):
+        gatewise.GRUStep(case.weights, activation="gelu")
