@@ -4,66 +4,100 @@
     python benchmarks/bench.py                                 everything, about 20 minutes
     python benchmarks/bench.py --only inference,step --quick   parts of it, roughly
 
-How: see `blocks.py`. What: see `sections.py`. Aims: see `goals.toml`. Every round and every disturbance of the machine
-is in `build/bench/bench.json`.
+How: see `blocks.py`. What: see `sections.py` and `memory.py`. Aims: see `goals.toml`. Every round, and what disturbed
+it, is in `build/bench/bench.json`; `publish.py` makes the documents of it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
-import tomllib
+import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import gatewise
-from blocks import FULL, QUICK, alternate
+import memory
+from blocks import DISTURBED, FULL, QUICK, Plan, alternate
+from comparisons import every_table
 from machine import Peak, available_cpus, cpu_name, versions
 from measured import Measured
+from overview import overview
 from sections import every_section
-from tables import comparison
 
-HERE = Path(__file__).parent
-OUT = HERE.parent / "build" / "bench"
+OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
 
 
 def main() -> None:
     """Measures, prints tables, writes the JSON."""
-    sections = {section.name: section for section in every_section()}
+    arguments = parse()
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    OUT.mkdir(parents=True, exist_ok=True)
+    measured = measure(arguments.only, QUICK if arguments.quick else FULL, console)
+    measured.save(OUT / "bench.json")
+    for table in [*every_table(measured), *overview(measured)]:
+        console.print(table.for_terminal())
+    console.print(remark(measured))
+
+
+def parse() -> argparse.Namespace:
+    """Reads the arguments; `only` becomes a list of sections."""
+    names = [*(section.name for section in every_section()), "memory"]
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", help=f"some of {','.join(sections)}")
+    parser.add_argument("--only", default=",".join(names), help=f"some of {','.join(names)}")
     parser.add_argument("--quick", action="store_true", help="three short rounds in one block each: rough figures")
     arguments = parser.parse_args()
-    chosen = arguments.only.split(",") if arguments.only else list(sections)
-    if unknown := set(chosen) - sections.keys():
-        parser.error(f"--only: expected some of {','.join(sections)}; received {','.join(sorted(unknown))}")
-    OUT.mkdir(parents=True, exist_ok=True)
-    goals = tomllib.loads((HERE / "goals.toml").read_text(encoding="utf-8"))
-    console, peak = Console(width=None if sys.stdout.isatty() else 160), Peak(OUT)
+    arguments.only = arguments.only.split(",")
+    if unknown := {*arguments.only} - {*names}:
+        parser.error(f"--only: expected some of {','.join(names)}; received {','.join(sorted(unknown))}")
+    return arguments
+
+
+def measure(names: list[str], plan: Plan, console: Console) -> Measured:
+    """Runs the sections of these names, with the FMA peak measured before each and at the end."""
+    peak = Peak(OUT)
     machine = {"cpu": cpu_name(), "threads": available_cpus(), "isa": gatewise.isa(), "versions": versions()}
-    measured = Measured(machine, peak.samples)
-    console.print(machine)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in chosen:
-            section = sections[name]
+    measured = Measured(machine | {"date": time.strftime("%Y-%m-%d")}, peak.samples)
+    sections = [section for section in every_section() if section.name in names]
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=console) as progress, tempfile.TemporaryDirectory() as references:
+        steps = sum(len(section.subjects) * len(plan.rounds) for section in sections)
+        repeats = min(3, sum(plan.rounds) // 2)
+        task = progress.add_task("", total=steps + (memory.processes(repeats) if "memory" in names else 0))
+
+        def said(what: str) -> None:
+            progress.update(task, description=what, advance=1)
+
+        for section in sections:
             peak.sample()
-            with console.status(section.title) as status:
-                timings, blocks = alternate(
-                    name,
-                    section.subjects,
-                    section.cases,
-                    QUICK if arguments.quick else FULL,
-                    Path(folder),
-                    status.update,
-                )
-            peak.sample()
+            timings, ran = alternate(section, plan, Path(references), said)
             measured.timings += timings
-            measured.blocks += blocks
-            console.print(comparison(measured, section, goals).for_terminal())
-    (OUT / "bench.json").write_text(json.dumps(measured.as_json(), indent=1), encoding="utf-8")
+            measured.blocks += ran
+        if "memory" in names:
+            measured.memory = memory.measure(repeats, said)
+        peak.sample()
+    return measured
+
+
+def remark(measured: Measured) -> str:
+    """What has to be known beside the figures: the machine and how quiet it was."""
+    machine, blocks = measured.machine, measured.blocks
+    packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    lines = [f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, {machine['date']}. {packages}."]
+    peaks = [(n, measured.peak_gflops(threads=n)) for n in sorted({s["threads"] for s in measured.peak})]
+    lines.append("FMA peak: " + ", ".join(f"{n} threads {gflops:.0f} GFLOP/s" for n, gflops in peaks) + ".")
+    if blocks:
+        worst = max(blocks, key=lambda block: block.disturbance)
+        share = sum(block.disturbance * block.seconds for block in blocks) / sum(block.seconds for block in blocks)
+        again = sum(block.attempt > 1 for block in blocks)
+        lines.append(
+            f"Other processes and the host took {share:.1%} of the machine, {worst.disturbance:.0%} in the worst of "
+            f"{len(blocks)} blocks; {again} of these repeated one that lost more than {DISTURBED:.0%}."
+        )
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -3,13 +3,18 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from blocks import Block, Timing
+from workloads import Case
+
 if TYPE_CHECKING:
-    from blocks import Block, Timing
-    from workloads import Case
+    from pathlib import Path
+
+NOT_MEASURED = float("nan")
 
 
 @dataclass
@@ -21,7 +26,7 @@ class Measured:
         peak: samples of the FMA peak, taken between the sections.
         blocks: how disturbed each block was, repeated ones included.
         timings: what was timed.
-        memory: what was measured by the process's memory.
+        memory: the rows of `memory.measure`.
     """
 
     machine: dict[str, Any]
@@ -38,7 +43,18 @@ class Measured:
     def median(self, section: str, subject: str, case: Case) -> float:
         """Milliseconds of a call; NaN if that was not timed."""
         rounds = self.rounds(section, subject, case)
-        return statistics.median(rounds) if rounds else float("nan")
+        return statistics.median(rounds) if rounds else NOT_MEASURED
+
+    def best(self, section: str, subjects: list[str], case: Case) -> float:
+        """Milliseconds of the fastest of several; NaN if none was timed."""
+        medians = [self.median(section, subject, case) for subject in subjects]
+        return min((median for median in medians if median == median), default=NOT_MEASURED)  # noqa: PLR0124  # not NaN
+
+    def paired(self, section: str, subject: str, case: Case, base: Case) -> float:
+        """How much longer a case takes than another that was timed in the same rounds: the median of the ratios."""
+        pairs = zip(self.rounds(section, subject, case), self.rounds(section, subject, base), strict=True)
+        ratios = [mine / its for mine, its in pairs]
+        return statistics.median(ratios) if ratios else NOT_MEASURED
 
     def peak_gflops(self, threads: int | None = None, lanes: int | None = None) -> float:
         """The best of the FMA peak's samples; of the widest vectors and all threads unless told otherwise."""
@@ -50,6 +66,13 @@ class Measured:
         """The share of the peak that the real steps' multiplications and additions reach."""
         return case.flops() / self.median(section, subject, case) / 1e6 / self.peak_gflops()
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything, in plain types."""
-        return asdict(self)
+    def save(self, path: Path) -> None:
+        """Writes everything as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Measured:
+        """Reads what `save` wrote."""
+        found = json.loads(path.read_text(encoding="utf-8"))
+        timings = [Timing(**{**timing, "case": Case(**timing["case"])}) for timing in found["timings"]]
+        return cls(found["machine"], found["peak"], [Block(**b) for b in found["blocks"]], timings, found["memory"])

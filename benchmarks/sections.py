@@ -3,19 +3,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from blocks import Subject
-from workloads import Case, workloads
+from machine import available_cpus
+from process import Subject
+from workloads import SIZES, Case, workloads
 
 OURS = Subject("gatewise", "numpy_op")
-ONNXRUNTIME = Subject("onnxruntime", "onnxruntime_session")
-OPENVINO = Subject("OpenVINO", "openvino_request")
+ONNXRUNTIME = Subject("onnxruntime", "onnxruntime_session", without=("training",))
+OPENVINO = Subject("OpenVINO", "openvino_request", without=("training",))
 TORCH = Subject("torch.nn.GRU", "torch_module")
 OUR_TORCH = Subject("gatewise.torch.GRU", "torch_module", {"ours": True})
+PEERS = [ONNXRUNTIME, OPENVINO, TORCH]
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 PADDED, HOLES = {"mask": "padded"}, {"mask": "holes"}
+VARIANTS = ("reset before", "dropout", "recurrent dropout", "bidirectional")
+
+# The middle of the curves, and what grows along each
+BATCH, TIMESTEPS, FEATURES, UNITS = 32, 100, 64, 128
+CURVES = {
+    "timesteps": (1, 3, 10, 30, 100, 300, 1000),
+    "units": (16, 32, 64, 128, 256, 512, 1024),
+    "batch": (1, 2, 4, 8, 16, 32, 64, 128, 256),
+}
 
 
 @dataclass(frozen=True)
@@ -35,14 +46,13 @@ class Section:
 
 def every_section() -> list[Section]:
     """All sections, in the order in which they run."""
-    return [inference(), *map(layer, BACKENDS), torch(), step()]
+    return [inference(), *map(layer, BACKENDS), torch(), step(), variants(), isa(), neighbour(), curves(), threads()]
 
 
 def inference() -> Section:
     """All outputs of a layer, from NumPy arrays."""
     title = "Inference, the whole sequence returned: gatewise.gru on NumPy arrays"
-    peers = [ONNXRUNTIME, OPENVINO, TORCH]
-    return Section("inference", title, [OURS, *peers], workloads("inference"), "inference")
+    return Section("inference", title, [OURS, *PEERS], workloads("inference"), "inference")
 
 
 def layer(backend: str) -> Section:
@@ -62,7 +72,50 @@ def torch() -> Section:
 
 def step() -> Section:
     """One step at a time, as streams are read."""
-    bound = Subject("onnxruntime, bound", "onnxruntime_session", {"bound": True})
+    bound = replace(ONNXRUNTIME, name="onnxruntime, bound", options={"bound": True})
     cases = [Case("1 row", "step", 1, 1, 40, 128), Case("256 rows", "step", 256, 1, 40, 128)]
     title = "One step, 40 features, 128 units: gatewise.gru with a state given"
     return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, TORCH], cases, "step", "us")
+
+
+def variants() -> Section:
+    """What options of the layer cost."""
+    ours = Subject("gatewise.keras.GRU", "keras_layer", {"ours": True}, {"KERAS_BACKEND": "tensorflow"})
+    cases = workloads("training", *({"variant": variant} for variant in VARIANTS))
+    return Section("variants", "What options cost: a training step in Keras on TensorFlow", [ours], cases)
+
+
+def isa() -> Section:
+    """The instruction sets."""
+    avx2 = replace(OURS, name="gatewise, AVX2", environment={"GATEWISE_ISA": "avx2"})
+    cases = workloads("inference", {"task": "training"}, {"variant": "reset before"})
+    return Section(
+        "isa", "The instruction set that was chosen, and AVX2: gatewise on NumPy arrays", [OURS, avx2], cases
+    )
+
+
+def neighbour() -> Section:
+    """A busy process beside ours, and beside the peers."""
+    alone = [OURS, ONNXRUNTIME, OPENVINO, replace(OUR_TORCH, without=("inference",)), TORCH]
+    beside = [replace(subject, name=f"{subject.name}, beside", neighbour=True) for subject in alone]
+    pairs = [subject for pair in zip(alone, beside, strict=True) for subject in pair]
+    cases = [Case("text", task, *SIZES["text"]) for task in ("inference", "training")]
+    return Section("neighbour", "Beside one busy process: text", pairs, cases)
+
+
+def curves() -> Section:
+    """Cost as the sizes grow, one at a time from the middle."""
+    middle = {"batch": BATCH, "timesteps": TIMESTEPS, "features": FEATURES, "units": UNITS}
+    points = {tuple((middle | {what: n}).values()): None for what, counts in CURVES.items() for n in counts}
+    cases = [Case(" x ".join(map(str, sizes)), task, *sizes) for sizes in points for task in ("inference", "training")]
+    ours = replace(OUR_TORCH, without=("inference",))
+    return Section("curves", "As sizes grow", [replace(OURS, without=("training",)), *PEERS, ours], cases)
+
+
+def threads() -> Section:
+    """Cost as the threads grow."""
+    counts = sorted({1, *(2**i for i in range(1, 10) if 2**i < available_cpus()), available_cpus()})
+    who = [OURS, ONNXRUNTIME, OPENVINO, TORCH, replace(OUR_TORCH, without=("inference",))]
+    subjects = [replace(subject, name=f"{subject.name}, {n}", threads=n) for n in counts for subject in who]
+    cases = [Case("text", task, *SIZES["text"]) for task in ("inference", "training")]
+    return Section("threads", "As threads grow: text", subjects, cases)

@@ -3,15 +3,11 @@
 
 from __future__ import annotations
 
+import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
 
 import rich.table
-
-if TYPE_CHECKING:
-    from measured import Measured
-    from sections import Section
-    from workloads import Case
+import rich.text
 
 
 @dataclass
@@ -24,61 +20,51 @@ class Table:
     remark: str = ""
 
     def for_terminal(self) -> rich.table.Table:
-        """The table as rich draws it."""
-        table = rich.table.Table(
-            title=self.title, caption=self.remark or None, title_justify="left", caption_justify="left"
-        )
+        """The table as rich draws it; what met its goal is green."""
+        table = rich.table.Table(title=f"\n{self.title}", caption=self.remark or None, box=rich.box.SIMPLE_HEAD)
+        table.title_justify = table.caption_justify = "left"
         for i, column in enumerate(self.columns):
             table.add_column(column, justify="right" if i else "left")
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(rich.text.Text(cell, style="green" if MET in cell else "") for cell in row))
         return table
 
     def for_document(self) -> str:
         """The table in Markdown, its title a heading."""
         lines = [self.columns, ["---", *["--:"] * (len(self.columns) - 1)], *self.rows]
         text = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-        return "\n\n".join(part for part in (f"## {self.title}", text, self.remark) if part)
+        return "\n\n".join(part for part in (f"### {self.title}", text, self.remark) if part)
+
+
+MET = "\N{CHECK MARK}"
 
 
 def digits(value: float) -> str:
     """Three digits or so."""
-    return f"{value:.{next((d for d, top in enumerate((1e2, 1e1, 1, 0.1)) if value >= top), 4)}f}"
+    decimals = next((i for i, top in enumerate((100, 10, 1, 0.1)) if abs(value) >= top), 4)
+    return f"{value:.{decimals}f}"
 
 
 def spread(rounds: list[float]) -> str:
     """The median and, in brackets, the fastest and the slowest round."""
     if not rounds:
         return "-"
-    ordered = sorted(rounds)
-    median = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    return f"{digits(median)} ({digits(ordered[0])}-{digits(ordered[-1])})"
+    return f"{digits(statistics.median(rounds))} ({digits(min(rounds))}-{digits(max(rounds))})"
 
 
-def sizes(case: Case) -> str:
-    """The name of a case and what it is."""
-    remarks = [word for word in (case.mask, case.variant) if word not in {"none", "plain"}]
-    return ", ".join([case.name, *remarks])
+def number(value: float, unit: str = "") -> str:
+    """A figure, or a dash where nothing was measured."""
+    return "-" if value != value else f"{digits(value)}{unit}"  # noqa: PLR0124  # not NaN
 
 
-def comparison(measured: Measured, section: Section, goals: dict[str, Any]) -> Table:
-    """Ours against the peers: times, how many times as fast as the best of them, the goal, and the share of peak."""
-    ours, *peers = section.subjects
-    wanted = goals["faster"].get(section.goals, {})
-    scale = {"ms": 1, "us": 1000}[section.unit]
-    columns = [section.unit, *(s.name for s in section.subjects), "best peer / ours", "goal", "of FMA peak"]
-    table = Table(section.title, columns)
-    for case in section.cases:
-        times = [[scale * t for t in measured.rounds(section.name, s.name, case)] for s in section.subjects]
-        best = min(measured.median(section.name, peer.name, case) for peer in peers)
-        goal = wanted.get(case.name)
-        table.rows.append(
-            [
-                sizes(case),
-                *map(spread, times),
-                f"{best / measured.median(section.name, ours.name, case):.2f}",
-                f"{goal:.2f}" if goal and case.mask == "none" else "",
-                f"{measured.share_of_peak(section.name, ours.name, case):.0%}",
-            ]
-        )
-    return table
+def percent(share: float) -> str:
+    """A share, or a dash where nothing was measured."""
+    return "-" if share != share else f"{share:.0%}"  # noqa: PLR0124  # not NaN
+
+
+def aimed(value: float, goal: float | None, *, at_least: bool) -> str:
+    """A figure with its goal in brackets, and a mark if it is met."""
+    if goal is None or value != value:  # noqa: PLR0124  # not NaN
+        return "-" if value != value else f"{value:.2f}"  # noqa: PLR0124  # not NaN
+    met = value >= goal if at_least else value <= goal
+    return f"{value:.2f} ({goal:g}){f' {MET}' if met else ''}"

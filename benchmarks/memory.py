@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a training step adds to a process: on `speech`, beside stock Keras; and as T grows, with recomputation."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import gatewise
+from process import Subject, run_alone
+from workloads import SIZES, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000)
+BATCH, FEATURES, UNITS = 4, 40, 128
+SCOPE = "recompute"
+
+
+def measure(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Measures each in fresh processes, in turn; a row says who, on how many steps, the bytes added, and times."""
+    return [*_beside_stock(repeats, said), *_as_steps_grow(repeats, said)]
+
+
+def processes(repeats: int) -> int:
+    """How many processes `measure` starts."""
+    return 2 * repeats + len(LENGTHS) * len(_scopes())
+
+
+def _scopes() -> tuple[str, ...]:
+    return ("", SCOPE) if hasattr(gatewise, SCOPE) else ("",)
+
+
+def _beside_stock(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
+    case = Case("speech", "training", *SIZES["speech"])
+    environment = {"KERAS_BACKEND": "tensorflow"}
+    ours = Subject("gatewise.keras.GRU", "keras_layer", {"ours": True}, environment)
+    stock = Subject("keras.layers.GRU", "keras_layer", {}, environment)
+    job = {"case": case.as_json(), "scope": "", "repeats": 0}
+    added: dict[str, list[int]] = {ours.name: [], stock.name: []}
+    for _ in range(repeats):
+        for subject in (ours, stock):
+            said(f"memory: {subject.name} on speech")
+            added[subject.name].append(run_alone("footprint.py", subject, job)["added"])
+    return [{"what": "speech", "subject": name, "added": bytes_} for name, bytes_ in added.items()]
+
+
+def _as_steps_grow(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
+    """NumPy, where the sizes of all arrays are known: outputs, their gradient and the input's are subtracted."""
+    rows = []
+    for timesteps in LENGTHS:
+        case = Case(f"{timesteps} steps", "training", BATCH, timesteps, FEATURES, UNITS)
+        arrays = 4 * BATCH * timesteps * (2 * UNITS + FEATURES)
+        for scope in _scopes():
+            subject = Subject(f"gatewise, {scope}" if scope else "gatewise", "numpy_op")
+            said(f"memory: {subject.name} on {timesteps} steps")
+            job = {"case": case.as_json(), "scope": scope, "repeats": repeats}
+            found = run_alone("footprint.py", subject, job)
+            milliseconds = statistics.median(found["milliseconds"])
+            rows.append(
+                {
+                    "what": "steps",
+                    "subject": subject.name,
+                    "timesteps": timesteps,
+                    "beyond arrays": found["added"] - arrays,
+                    "milliseconds": milliseconds,
+                }
+            )
+    return rows

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was aimed at beside what was measured: every figure of `goals.toml`."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from measured import NOT_MEASURED
+from sections import BACKENDS, inference, isa, layer, neighbour, step, torch, variants
+from tables import MET, Table, aimed
+from workloads import SIZES, workloads
+
+if TYPE_CHECKING:
+    from measured import Measured
+    from sections import Section
+    from workloads import Case
+
+GOALS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("goals.toml").read_text(encoding="utf-8"))
+
+
+def overview(measured: Measured) -> list[Table]:
+    """Two tables: figures of each workload, and figures of the whole. Goals in brackets, a mark where they are met."""
+    table = Table("Goals: measured, in brackets the goal", ["", *SIZES], remark=f"{MET}: the goal is met.")
+    for label, section in _compared().items():
+        table.rows.append([label, *(_faster(measured, section, case) for case in _plain(section))])
+    for label, section in _compared().items():
+        table.rows.append(
+            [f"share of FMA peak: {label}", *(_share(measured, section, case) for case in _plain(section))]
+        )
+    for backend, name in BACKENDS.items():
+        for mask in ("padded", "holes"):
+            table.rows.append([f"{mask} / unmasked: {name}", *_masked(measured, layer(backend), mask)])
+        table.rows.append([f"faster, padded: {name}, (unmasked)", *_faster_padded(measured, layer(backend))])
+    for variant in ("reset before", "dropout", "recurrent dropout", "bidirectional"):
+        table.rows.append([f"{variant} / none", *_variant(measured, variant)])
+    for task in ("inference", "training"):
+        table.rows.append([f"AVX2 / {measured.machine['isa']}: {task}", *_avx2(measured, task)])
+    table.rows = [row for row in table.rows if any(cell != "-" for cell in row[1:])]
+    return [table, _scalars(measured)]
+
+
+def _compared() -> dict[str, Section]:
+    keras = {f"training step: Keras on {BACKENDS[backend]}": layer(backend) for backend in BACKENDS}
+    return {"inference": inference(), **keras, "training step: torch.nn.GRU": torch()}
+
+
+def _plain(section: Section) -> list[Case]:
+    return [case for case in section.cases if case.mask == "none"]
+
+
+def _ratio(measured: Measured, section: Section, case: Case) -> float:
+    """The best of the peers' times divided by ours."""
+    ours, *peers = (subject.name for subject in section.subjects)
+    return measured.best(section.name, peers, case) / measured.median(section.name, ours, case)
+
+
+def _faster(measured: Measured, section: Section, case: Case) -> str:
+    has_goal = section.name != "keras-torch"  # whose goals would be those of PyTorch's own module
+    goal = GOALS["faster"].get(section.goals, {}).get(case.name) if has_goal else None
+    return aimed(_ratio(measured, section, case), goal, at_least=True)
+
+
+def _share(measured: Measured, section: Section, case: Case) -> str:
+    share = measured.share_of_peak(section.name, section.subjects[0].name, case)
+    return aimed(share, GOALS["peak"].get(case.name), at_least=True)
+
+
+def _masked(measured: Measured, section: Section, mask: str) -> list[str]:
+    ours, goals = section.subjects[0].name, GOALS["ratio"]
+    cells = []
+    for case in _plain(section):
+        goal = goals["but"].get(mask, {}).get(case.name, goals[mask])
+        ratio = measured.paired(section.name, ours, replace(case, mask=mask), case)
+        cells.append(aimed(ratio, goal, at_least=False))
+    return cells
+
+
+def _faster_padded(measured: Measured, section: Section) -> list[str]:
+    """How many times as fast as stock with a padded mask; without one it should be less."""
+    cells = []
+    for case in _plain(section):
+        plain, padded = (_ratio(measured, section, c) for c in (case, replace(case, mask="padded")))
+        cells.append(aimed(padded, round(plain, 2), at_least=True))
+    return cells
+
+
+def _variant(measured: Measured, variant: str) -> list[str]:
+    section, goal = variants(), GOALS["ratio"][variant]
+    ours = section.subjects[0].name
+    pairs = [(replace(case, variant=variant), case) for case in workloads("training")]
+    return [aimed(measured.paired(section.name, ours, *pair), goal, at_least=False) for pair in pairs]
+
+
+def _avx2(measured: Measured, task: str) -> list[str]:
+    section, goal = isa(), GOALS["ratio"]["avx2"]
+    chosen, avx2 = (subject.name for subject in section.subjects)
+    medians = [[measured.median(section.name, name, case) for name in (avx2, chosen)] for case in workloads(task)]
+    return [aimed(slow / fast, goal, at_least=False) for slow, fast in medians]
+
+
+def _scalars(measured: Measured) -> Table:
+    table = Table("Goals of the whole", ["", "measured (goal)"])
+    table.rows += _step(measured) + _beside_neighbour(measured) + _memory(measured.memory)
+    table.rows = [row for row in table.rows if row[1] != "-"]
+    return table
+
+
+def _step(measured: Measured) -> list[list[str]]:
+    section, goals = step(), GOALS["step"]
+    one, many = section.cases
+    own = measured.median(section.name, section.subjects[0].name, one)
+    theirs = measured.best(section.name, ["onnxruntime", "onnxruntime, bound"], one)
+    wide = _ratio(measured, section, many)
+    return [
+        ["one step of one row: us, at most", aimed(own * 1000, goals["microseconds"], at_least=False)],
+        ["the same: onnxruntime / ours, at least", aimed(theirs / own, goals["onnxruntime"], at_least=True)],
+        ["one step of 256 rows: best peer / ours", aimed(wide, GOALS["faster"]["step"][many.name], at_least=True)],
+    ]
+
+
+def _beside_neighbour(measured: Measured) -> list[list[str]]:
+    section, rows = neighbour(), []
+    for case in section.cases:
+        for alone, beside in zip(section.subjects[::2], section.subjects[1::2], strict=True):
+            if alone.runs(case):
+                base, slow = (measured.median(section.name, subject.name, case) for subject in (alone, beside))
+                goal = GOALS["neighbour"]["slower"] if alone.name.startswith("gatewise") else None
+                label = f"beside a busy process / alone, text {case.task}: {alone.name}"
+                rows.append([label, aimed(slow / base, goal, at_least=False)])
+    return rows
+
+
+def _memory(rows: list[dict[str, Any]]) -> list[list[str]]:
+    goals = GOALS["memory"]
+    added = [statistics.median(row["added"]) for row in rows if row["what"] == "speech"]
+    share = added[0] / added[1] if added else NOT_MEASURED
+    lines = [
+        [
+            "memory a training step adds on speech: ours / stock on TensorFlow",
+            aimed(share, goals["share"], at_least=False),
+        ]
+    ]
+    grown = {row["timesteps"]: row for row in rows if row["subject"] == "gatewise, recompute"}
+    plain = {row["timesteps"]: row for row in rows if row["what"] == "steps" and row["subject"] == "gatewise"}
+    if grown:
+        long, short = max(grown), sorted(grown)[-3]
+        times = grown[long]["milliseconds"] / plain[long]["milliseconds"]
+        ratio = grown[long]["beyond arrays"] / max(1, grown[short]["beyond arrays"])
+        growth = math.log(max(ratio, 1e-9)) / math.log(long / short)
+        lines += [
+            [f"recompute, {long:,} steps: time / without", aimed(times, goals["recompute_time"], at_least=False)],
+            [
+                f"recompute, {short:,} to {long:,} steps: memory grows as T to the power",
+                aimed(growth, goals["recompute_growth"], at_least=False),
+            ],
+        ]
+    return lines
