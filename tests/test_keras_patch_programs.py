@@ -321,6 +321,20 @@ def test_jacobians_and_forward_mode() -> None:
     assert_equal_when_patched(program, steps=4)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="a claim about torch.func: KERAS_BACKEND=torch")
+@pytest.mark.filterwarnings("ignore:.*torch.func.*:gatewise.FallbackWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's forward mode imports it
+@pytest.mark.parametrize("name", ["grad", "jacrev", "jacfwd", "hessian"])
+def test_transformations_of_torch_func(name: str) -> None:
+    import torch
+
+    layer, x = L.GRU(UNITS), torch.from_numpy(X)
+    layer.build(X.shape)
+    transformed = getattr(torch.func, name)(lambda x: (layer(x) ** 2).sum())
+    # Such a function has no rule for the engine's operations, and what follows it runs on them.
+    assert_equal_when_patched(lambda: arrays_of([transformed(x), layer(x)]), steps=4)
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="a claim about JAX: KERAS_BACKEND=jax")
 def test_forward_mode_says_how_to_take_it() -> None:
     import jax

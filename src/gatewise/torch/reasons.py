@@ -6,13 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._C import _functorch
 
 from gatewise import fallback
 from gatewise.ops import torch as engine
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
-_EXPORTED = "the module is traced for export, and what is exported shall run without gatewise"
 
 
 def reason(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) -> str | None:
@@ -23,15 +21,11 @@ def reason(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) ->
         data: the input, or the data of a packed sequence, of any shape.
         hx: the initial state, of any shape; or None.
     """
-    if _is_portable():
+    if fallback.is_portable():
         return fallback.PORTABLE  # no warning: it was asked for
     why = engine.available() or _of_tensors(module, data, hx) or engine.obstacle(data)
-    if why is None and engine.tracing():
-        why = _EXPORTED
-    if why is None and _transformed():
-        why = "it runs inside torch.func.grad or the like, which the engine's operations do not support"
     if why is not None:
-        _warn_once(why)
+        fallback.warn_once(why, "gatewise.torch.GRU: PyTorch's own path")
     return why
 
 
@@ -50,27 +44,5 @@ def _of_tensors(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | Non
     return None
 
 
-def _transformed() -> bool:
-    """Says whether a transformation of torch.func other than vmap is at work; torch.compile traces through them."""
-    if torch.compiler.is_compiling():
-        return False
-    interpreter: Any = _functorch.peek_interpreter_stack()
-    return interpreter is not None and interpreter.key() != _functorch.TransformType.Vmap
-
-
 def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def _is_portable() -> bool:
-    return fallback.is_portable()
-
-
-def _warn_once(why: str) -> None:
-    fallback.warn_once(why, "gatewise.torch.GRU: PyTorch's own path")
-
-
-# torch.compile cannot look into these two: it runs them while it traces, and holds on to what they return. This mark is
-# that of torch.compiler.assume_constant_result, which would import the compiler, a second, for those who never compile.
-for _function in (_is_portable, _warn_once):
-    setattr(_function, "_dynamo_marked_constant", True)  # noqa: B010  # mypy knows no such attribute
