@@ -104,16 +104,20 @@ void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_
   pack_bias(in.bias, spec.reset_after != 0, spec.units, isa.lanes, to + packed.bias);
 }
 
+void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
+  const Packed packed(problem.spec, isa.lanes);
+  problem.kernel = weights;
+  problem.recurrent_kernel = weights + packed.recurrent;
+  problem.bias = weights + packed.bias;
+}
+
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
   const Kernels& isa = kernels();
   const Plan plan = make_plan(spec, in.mask, false);
   Problem problem = make_problem(isa, spec, in, plan);
-  const Packed packed(spec, isa.lanes);
-  const Scratch own(in.packed ? 0 : packed.floats);
+  const Scratch own(in.packed ? 0 : Packed(spec, isa.lanes).floats);
   if (!in.packed) pack(isa, spec, in, own.data());
-  problem.kernel = in.packed ? in.packed : own.data();
-  problem.recurrent_kernel = problem.kernel + packed.recurrent;
-  problem.bias = problem.kernel + packed.bias;
+  set_packed(problem, isa, in.packed ? in.packed : own.data());
   problem.outputs = out.outputs;
   problem.state = out.state;
   problem.saved = out.saved;
@@ -167,6 +171,11 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
       pack_transposed_panel(in.kernel, i - problem.panels, spec.features, units, lanes, kForwardOrder, packed.data());
     }
   });
+  const Scratch again(spec.recompute ? Packed(spec, lanes).floats : 0);
+  if (spec.recompute) {
+    pack(isa, spec, in, again.data());
+    set_packed(problem, isa, again.data());
+  }
   problem.kernel_back = packed.data();
   problem.recurrent_kernel_back = packed.data() + kernel_floats;
   problem.saved_in = saved;
@@ -176,7 +185,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   const auto groups = static_cast<int64_t>(plan.groups.size());
   const Partials partials(problem, lanes, groups);
   const int members = groups == plan.slabs() ? team_size(spec, plan, threads()) : 1;
-  const int64_t scratch_floats = isa.backward_scratch_floats(problem);
+  const int64_t scratch_floats = isa.backward_scratch_floats(problem, members);
   run_teams(groups, members, scratch_floats, [&](int64_t group, float* scratch, Team& team, int member) {
     const Partial partial = partials.group(group);
     if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));

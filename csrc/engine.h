@@ -47,6 +47,7 @@ typedef struct gatewise_gru_spec {
   int32_t go_backwards;          // inputs and mask are read from the last step to the first; outputs are in processing order
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
+  int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
 } gatewise_gru_spec;
 
 typedef struct gatewise_gru_inputs {
@@ -76,7 +77,8 @@ typedef struct gatewise_gru_gradients {
   float* bias;              // as the bias; null if there is none
 } gatewise_gru_gradients;
 
-// How many floats a forward call saves for the backward call of the same spec; the layout is private to the instruction set in use.
+// How many floats a forward call saves for the backward call of the same spec: about 4 BTU, or with `recompute` about BU sqrt(T). The
+// layout is private to the instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte

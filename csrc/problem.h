@@ -21,6 +21,7 @@ struct Problem {
   int64_t feature_panels;  // PF
 
   // Packed weights, 64-byte aligned; see pack.h.
+  // Those of the way forward are there on the way back with `recompute` alone.
   const float* kernel;                 // (P, F, 3, W): gates z r h
   const float* recurrent_kernel;       // (P, U, 3, W): gates z r h
   const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence
@@ -66,7 +67,7 @@ struct Kernels {
   int64_t lanes;
   int64_t (*saved_floats)(const gatewise_gru_spec& spec, int64_t chunk_steps);
   int64_t (*forward_scratch_floats)(const Problem& problem, int members);
-  int64_t (*backward_scratch_floats)(const Problem& problem);
+  int64_t (*backward_scratch_floats)(const Problem& problem, int members);
   void (*forward_slab)(const Problem& problem, int64_t slab, float* scratch, Team& team, int member);
   void (*backward_slab)(const Problem& problem, int64_t slab, float* scratch, const Partial& partial, Team& team, int member);
 };

@@ -36,6 +36,7 @@ def arguments(case: Case) -> tuple[list[Any], dict[str, Any]]:
         "go_backwards": case.go_backwards,
         "return_sequences": case.return_sequences,
         "zero_output_for_mask": case.zero_output_for_mask,
+        "recompute": False,
     }
 
 

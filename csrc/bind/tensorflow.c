@@ -61,6 +61,7 @@ static void* create_kernel(TF_OpKernelConstruction* construction, bool is_gradie
     kernel->spec.go_backwards = read_flag(construction, "go_backwards", status);
     kernel->spec.return_sequences = read_flag(construction, "return_sequences", status);
     kernel->spec.zero_output_for_mask = read_flag(construction, "zero_output_for_mask", status);
+    kernel->spec.recompute = read_flag(construction, "recompute", status);
     kernel->x_gradient = is_gradient && read_flag(construction, "x_gradient", status);
   }
   if (TF_GetCode(status) != kOk) TF_OpKernelConstruction_Failure(construction, status);
@@ -181,6 +182,7 @@ static void register_operation(const operation* op, TF_Status* status) {
                                             "go_backwards: bool",
                                             "return_sequences: bool",
                                             "zero_output_for_mask: bool",
+                                            "recompute: bool",
                                             "activation: {'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid'}",
                                             "recurrent_activation: {'tanh', 'sigmoid', 'relu', 'linear', 'hard_sigmoid'}"};
   for (size_t i = 0; i < sizeof kAttributes / sizeof kAttributes[0]; ++i) TF_OpDefinitionBuilderAddAttr(builder, kAttributes[i]);

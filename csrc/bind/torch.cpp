@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include <array>
+#include <cmath>
 #include <stdexcept>
 #include <string>
 
@@ -43,7 +44,7 @@ struct Layer {
   Tensor x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout;
   gatewise_gru_spec spec{};
 
-  static constexpr int kTensors = 8, kOptions = 6;
+  static constexpr int kTensors = 8, kOptions = 7;
 
   Layer(const StableValue* tensors, const StableValue* options)
       : x(Tensor::required(tensors[0])),
@@ -61,6 +62,7 @@ struct Layer {
     spec.go_backwards = option(3);
     spec.return_sequences = option(4);
     spec.zero_output_for_mask = option(5);
+    spec.recompute = option(6);
   }
 
   // Sets the sizes from x and recurrent_kernel and checks every tensor against them.
@@ -103,7 +105,9 @@ struct Layer {
   // The shape of `saved`: gates and, before every chunk of steps, a state. A step begins one chunk at the most, and no vector is wider
   // than 16 floats.
   std::array<int64_t, 3> saved_shape() const {
-    return {spec.batch, (spec.reset_after ? 5 : 4) * spec.timesteps, (spec.units + 15) / 16 * 16};
+    const int64_t values = spec.recompute ? static_cast<int64_t>(std::sqrt(static_cast<double>(spec.timesteps))) + 1
+                                          : (spec.reset_after ? 5 : 4) * spec.timesteps;
+    return {spec.batch, values, (spec.units + 15) / 16 * 16};
   }
 
   void check_saved_fits() const {

@@ -31,7 +31,7 @@ using SavedOutput = ffi::ResultBuffer<ffi::U32>;
 
 // The attributes of every call, named as in gatewise_gru_spec.
 struct Options {
-  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask;
+  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute;
 };
 
 // --- Shapes ------------------------------------------------------------------------------------------------------------------------------
@@ -106,7 +106,8 @@ struct Layer {
             o.recurrent_activation,
             o.go_backwards,
             o.return_sequences,
-            o.zero_output_for_mask};
+            o.zero_output_for_mask,
+            o.recompute};
     in.x = x.typed_data();
     in.initial_state = optional_data("initial_state", initial_state, {batch(), units()});
     in.kernel = required_data("kernel", kernel, {features(), gates()});
@@ -227,7 +228,8 @@ auto layer_call() {
 
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Options, ffi::StructMember<int32_t>("reset_after"), ffi::StructMember<int32_t>("activation"),
                                       ffi::StructMember<int32_t>("recurrent_activation"), ffi::StructMember<int32_t>("go_backwards"),
-                                      ffi::StructMember<int32_t>("return_sequences"), ffi::StructMember<int32_t>("zero_output_for_mask"));
+                                      ffi::StructMember<int32_t>("return_sequences"), ffi::StructMember<int32_t>("zero_output_for_mask"),
+                                      ffi::StructMember<int32_t>("recompute"));
 
 extern "C" {
 GATEWISE_API XLA_FFI_Error* gatewise_xla_gru(XLA_FFI_CallFrame* frame);

@@ -2,7 +2,6 @@
 // The kernels for AVX2 with FMA: vectors of eight floats.
 #define GATEWISE_LANES 8
 #include "kernels/backward.h"
-#include "kernels/forward.h"
 
 namespace gatewise {
 

@@ -2,7 +2,6 @@
 // The kernels for AVX-512 (F, VL, BW, DQ): vectors of sixteen floats.
 #define GATEWISE_LANES 16
 #include "kernels/backward.h"
-#include "kernels/forward.h"
 
 namespace gatewise {
 

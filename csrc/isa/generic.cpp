@@ -2,7 +2,6 @@
 // The kernels for any CPU: vectors of four floats (SSE2 on x86-64, NEON on ARM).
 #define GATEWISE_LANES 4
 #include "kernels/backward.h"
-#include "kernels/forward.h"
 
 namespace gatewise {
 

@@ -4,9 +4,12 @@
 // For each chunk of steps: (1) bring states, inputs and output gradients into panels, (2) go back through the steps, turning the gradient
 // of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write the gradient of its inputs. The gate
 // gradients of a chunk are used while they are in cache and are never stored for all steps. A team (see team.h) shares the panels out.
+//
+// With spec.recompute the chunks come in segments, and the gates of a segment are found again by the way forward before it is worked on.
 #pragma once
 
 #include "chunk.h"
+#include "forward.h"
 #include "team.h"
 #include "tile.h"
 
@@ -96,8 +99,8 @@ __attribute__((noinline)) void outer_product(const float* lanes_of_rows, const f
 struct BackwardSlab {
   // What a section does, and for which chunk and steps; the number that a team hands on.
   struct Task {
-    enum Kind : int64_t { kTake, kSteps, kGradients, kInitialState };
-    static constexpr int64_t kKinds = 4, kParts = kMaxSlots / kSectionSteps;
+    enum Kind : int64_t { kAgain, kTake, kSteps, kGradients, kInitialState };
+    static constexpr int64_t kKinds = 5, kParts = kMaxSlots / kSectionSteps;
     int64_t kind, chunk, part;  // of steps: [part, part + 1) * kSectionSteps of the chunk
 
     int64_t number() const { return (chunk * kParts + part) * kKinds + kind; }
@@ -106,11 +109,13 @@ struct BackwardSlab {
 
   const Problem& problem;
   const Slab slab;
-  const SavedSlab saved;
   const Partial& partial;
   Team& team;
   const int member;
+  const int64_t segment;  // steps of a segment; all of them without spec.recompute
+  float* again_gates;     // what is found again of a segment
   Chunk chunk;
+  ForwardSlab again;
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
   float* dh;                                // (P, rows, W): the gradient of the state that did not go through a gate
   float* carried;                           // (P, rows, 4, W): gate gradients of the first step of the chunk that was worked on before
@@ -118,27 +123,48 @@ struct BackwardSlab {
   BackwardSlab(const Problem& p, int64_t index, float* memory, const Partial& sums, Team& t, int me)
       : problem(p),
         slab(p, index),
-        saved(p.spec, p.chunk_steps, slab.first, slab.rows),
         partial(sums),
         team(t),
         member(me),
-        chunk(p, slab, saved, memory + p.slab_rows * p.panels * 5 * kLanes),
+        segment(p.spec.recompute ? segment_steps(p.spec, p.chunk_steps) : slab.steps()),
+        again_gates(memory + own_floats(p)),
+        chunk(p, slab,
+              p.spec.recompute ? SavedSlab::of_segment(p.spec, p.chunk_steps, slab.rows)
+                               : SavedSlab::of(p.spec, p.chunk_steps, slab.first, slab.rows),
+              p.spec.recompute ? again_gates : p.saved_in, memory + p.slab_rows * p.panels * 5 * kLanes),
+        again(p, index, again_gates + again_floats(p), t, me),
         dh(memory),
         carried(memory + p.slab_rows * p.panels * kLanes) {}
 
-  static int64_t scratch_floats(const Problem& p) { return p.slab_rows * p.panels * 5 * kLanes + Chunk::scratch_floats(p); }
-
-  int64_t chunks() const { return (slab.steps() + problem.chunk_steps - 1) / problem.chunk_steps; }
+  static int64_t own_floats(const Problem& p) { return p.slab_rows * p.panels * 5 * kLanes + Chunk::scratch_floats(p); }
+  static int64_t again_floats(const Problem& p) { return SavedSlab::segment_floats(p.spec, p.chunk_steps, p.slab_rows); }
+  static int64_t scratch_floats(const Problem& p, int members) {
+    if (!p.spec.recompute) return own_floats(p);
+    return own_floats(p) + again_floats(p) + ForwardSlab::shared_floats(p) + members * ForwardSlab::own_floats(p);
+  }
 
   void lead() {
     start();
-    for (int64_t c = chunks() - 1; c >= 0; --c) {
-      lead_section({Task::kTake, c, 0});
-      for (int64_t part = (chunk.steps - 1) / kSectionSteps; part >= 0; --part) lead_section({Task::kSteps, c, part});
-      lead_section({Task::kGradients, c, 0});
+    for (int64_t end = slab.steps(); end > 0;) {
+      const int64_t first = (end - 1) / segment * segment;
+      if (problem.spec.recompute) lead_again(first, end);
+      for (int64_t c = (end - 1) / problem.chunk_steps; c >= first / problem.chunk_steps; --c) {
+        lead_section({Task::kTake, c, 0});
+        for (int64_t part = (chunk.steps - 1) / kSectionSteps; part >= 0; --part) lead_section({Task::kSteps, c, part});
+        lead_section({Task::kGradients, c, 0});
+      }
+      end = first;
     }
     if (problem.d.initial_state) lead_section({Task::kInitialState, 0, 0});
     team.end();
+  }
+
+  void lead_again(int64_t first, int64_t end) {
+    again.restart(first, problem.saved_in, again_gates);
+    for (int64_t c = first / problem.chunk_steps; c * problem.chunk_steps < end; ++c) {
+      const int64_t left = end - c * problem.chunk_steps, steps = left < problem.chunk_steps ? left : problem.chunk_steps;
+      for (int64_t part = 0; part * kSectionSteps < steps; ++part) lead_section({Task::kAgain, c, part});
+    }
   }
 
   void lead_section(Task task) {
@@ -154,9 +180,13 @@ struct BackwardSlab {
     first_panel = team.first(member, problem.panels);
     last_panel = team.last(member, problem.panels);
     if (chunk.first_step != task.chunk * problem.chunk_steps || chunk.steps == 0) chunk.locate(task.chunk);
+    chunk.saved_from = problem.spec.recompute ? chunk.first_step / segment * segment : 0;
     switch (task.kind) {
+      case Task::kAgain:
+        again.keep_segment(chunk.saved_from, again_gates);
+        return again.run_section(chunk.first_step + task.part * kSectionSteps, chunk.first_step + chunk.steps);
       case Task::kTake:
-        chunk.take_states(task.chunk, first_panel, last_panel);
+        chunk.take_states(first_panel, last_panel);
         chunk.take_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
         break;
       case Task::kSteps:
@@ -417,7 +447,7 @@ struct BackwardSlab {
   }
 };
 
-int64_t backward_scratch_floats(const Problem& problem) { return BackwardSlab::scratch_floats(problem); }
+int64_t backward_scratch_floats(const Problem& problem, int members) { return BackwardSlab::scratch_floats(problem, members); }
 
 void backward_slab(const Problem& problem, int64_t slab, float* scratch, const Partial& partial, Team& team, int member) {
   BackwardSlab work(problem, slab, scratch, partial, team, member);

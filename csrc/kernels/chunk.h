@@ -17,8 +17,10 @@ constexpr int64_t kSlotPadding = 5;
 struct Chunk {
   const Problem& problem;
   const Slab& slab;
-  const SavedSlab& saved;
-  int64_t capacity;  // slots a panel has room for
+  const SavedSlab saved;
+  const float* gates_from;  // where `saved` begins
+  int64_t saved_from = 0;   // the first step that `saved` is about
+  int64_t capacity;         // slots a panel has room for
   int64_t first_step = 0, steps = 0;
   int64_t offset[kMaxSlots + 1];
   int64_t row_of[kMaxSlots];    // by slot: the row of the slab
@@ -30,7 +32,8 @@ struct Chunk {
   float* d_output;  // (P, slots, W)
   float* d_gates;   // (P, slots, 4, W), indexed by GateGradient
 
-  Chunk(const Problem& p, const Slab& s, const SavedSlab& v, float* memory) : problem(p), slab(s), saved(v), capacity(slot_capacity(p)) {
+  Chunk(const Problem& p, const Slab& s, const SavedSlab& v, const float* gates, float* memory)
+      : problem(p), slab(s), saved(v), gates_from(gates), capacity(slot_capacity(p)) {
     const int64_t plane = p.panels * capacity * kLanes, x_plane = p.feature_panels * capacity * kLanes;
     d_gates = memory;
     h_prev = d_gates + 4 * plane;
@@ -52,7 +55,7 @@ struct Chunk {
   float* gates(int64_t p, int64_t slot) const { return d_gates + (p * capacity + slot) * 4 * kLanes; }
 
   // What the way forward saved of a row at step i of the chunk.
-  const float* gates_at(int64_t i, int64_t p, int64_t m) const { return problem.saved_in + saved.gates(first_step + i, p, m); }
+  const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
   int64_t lanes_of(int64_t p) const {
     const int64_t left = problem.spec.units - p * kLanes;
@@ -77,8 +80,8 @@ struct Chunk {
   }
 
   // Fills every panel array but d_gates, for the panels [first, last) of units, or the slots [first, last) of inputs.
-  void take_states(int64_t index, int64_t first, int64_t last) const {
-    recall_states(index, first, last);
+  void take_states(int64_t first, int64_t last) const {
+    recall_states(first, last);
     if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
     for (int64_t i = 0; i < steps; ++i) {
       for (int64_t m = 0; m < live(i); ++m) take_output_gradient(i, m, first, last);
@@ -90,10 +93,10 @@ struct Chunk {
 
  private:
   // Finds h_prev at every step of the chunk from the states before the chunk: the same blend as on the way forward, the same bits.
-  void recall_states(int64_t index, int64_t first, int64_t last) const {
+  void recall_states(int64_t first, int64_t last) const {
+    const float* before = gates_from + saved.state((first_step - saved_from) / problem.chunk_steps, 0);
     for (int64_t p = first; p < last; ++p) {
-      for (int64_t m = 0; m < live(0); ++m)
-        store(panel(h_prev, p, m), load_unaligned(problem.saved_in + saved.state(index, m) + p * kLanes));
+      for (int64_t m = 0; m < live(0); ++m) store(panel(h_prev, p, m), load_unaligned(before + m * saved.state_stride + p * kLanes));
     }
     for (int64_t i = 0; i + 1 < steps; ++i) {
       for (int64_t p = first; p < last; ++p) {

@@ -113,7 +113,9 @@ constexpr int64_t kFewRows = 3;
 struct ForwardSlab {
   const Problem& problem;
   const Slab slab;
-  const SavedSlab saved;
+  SavedSlab saved;
+  float* gates_to;         // where `saved` begins if gates are kept, or null
+  int64_t saved_from = 0;  // the first step that `saved` is about
   Team& team;
   const int member;
   const int64_t stride;  // floats between rows of state: padded units
@@ -124,12 +126,14 @@ struct ForwardSlab {
   // Planes of this member. The inputs of a step are copied side by side, for in x the rows of a batch are often a multiple of the page size
   // apart and fall on the same cache sets (text: 110 GFLOP/s without the copy, 145 with it).
   float *dropped_states, *inputs, *started;
-  int64_t started_of[kSectionSteps];  // where a step's rows begin in `started`
+  int64_t section_begin = 0;
+  int64_t started_of[kSectionSteps];  // where the rows of the section's steps begin in `started`
 
   ForwardSlab(const Problem& p, int64_t index, float* memory, Team& t, int me)
       : problem(p),
         slab(p, index),
-        saved(p.spec, p.chunk_steps, slab.first, slab.rows),
+        saved(SavedSlab::of(p.spec, p.chunk_steps, slab.first, slab.rows)),
+        gates_to(p.spec.recompute ? nullptr : p.saved),
         team(t),
         member(me),
         stride(p.panels * kLanes),
@@ -156,25 +160,47 @@ struct ForwardSlab {
     start();
     for (int64_t first = 0; first < slab.steps(); first += kSectionSteps) {
       team.begin(first);
-      run_section(first);
+      run_section(first, slab.steps());
     }
     team.end();
     finish();
   }
 
   void follow() {
-    for (int64_t first; team.follow(member, &first);) run_section(first);
+    for (int64_t first; team.follow(member, &first);) run_section(first, slab.steps());
   }
 
-  void run_section(int64_t first) {
-    const int64_t end = first + kSectionSteps < slab.steps() ? first + kSectionSteps : slab.steps();
+  // Starts again from the states before step s, to keep the gates of the steps that follow in a segment's memory.
+  void restart(int64_t s, const float* saved_states, float* segment) {
+    keep_segment(s, segment);
+    const SavedSlab all = SavedSlab::of(problem.spec, problem.chunk_steps, slab.first, slab.rows);
+    const int64_t live = slab.live(s, slab.rows), index = s / segment_steps(problem.spec, problem.chunk_steps);
+    for (int64_t m = 0; m < live; ++m) {
+      for (int64_t p = 0; p < problem.panels; ++p) {
+        store(state_before(s, m) + p * kLanes, load_unaligned(saved_states + all.state(index, m) + p * kLanes));
+      }
+    }
+  }
+  void keep_segment(int64_t s, float* segment) {
+    saved = SavedSlab::of_segment(problem.spec, problem.chunk_steps, slab.rows);
+    gates_to = segment;
+    saved_from = s;
+  }
+
+  // Takes the steps from `first` on, at most a section of them and none from `limit` on.
+  void run_section(int64_t first, int64_t limit) {
+    const int64_t end = first + kSectionSteps < limit ? first + kSectionSteps : limit;
     first_panel = team.first(member, problem.panels);
     last_panel = team.last(member, problem.panels);
     if (starts_beforehand(problem)) start_section(first, end);
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
       live = slab.live(s, live);
-      if (problem.saved && s % problem.chunk_steps == 0) save_states(s, live);
+      if (gates_to && (s - saved_from) % problem.chunk_steps == 0) {
+        save_states(gates_to + saved.state((s - saved_from) / problem.chunk_steps, 0), s, live);
+      } else if (problem.saved && !gates_to && s % segment_steps(problem.spec, problem.chunk_steps) == 0) {
+        save_states(problem.saved + saved.state(s / segment_steps(problem.spec, problem.chunk_steps), 0), s, live);
+      }
       if (!starts_beforehand(problem)) take_inputs(s, live);
       if (problem.in.recurrent_dropout) drop_states(s, live);
       if (problem.spec.reset_after) {
@@ -191,6 +217,7 @@ struct ForwardSlab {
   // Finds bias and input product of every row and step of a section, for this member's panels.
   void start_section(int64_t first, int64_t end) {
     int64_t rows = 0, live = slab.rows;
+    section_begin = first;
     for (int64_t s = first; s < end; ++s) {
       live = slab.live(s, live);
       started_of[s - first] = rows;
@@ -237,9 +264,8 @@ struct ForwardSlab {
     return left < kLanes ? left : kLanes;
   }
 
-  void save_states(int64_t s, int64_t live) const {
-    for (int64_t m = 0; m < live; ++m) {
-      float* to = problem.saved + saved.state(s / problem.chunk_steps, m);
+  void save_states(float* to, int64_t s, int64_t live) const {
+    for (int64_t m = 0; m < live; ++m, to += saved.state_stride) {
       for (int64_t p = first_panel; p < last_panel; ++p) store_unaligned(to + p * kLanes, load(state_before(s, m) + p * kLanes));
     }
   }
@@ -444,10 +470,10 @@ Block<M>::Block(const Forward& slab, int64_t s, int64_t begin) {
     update[i] = slab.update + m * slab.stride;
     factors[i] = slab.slab.state_factors(m, kCandidate);
     outputs[i] = problem.outputs && problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
-    const int64_t row = ForwardSlab::starts_beforehand(problem) ? slab.started_of[s % kSectionSteps] + m : -1;
+    const int64_t row = ForwardSlab::starts_beforehand(problem) ? slab.started_of[s - slab.section_begin] + m : -1;
     started[i] = row < 0 ? nullptr : slab.started + row * 3 * slab.stride;
   }
-  saved = problem.saved ? problem.saved + slab.saved.gates(s, 0, begin) : nullptr;
+  saved = slab.gates_to ? slab.gates_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
 }
 
 int64_t forward_scratch_floats(const Problem& problem, int members) {

@@ -69,27 +69,31 @@ GATEWISE_INLINE bool gates_see_different_rows(const Problem& p) {
   return p.in.recurrent_dropout || (p.in.input_dropout && p.in.input_dropout_masks == 3);
 }
 
-// What the way forward keeps of one slab for the way back: the gates of every step, and the state before every chunk of steps, from which
-// the way back finds h_prev again by the blend alone.
+// With spec.recompute: how many steps the way back finds again at once, about the square root of all, so that neither the states saved
+// before each such segment nor the gates within one are many.
+GATEWISE_INLINE int64_t segment_steps(const gatewise_gru_spec& spec, int64_t chunk_steps) {
+  int64_t steps = chunk_steps;
+  while (steps * steps < spec.timesteps) steps += chunk_steps;
+  return steps;
+}
+
+// What is kept of one slab for the way back: the gates of every step, and the state before every chunk of steps, from which the way back
+// finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates.
 //   gates (steps, P, rows, values, W): z, r, h_tilde and, with reset_after, q        states (chunks, rows, P, W)
 struct SavedSlab {
-  int64_t values;  // floats a unit and step: 4 or 3
   int64_t row_stride, panel_stride, step_stride;
   int64_t state_stride, chunk_stride;
   int64_t gates_offset, states_offset;  // from the start of all that is saved
 
-  SavedSlab(const gatewise_gru_spec& spec, int64_t chunk_steps, int64_t first, int64_t rows) {
-    const int64_t padded = round_up(spec.units, kLanes);
-    const int64_t chunks = (spec.timesteps + chunk_steps - 1) / chunk_steps;
-    values = spec.reset_after ? 4 : 3;
-    row_stride = values * kLanes;
-    panel_stride = rows * row_stride;
-    step_stride = padded / kLanes * panel_stride;
-    state_stride = padded;
-    chunk_stride = rows * padded;
-    const int64_t row_floats = padded * (spec.timesteps * values + chunks);
-    gates_offset = first * row_floats;
-    states_offset = gates_offset + spec.timesteps * step_stride;
+  // All that the way forward keeps, of the slab with `rows` rows from row `first` on.
+  static SavedSlab of(const gatewise_gru_spec& spec, int64_t chunk_steps, int64_t first, int64_t rows) {
+    if (spec.recompute) return SavedSlab(spec, 0, spec.timesteps, segment_steps(spec, chunk_steps), first, rows);
+    return whole(spec, spec.timesteps, chunk_steps, first, rows);
+  }
+
+  // What the way back keeps of one segment of a slab.
+  static SavedSlab of_segment(const gatewise_gru_spec& spec, int64_t chunk_steps, int64_t rows) {
+    return whole(spec, segment_steps(spec, chunk_steps), chunk_steps, 0, rows);
   }
 
   int64_t gates(int64_t step, int64_t panel, int64_t row) const {
@@ -98,7 +102,28 @@ struct SavedSlab {
   int64_t state(int64_t chunk, int64_t row) const { return states_offset + chunk * chunk_stride + row * state_stride; }
 
   static int64_t all_floats(const gatewise_gru_spec& spec, int64_t chunk_steps) {
-    return SavedSlab(spec, chunk_steps, spec.batch, 0).gates_offset;
+    return of(spec, chunk_steps, spec.batch, 0).gates_offset;
+  }
+  static int64_t segment_floats(const gatewise_gru_spec& spec, int64_t chunk_steps, int64_t rows) {
+    return whole(spec, segment_steps(spec, chunk_steps), chunk_steps, rows, 0).gates_offset;
+  }
+
+ private:
+  static SavedSlab whole(const gatewise_gru_spec& spec, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
+    return SavedSlab(spec, spec.reset_after ? 4 : 3, timesteps, chunk_steps, first, rows);
+  }
+
+  // values: floats a unit and step.
+  SavedSlab(const gatewise_gru_spec& spec, int64_t values, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
+    const int64_t padded = round_up(spec.units, kLanes);
+    const int64_t chunks = (timesteps + chunk_steps - 1) / chunk_steps;
+    row_stride = values * kLanes;
+    panel_stride = rows * row_stride;
+    step_stride = padded / kLanes * panel_stride;
+    state_stride = padded;
+    chunk_stride = rows * padded;
+    gates_offset = first * padded * (timesteps * values + chunks);
+    states_offset = gates_offset + timesteps * step_stride;
   }
 };
 

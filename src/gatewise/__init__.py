@@ -20,6 +20,7 @@ from gatewise.native import gru_vjp as gru_vjp
 from gatewise.native import isa as isa
 from gatewise.native import num_threads as num_threads
 from gatewise.native import set_num_threads as set_num_threads
+from gatewise.recompute import recompute as recompute
 from gatewise.step import GRUStep as GRUStep
 from gatewise.weights import GRUWeights as GRUWeights
 

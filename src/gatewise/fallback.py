@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+from gatewise.scope import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,17 +15,7 @@ if TYPE_CHECKING:
 PORTABLE = "gatewise.portable() is active"  # the reason that a layer gives inside the block, without a warning
 
 
-class _OpenBlocks(threading.local):
-    """How many `portable()` blocks the thread stands in."""
-
-    count = 0
-
-
-_here = _OpenBlocks()
-# The blocks of all threads. torch.compile cannot read a ContextVar, and reads a thread's value without watching it; it
-# watches this one, and so traces again where a block begins or ends.
-_anywhere = 0
-_changing = threading.Lock()
+_scope = Scope()
 _warned: set[str] = set()
 
 
@@ -37,8 +28,7 @@ def portable() -> Iterator[None]:
     """Runs the framework's own path in every layer called or traced inside: the result holds stock operations alone.
 
     What is traced for export is recognised without it. It is for what cannot be: a function of your own that you trace
-    and save later, forward-mode derivatives, a comparison. The block belongs to the
-    thread that began it.
+    and save later, forward-mode derivatives, a comparison. The block belongs to the thread that began it.
 
     Example:
         >>> import gatewise.fallback
@@ -48,23 +38,13 @@ def portable() -> Iterator[None]:
         >>> gatewise.fallback.is_portable()
         False
     """
-    _enter(1)
-    try:
+    with _scope.open():
         yield
-    finally:
-        _enter(-1)
-
-
-def _enter(blocks: int) -> None:
-    global _anywhere  # noqa: PLW0603  # see above
-    _here.count += blocks
-    with _changing:
-        _anywhere += blocks
 
 
 def is_portable() -> bool:
     """Says whether the code running now stands in a `portable()` block."""
-    return _anywhere > 0 and _here.count > 0
+    return _scope.is_open()
 
 
 def warn_once(reason: str, where: str) -> None:

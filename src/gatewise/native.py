@@ -13,6 +13,7 @@ import numpy as np
 
 from gatewise import _native
 from gatewise.arrays import real_array
+from gatewise.recompute import recomputing
 from gatewise.weights import GRUWeights
 
 if TYPE_CHECKING:
@@ -202,6 +203,11 @@ class VJP:
     def __init__(self, call: _native.Call, saved: Array, weights: GRUWeights) -> None:
         self._call, self._saved, self._weights, self._isa = call, saved, weights, isa()
 
+    @property
+    def saved_bytes(self) -> int:
+        """How much memory holds what the forward call kept."""
+        return self._saved.nbytes
+
     def __call__(self, d_outputs: npt.ArrayLike | None = None, d_state: npt.ArrayLike | None = None) -> Gradients:
         """Computes the gradients. May be called any number of times.
 
@@ -285,6 +291,7 @@ def _check(
         go_backwards=bool(go_backwards),
         return_sequences=bool(options.get("return_sequences", True)),
         zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
+        recompute=recomputing(),
     )
 
 

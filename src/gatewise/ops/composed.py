@@ -60,6 +60,7 @@ def gru(
     go_backwards: bool,
     return_sequences: bool,
     zero_output_for_mask: bool,
+    recompute: bool = False,  # noqa: ARG001  # changes no number
 ) -> tuple[Tensor, Tensor]:
     """Runs a GRU layer over sequences of at least one step. Arguments and results are those of `ops/X.gru`."""
     gate, candidate = framework.activation(recurrent_activation), framework.activation(activation)

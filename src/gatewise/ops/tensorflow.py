@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import tensorflow as tf
 
 from gatewise.ops import composed
+from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,7 @@ _OPTIONS = (
     "go_backwards",
     "return_sequences",
     "zero_output_for_mask",
+    "recompute",
     "activation",
     "recurrent_activation",
 )
@@ -178,6 +180,7 @@ def gru(
         go_backwards=go_backwards,
         return_sequences=return_sequences,
         zero_output_for_mask=zero_output_for_mask,
+        recompute=recomputing(),
         activation=activation,
         recurrent_activation=recurrent_activation,
     )

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.jax import xla
 from gatewise.ops.jax.gradients import Inputs, layer
+from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +141,13 @@ def gru(
         raise RuntimeError(f"{_WHERE}: the engine is not available. {problem}. Reinstall gatewise.")
     inputs = Inputs(x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
     options = xla.Options(
-        reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask
+        reset_after,
+        activation,
+        recurrent_activation,
+        go_backwards,
+        return_sequences,
+        zero_output_for_mask,
+        recomputing(),
     )
     _check(inputs, options)
     try:

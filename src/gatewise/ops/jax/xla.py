@@ -71,6 +71,7 @@ class Options(NamedTuple):
     go_backwards: bool
     return_sequences: bool
     zero_output_for_mask: bool
+    recompute: bool
 
 
 class Call(NamedTuple):
@@ -89,7 +90,7 @@ class _Spec(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
         *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
-        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask")),
+        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute")),
     )
 
 

@@ -14,6 +14,7 @@ from torch._C import _functorch
 
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.torch import gradients, operations
+from gatewise.recompute import recomputing
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -133,6 +134,7 @@ def gru(
         "go_backwards": go_backwards,
         "return_sequences": return_sequences,
         "zero_output_for_mask": zero_output_for_mask,
+        "recompute": recomputing(),
     }
     eager = not torch.compiler.is_compiling()
     differentiable = [value for value in inputs[: gradients.DIFFERENTIABLE] if value is not None]

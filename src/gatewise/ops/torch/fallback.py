@@ -28,12 +28,12 @@ def register(library: Any, saved_shape: Callable[..., tuple[int, int, int]]) -> 
 
     Args:
         library: the `torch.library.Library` that declares them.
-        saved_shape: the shape of `saved`, from x, recurrent_kernel and reset_after.
+        saved_shape: the shape of `saved`, from x, recurrent_kernel and the options.
     """
 
     def gru_train(*inputs: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         call = _checked(*inputs, **options)
-        shape = saved_shape(inputs[0], inputs[3], options["reset_after"])
+        shape = saved_shape(inputs[0], inputs[3], **options)
         saved = torch.empty(shape, dtype=torch.int32)
         outputs, state = _forward(call, _floats(saved, call))
         return outputs, state, saved

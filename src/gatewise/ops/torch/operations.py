@@ -28,7 +28,7 @@ _INPUTS = (
 # An activation is its place in gatewise.native.ACTIVATIONS: the oldest of torch's C interfaces hands over no text.
 _OPTIONS = (
     "*, bool reset_after, int activation, int recurrent_activation, bool go_backwards, bool return_sequences, "
-    "bool zero_output_for_mask"
+    "bool zero_output_for_mask, bool recompute"
 )
 _GIVEN = "Tensor saved, Tensor? d_outputs, Tensor? d_state"
 _GRADIENTS = "Tensor d_x, Tensor d_initial_state, Tensor d_kernel, Tensor d_recurrent_kernel, Tensor d_bias"
@@ -41,12 +41,17 @@ _SCHEMAS = (
 # --- Shapes, for tensors without numbers ---
 
 
-def saved_shape(x: Tensor, recurrent_kernel: Tensor, reset_after: bool) -> tuple[int, int, int]:
+def saved_shape(
+    x: Tensor, recurrent_kernel: Tensor, *, reset_after: bool, recompute: bool, **_options: Any
+) -> tuple[int, int, int]:
     """Bounds what the engine saves by a formula that torch can trace: (batch, values, padded units).
 
-    A step and unit saves its gates, 4 or 3 floats, and one state at the most; no vector is wider than 16 floats.
+    A step and unit saves its gates, 4 or 3 floats, and one state at the most, or with `recompute` one state in the
+    square root of all steps; no vector is wider than 16 floats.
     """
-    return x.shape[0], (5 if reset_after else 4) * x.shape[1], (recurrent_kernel.shape[0] + 15) // 16 * 16
+    timesteps = x.shape[1]
+    values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1 if recompute else (5 if reset_after else 4) * timesteps
+    return x.shape[0], values, (recurrent_kernel.shape[0] + 15) // 16 * 16
 
 
 def _gru_shapes(
@@ -59,7 +64,7 @@ def _gru_shapes(
 
 def _gru_train_shapes(*inputs: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
     x, recurrent_kernel = inputs[0], inputs[3]
-    saved = x.new_empty(saved_shape(x, recurrent_kernel, options["reset_after"]), dtype=torch.int32)
+    saved = x.new_empty(saved_shape(x, recurrent_kernel, **options), dtype=torch.int32)
     return *_gru_shapes(*inputs, **options), saved
 
 
