@@ -13,25 +13,35 @@ XLA = build/xla-$(XLA_VERSION)
 export GATEWISE_XLA_INCLUDE = $(CURDIR)/$(XLA)/include
 SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
 
-# What holds for the layer on every backend; the first run of `make test` has them on TensorFlow
-LAYER_TESTS = tests/test_keras_bugs.py tests/test_keras_layer.py tests/test_keras_losses.py tests/test_keras_same_bits.py
+# What holds for the layer on every backend; the run on TensorFlow is that of all tests
+LAYER_TESTS = $(addprefix tests/test_keras_, $(addsuffix .py, bugs convert export fallback files grid layer losses own_suites \
+	patch patch_processes patch_programs properties same_bits))
+# What ARGS picks may be none of a backend's tests, which pytest says with 5
+PICKED = $(if $(ARGS),|| test $$? -eq 5)
 
-.PHONY: help demo test test-deep check format bench clean
+.PHONY: help demo test test-tensorflow test-jax test-torch test-deep test-versions check format bench clean
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.run  ## train on a real series, against stock Keras, with a picture at the end
 	$(BIN)/gatewise demo $(ARGS)
 
 test: .venv/.dev  ## run the tests and the examples in the docstrings, and those of the layer on every backend
-	$(BIN)/pytest -m "not deep" $(ARGS)
-	KERAS_BACKEND=jax $(BIN)/pytest $(LAYER_TESTS) $(ARGS)
-	KERAS_BACKEND=torch $(BIN)/pytest $(LAYER_TESTS) tests/test_keras_grid.py tests/test_keras_own_suites.py $(ARGS)
+	$(MAKE) --no-print-directory -j2 test-tensorflow test-jax test-torch
+
+test-tensorflow: .venv/.dev
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(ARGS) $(PICKED)
+
+test-jax test-torch: test-%: .venv/.dev
+	KERAS_BACKEND=$* $(BIN)/pytest -m "not deep" $(LAYER_TESTS) $(ARGS) $(PICKED)
 
 test-deep: .venv/.dev  ## run the long tests too, with many more random cases
 	$(BIN)/pytest --hypothesis-profile=deep $(ARGS)
+
+test-versions: .venv/.dev  ## try the oldest and newest Keras, JAX and TensorFlow; downloads a few GB; ARGS picks rows
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/versions.py $(ARGS)
 
 check: .venv/.dev  ## lint, formatting, types, and a build in which warnings are errors
 	$(BIN)/ruff check

@@ -14,7 +14,7 @@ from tolerance import assert_close, tolerance
 
 keras = pytest.importorskip("keras", reason="it exports models of Keras: install the extra of KERAS_BACKEND")
 
-import gatewise  # noqa: E402  # after the skip
+import gatewise.fallback  # noqa: E402  # after the skip
 from backends import BACKEND, call, native_calls, tensorflow_only  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
 
@@ -122,6 +122,16 @@ def test_an_exported_model_runs_where_gatewise_is_not(layer_class: Any, form: st
     assert_close("outputs", run(program + WITHOUT_GATEWISE.replace("\nimport", "import"), tmp_path), expected, ALLOWED)
     with native_calls(3):  # the model itself runs on as before
         model.predict(X, batch_size=BATCH, verbose=0)
+
+
+@tensorflow_only
+@pytest.mark.filterwarnings("default:.*traced for:gatewise.FallbackWarning")
+def test_an_export_says_that_keras_own_path_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gatewise.fallback, "_warned", set())
+    model, _ = used_model(GRU)
+    with pytest.warns(gatewise.FallbackWarning, match="traced for export"):
+        model.export(tmp_path / "model", format="tf_saved_model", verbose=False)
+    assert "traced for export" in model.layers[0].fallback_reason
 
 
 @tensorflow_only

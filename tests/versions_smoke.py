@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program that `versions.py` runs in every environment: the layer's main claims, on whatever is installed there.
+
+It needs numpy, Keras, the backend and gatewise only, prints one line of JSON, and fails with a traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+import gatewise
+from gatewise import native
+from gatewise.keras import GRU
+from gatewise.reference import gru_forward
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(4, 6, 3)).astype(np.float32)
+MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0]], bool)
+UNITS = 5
+ALLOWED = 1e-5  # some hundred roundings of float32; tolerance.py derives the bound that the tests proper use
+
+
+def check(claim: str, holds: bool) -> None:
+    """Ends the program where a claim does not hold."""
+    if not holds:
+        sys.exit(f"failed: {claim}")
+
+
+def model_of(layer_class: Any) -> Any:
+    """Builds a small model from a fixed seed."""
+    keras.utils.set_random_seed(1)
+    layers = [layer_class(UNITS, return_sequences=True, dropout=0.2), layer_class(UNITS), keras.layers.Dense(1)]
+    model = keras.Sequential([keras.Input(X.shape[1:]), keras.layers.Masking(), *layers])
+    model.compile("adam", "mse")
+    return model
+
+
+def losses_of(model: Any) -> list[float]:
+    """Trains a model."""
+    return list(model.fit(X, X[:, 0, :1], epochs=3, verbose=0).history["loss"])
+
+
+def layer_agrees_with_the_specification() -> None:
+    """Values, with and without a mask, forwards and backwards."""
+    for options in ({}, {"go_backwards": True}, {"reset_after": False}, {"zero_output_for_mask": True}):
+        layer = GRU(UNITS, return_sequences=True, **options)
+        for mask in (None, MASK):
+            before = native.calls().forward
+            outputs = keras.ops.convert_to_numpy(layer(X, mask=mask))
+            check(f"the layer runs natively: {layer.fallback_reason}", native.calls().forward == before + 1)
+            expected = gru_forward(X, *layer.get_weights(), mask=mask, **options).outputs
+            check(f"{options} agrees with the specification", np.abs(outputs - expected).max() < ALLOWED)
+
+
+def model_learns_as_stock_does() -> Any:
+    """Losses of a fit; returns the model."""
+    before = native.calls().backward
+    model = model_of(GRU)
+    ours, stock = losses_of(model), losses_of(model_of(keras.layers.GRU))
+    check("fit runs natively", native.calls().backward == before + 6)
+    check(f"losses are those of stock: {ours}, {stock}", np.allclose(ours, stock, rtol=1e-4, atol=0))
+    return model
+
+
+def model_comes_back_from_its_file(model: Any) -> None:
+    """Saves and loads."""
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+        loaded = keras.saving.load_model(Path(folder) / "model.keras")
+    same = np.array_equal(model.predict(X, verbose=0), loaded.predict(X, verbose=0))
+    check("a loaded model predicts the same", same)
+
+
+def patched_keras_runs_natively() -> None:
+    """The stock class after `patch_keras`, and again after `unpatch_keras`."""
+    stock = losses_of(model_of(keras.layers.GRU))
+    gatewise.patch_keras()
+    before = native.calls().backward
+    patched = losses_of(model_of(keras.layers.GRU))
+    check("patch_keras() reaches the stock layer", native.calls().backward == before + 6)
+    check(f"patched losses are those of stock: {patched}, {stock}", np.allclose(patched, stock, rtol=1e-4, atol=0))
+    gatewise.unpatch_keras()
+    losses_of(model_of(keras.layers.GRU))
+    check("unpatch_keras() undoes it", native.calls().backward == before + 6)
+
+
+def main() -> None:
+    """Checks all claims and prints what ran."""
+    layer_agrees_with_the_specification()
+    model_comes_back_from_its_file(model_learns_as_stock_does())
+    patched_keras_runs_natively()
+    backend = keras.backend.backend()
+    name = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
+    versions = {"python": sys.version.split()[0], "numpy": np.__version__, "keras": keras.__version__}
+    sys.stdout.write(json.dumps(versions | {backend: metadata.version(name)}) + "\n")
+
+
+if __name__ == "__main__":
+    main()
