@@ -76,6 +76,7 @@ def measure(names: list[str], plan: Plan, console: Console) -> Measured:
             timings, ran = alternate(section, plan, Path(references), said)
             measured.timings += timings
             measured.blocks += ran
+            measured.save(OUT / "bench.json")  # so that what is interrupted is not lost
         if "memory" in names:
             measured.memory = memory.measure(repeats, said)
         peak.sample()

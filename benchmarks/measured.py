@@ -60,7 +60,8 @@ class Measured:
         """The best of the FMA peak's samples; of the widest vectors and all threads unless told otherwise."""
         threads = threads or max(sample["threads"] for sample in self.peak)
         lanes = lanes or max(sample["lanes"] for sample in self.peak)
-        return max(s["gflops"] for s in self.peak if (s["threads"], s["lanes"]) == (threads, lanes))
+        best: float = max(s["gflops"] for s in self.peak if (s["threads"], s["lanes"]) == (threads, lanes))
+        return best
 
     def share_of_peak(self, section: str, subject: str, case: Case) -> float:
         """The share of the peak that the real steps' multiplications and additions reach."""

@@ -26,9 +26,9 @@ GOALS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("goals.toml").rea
 def overview(measured: Measured) -> list[Table]:
     """Two tables: figures of each workload, and figures of the whole. Goals in brackets, a mark where they are met."""
     table = Table("Goals: measured, in brackets the goal", ["", *SIZES], remark=f"{MET}: the goal is met.")
-    for label, section in _compared().items():
+    for label, section in compared().items():
         table.rows.append([label, *(_faster(measured, section, case) for case in _plain(section))])
-    for label, section in _compared().items():
+    for label, section in compared().items():
         table.rows.append(
             [f"share of FMA peak: {label}", *(_share(measured, section, case) for case in _plain(section))]
         )
@@ -44,7 +44,8 @@ def overview(measured: Measured) -> list[Table]:
     return [table, _scalars(measured)]
 
 
-def _compared() -> dict[str, Section]:
+def compared() -> dict[str, Section]:
+    """The sections that compare us with peers, workload by workload, by what the tables call them."""
     keras = {f"training step: Keras on {BACKENDS[backend]}": layer(backend) for backend in BACKENDS}
     return {"inference": inference(), **keras, "training step: torch.nn.GRU": torch()}
 
@@ -53,7 +54,7 @@ def _plain(section: Section) -> list[Case]:
     return [case for case in section.cases if case.mask == "none"]
 
 
-def _ratio(measured: Measured, section: Section, case: Case) -> float:
+def faster(measured: Measured, section: Section, case: Case) -> float:
     """The best of the peers' times divided by ours."""
     ours, *peers = (subject.name for subject in section.subjects)
     return measured.best(section.name, peers, case) / measured.median(section.name, ours, case)
@@ -62,7 +63,7 @@ def _ratio(measured: Measured, section: Section, case: Case) -> float:
 def _faster(measured: Measured, section: Section, case: Case) -> str:
     has_goal = section.name != "keras-torch"  # whose goals would be those of PyTorch's own module
     goal = GOALS["faster"].get(section.goals, {}).get(case.name) if has_goal else None
-    return aimed(_ratio(measured, section, case), goal, at_least=True)
+    return aimed(faster(measured, section, case), goal, at_least=True)
 
 
 def _share(measured: Measured, section: Section, case: Case) -> str:
@@ -84,7 +85,7 @@ def _faster_padded(measured: Measured, section: Section) -> list[str]:
     """How many times as fast as stock with a padded mask; without one it should be less."""
     cells = []
     for case in _plain(section):
-        plain, padded = (_ratio(measured, section, c) for c in (case, replace(case, mask="padded")))
+        plain, padded = (faster(measured, section, c) for c in (case, replace(case, mask="padded")))
         cells.append(aimed(padded, round(plain, 2), at_least=True))
     return cells
 
@@ -115,7 +116,7 @@ def _step(measured: Measured) -> list[list[str]]:
     one, many = section.cases
     own = measured.median(section.name, section.subjects[0].name, one)
     theirs = measured.best(section.name, ["onnxruntime", "onnxruntime, bound"], one)
-    wide = _ratio(measured, section, many)
+    wide = faster(measured, section, many)
     return [
         ["one step of one row: us, at most", aimed(own * 1000, goals["microseconds"], at_least=False)],
         ["the same: onnxruntime / ours, at least", aimed(theirs / own, goals["onnxruntime"], at_least=True)],

@@ -60,7 +60,7 @@ def run_alone(script: str, subject: Subject, job: dict[str, Any]) -> Any:
         "TF_CPP_MIN_LOG_LEVEL": "3",
         **subject.environment,
     }
-    command = [sys.executable, HERE / script]
+    command = [sys.executable, str(HERE / script)]
     neighbour = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if subject.neighbour else None
     try:
         ran = subprocess.run(

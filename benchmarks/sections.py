@@ -106,7 +106,8 @@ def neighbour() -> Section:
 def curves() -> Section:
     """Cost as the sizes grow, one at a time from the middle."""
     middle = {"batch": BATCH, "timesteps": TIMESTEPS, "features": FEATURES, "units": UNITS}
-    points = {tuple((middle | {what: n}).values()): None for what, counts in CURVES.items() for n in counts}
+    grown = [middle | {what: n} for what, counts in CURVES.items() for n in counts]
+    points = {(s["batch"], s["timesteps"], s["features"], s["units"]): None for s in grown}
     cases = [Case(" x ".join(map(str, sizes)), task, *sizes) for sizes in points for task in ("inference", "training")]
     ours = replace(OUR_TORCH, without=("inference",))
     return Section("curves", "As sizes grow", [replace(OURS, without=("training",)), *PEERS, ours], cases)

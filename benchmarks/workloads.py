@@ -57,7 +57,7 @@ class Case:
 
 
 # From the tutorials' toy to a batch of speech: batch, timesteps, features, units
-SIZES = {
+SIZES: dict[str, tuple[int, int, int, int]] = {
     "quickstart": (32, 10, 5, 50),
     "sensor": (32, 100, 16, 64),
     "text": (64, 200, 128, 128),
@@ -68,7 +68,7 @@ SIZES = {
 }
 
 
-def workloads(task: str, *others: dict[str, str]) -> list[Case]:
+def workloads(task: str, *others: dict[str, Any]) -> list[Case]:
     """The seven workloads, each followed by its variants: the fields that differ."""
     plain = [Case(name, task, *sizes) for name, sizes in SIZES.items()]
     return [case for base in plain for case in (base, *(replace(base, **fields) for fields in others))]
