@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -22,11 +23,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 import gatewise
 import memory
 from blocks import DISTURBED, FULL, QUICK, Plan, alternate
-from comparisons import every_table
+from comparisons import memory_tables, tables_of
 from machine import Peak, available_cpus, cpu_name, versions
 from measured import Measured
 from overview import overview
 from sections import every_section
+
+if TYPE_CHECKING:
+    from tables import Table
 
 OUT = Path(__file__).resolve().parents[1] / "build" / "bench"
 
@@ -35,11 +39,9 @@ def main() -> None:
     """Measures, prints tables, writes the JSON."""
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 200)
-    OUT.mkdir(parents=True, exist_ok=True)
-    measured = measure(arguments.only, QUICK if arguments.quick else FULL, console)
-    measured.save(OUT / "bench.json")
-    for table in [*every_table(measured), *overview(measured)]:
-        console.print(table.for_terminal())
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    measured = measure(arguments.only, QUICK if arguments.quick else FULL, arguments.out, console)
+    show(overview(measured), console)
     console.print(remark(measured))
 
 
@@ -49,6 +51,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default=",".join(names), help=f"some of {','.join(names)}")
     parser.add_argument("--quick", action="store_true", help="three short rounds in one block each: rough figures")
+    parser.add_argument("--out", type=Path, default=OUT, help="the folder for bench.json")
     arguments = parser.parse_args()
     arguments.only = arguments.only.split(",")
     if unknown := {*arguments.only} - {*names}:
@@ -56,9 +59,9 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def measure(names: list[str], plan: Plan, console: Console) -> Measured:
-    """Runs the sections of these names, with the FMA peak measured before each and at the end."""
-    peak = Peak(OUT)
+def measure(names: list[str], plan: Plan, out: Path, console: Console) -> Measured:
+    """Runs the sections of these names, prints and saves each, and measures the FMA peak before each and at the end."""
+    peak = Peak(out)
     machine = {"cpu": cpu_name(), "threads": available_cpus(), "isa": gatewise.isa(), "versions": versions()}
     measured = Measured(machine | {"date": time.strftime("%Y-%m-%d")}, peak.samples)
     sections = [section for section in every_section() if section.name in names]
@@ -76,11 +79,21 @@ def measure(names: list[str], plan: Plan, console: Console) -> Measured:
             timings, ran = alternate(section, plan, Path(references), said)
             measured.timings += timings
             measured.blocks += ran
-            measured.save(OUT / "bench.json")  # so that what is interrupted is not lost
+            measured.save(out / "bench.json")  # so that what is interrupted is not lost
+            peak.sample()
+            show(tables_of(measured, section), console)
         if "memory" in names:
             measured.memory = memory.measure(repeats, said)
-        peak.sample()
+            show(memory_tables(measured), console)
+    measured.save(out / "bench.json")
     return measured
+
+
+def show(tables: list[Table], console: Console) -> None:
+    """Prints the tables that have rows."""
+    for table in tables:
+        if table.rows:
+            console.print(table.for_terminal())
 
 
 def remark(measured: Measured) -> str:

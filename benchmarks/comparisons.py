@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 
 
 def every_table(measured: Measured) -> list[Table]:
-    """The tables of all sections that were measured."""
+    """The tables of all that was measured."""
+    ran = {timing.section for timing in measured.timings}
+    tables = [table for section in every_section() if section.name in ran for table in tables_of(measured, section)]
+    return [*tables, *memory_tables(measured)]
+
+
+def tables_of(measured: Measured, section: Section) -> list[Table]:
+    """The tables of a section."""
     special: dict[str, Callable[[Measured, Section], list[Table]]] = {
         "variants": _variants,
         "isa": _isa,
@@ -26,10 +33,7 @@ def every_table(measured: Measured) -> list[Table]:
         "threads": _times,
         "curves": _times,
     }
-    ran = {timing.section for timing in measured.timings}
-    sections = [section for section in every_section() if section.name in ran]
-    tables = [table for section in sections for table in special.get(section.name, _comparison)(measured, section)]
-    return [*tables, *(_memory(measured) if measured.memory else [])]
+    return special.get(section.name, _comparison)(measured, section)
 
 
 def _comparison(measured: Measured, section: Section) -> list[Table]:
@@ -101,8 +105,10 @@ def _times(measured: Measured, section: Section) -> list[Table]:
     return [table]
 
 
-def _memory(measured: Measured) -> list[Table]:
-    """What a training step adds, and how that grows."""
+def memory_tables(measured: Measured) -> list[Table]:
+    """What a training step adds, and how that grows; none if it was not measured."""
+    if not measured.memory:
+        return []
     beside = Table("Memory that one training step on speech adds to the process, Keras on TensorFlow", ["", "MB"])
     for row in measured.memory:
         if row["what"] == "speech":

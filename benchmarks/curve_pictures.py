@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from pictures import GREY, INK, OURS, PALE, STYLE
 from sections import BATCH, CURVES, FEATURES, TIMESTEPS, UNITS, curves, threads
@@ -56,7 +56,9 @@ def draw_growth(measured: Measured, what: str, path: Path) -> None:
             grid[0][column].set_title(f"{title}: ns a row and step", loc="left", fontsize=11, color=INK)
             grid[1][column].set_title("GFLOP/s", loc="left", fontsize=11, color=INK)
             grid[0][column].set_yscale("log")
-            grid[0][column].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+            grid[0][column].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            grid[0][column].yaxis.set_minor_locator(NullLocator())
+            grid[0][column].yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,g}"))
             _draw_peak(grid[1][column], measured)
             grid[1][column].set_xlabel(what, color=GREY)
         handles, labels = grid[0][0].get_legend_handles_labels()

@@ -32,7 +32,7 @@ def main() -> None:
     draw_memory(measured, DOCS / "memory.svg")
     put(ROOT / "README.md", summary(measured))
     tables = [sizes_table(), *overview(measured), *every_table(measured)]
-    growth = [f"![Cost as {what} grow]({what}.svg)" for what in GROWING]
+    growth = [f"![Cost by {what}]({what}.svg)" for what in GROWING]
     pictures = ["### Curves", *growth, "![Memory as timesteps grow](memory.svg)"]
     put(DOCS / "speed.md", "\n\n".join([remark(measured), *(table.for_document() for table in tables), *pictures]))
 
