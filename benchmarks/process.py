@@ -30,7 +30,7 @@ class Subject:
         environment: variables of its process.
         threads: how many; None for one for each CPU of this process.
         neighbour: whether a busy process competes with it.
-        without: the tasks, masks and variants that it is not timed with.
+        without: the names, tasks, masks and variants of cases that it is not timed with.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Subject:
 
     def runs(self, case: Case) -> bool:
         """Whether it is timed on a case."""
-        return not {case.task, case.mask, case.variant} & {*self.without}
+        return not {case.name, case.task, case.mask, case.variant} & {*self.without}
 
 
 def run_alone(script: str, subject: Subject, job: dict[str, Any]) -> Any:

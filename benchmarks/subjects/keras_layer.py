@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Keras layer's training step, in the form that the users of each backend run: a `tf.function`, `jax.jit`, eager.
 
-Both layers get the same weights; with `ours` it is `gatewise.keras.GRU`, else `keras.layers.GRU`.
-The backend, and how many threads it has, stand in the environment of the process.
+Both layers get the same weights; with `ours` it is `gatewise.keras.GRU`, else `keras.layers.GRU`, with `xla` compiled
+by XLA on TensorFlow. The backend, and how many threads it has, stand in the environment of the process.
 """
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
 DROPPED = 0.2
 
 
-def prepare(case: Case, threads: int, *, ours: bool = False) -> tuple[Callable[[], Any], Callable[[Any], list[Any]]]:
+def prepare(
+    case: Case, threads: int, *, ours: bool = False, xla: bool = False
+) -> tuple[Callable[[], Any], Callable[[Any], list[Any]]]:
     """See `subjects`."""
     gatewise.set_num_threads(threads)
-    make_step = {"tensorflow": _tensorflow_step, "jax": _jax_step, "torch": _torch_step}[keras.backend.backend()]
+    tensorflow_step = functools.partial(_tensorflow_step, xla=xla)
+    make_step = {"tensorflow": tensorflow_step, "jax": _jax_step, "torch": _torch_step}[keras.backend.backend()]
     layer, x, mask = make_layer(case, ours=ours), make_input(case), make_mask(case)
     step = make_step(layer, x, mask)
     before = gatewise.native.calls()
@@ -59,12 +63,12 @@ def make_layer(case: Case, *, ours: bool) -> Any:
     return layer
 
 
-def _tensorflow_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
+def _tensorflow_step(layer: Any, x: Any, mask: Any, *, xla: bool) -> Callable[[], Any]:
     import tensorflow as tf
 
     inputs, valid = tf.constant(x), None if mask is None else tf.constant(mask)
 
-    @tf.function
+    @tf.function(jit_compile=xla)
     def step() -> Any:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
