@@ -37,17 +37,30 @@ MAY_KNOW = {
     "keras": {"fallback", "native", "ops.tensorflow", "weights"},
     "torch": {"fallback", "ops.torch"},
     "cli": {"", "keras", "native", "weights"},
+    "data.errors": set(),
+    "data.extras": set(),
+    "data.saved": {"data.errors"},
+    "data.labels": {"data.errors", "data.saved"},
+    "data.scaling": {"data.errors", "data.saved"},
+    "data.text": {"data.errors", "data.extras", "data.saved"},
+    "data.series": {"data.errors", "data.extras", "data.scaling"},
+    "data.audio": {"data.errors", "data.extras", "data.saved"},
+    "data.preprocessing": {"data.audio", "data.labels", "data.saved", "data.scaling", "data.text"},
 }
 
 # Which parts may import these, at any place. Everything else third-party is numpy and safetensors.
 FRAMEWORKS = {
     "tensorflow": {"ops.tensorflow", "keras", "cli"},
-    "keras": {"keras", "cli"},
+    "keras": {"keras", "cli", "data.preprocessing", "data.series", "data.text"},
     "jax": {"ops.jax"},
     "torch": {"ops.torch", "keras", "torch"},
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "typer": {"cli"},
+    "pandas": {"data.series"},
+    "polars": {"data.series"},
+    "soundfile": {"data.audio"},
+    "tokenizers": {"data.text"},
 }
 
 
@@ -147,7 +160,9 @@ def loaded_with(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("module", "light"), [("", set()), ("cli.app", {"rich", "typer"})], ids=["gatewise", "gatewise.cli"]
+    ("module", "light"),
+    [("", set()), ("cli.app", {"rich", "typer"}), ("data.text", set()), ("data.series", set()), ("data.audio", set())],
+    ids=["gatewise", "gatewise.cli", "gatewise.data.text", "gatewise.data.series", "gatewise.data.audio"],
 )
 def test_importing_reaches_no_framework(module: str, light: set[str]) -> None:
     for name in loaded_with(module):

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Log-mel frames of sound that is still coming."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gatewise.data.audio.wav import check_samples
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from gatewise.data.audio.log_mel import LogMel
+
+
+class LogMelStream:
+    """Takes sound in pieces of any length and gives each frame as soon as it is complete.
+
+    The frames are those of `LogMel` on the whole recording, bit for bit. `LogMel.stream()` makes one.
+
+    Args:
+        log_mel: what computes the frames.
+
+    Example:
+        >>> from gatewise.data.audio import LogMel
+        >>> stream = LogMel(rate=8000).stream()  # a frame is 200 samples, the next begins 80 later
+        >>> [stream.push(np.zeros(100)).shape for _ in range(4)]
+        [(0, 40), (1, 40), (1, 40), (1, 40)]
+    """
+
+    def __init__(self, log_mel: LogMel) -> None:
+        self.log_mel = log_mel
+        self._rest = np.zeros(0)
+        self._skip = 0  # samples to leave out where frames do not touch
+
+    def push(self, samples: ArrayLike) -> NDArray[np.float32]:
+        """Takes the next samples.
+
+        Args:
+            samples: (samples,) int16, or floating point from -1 to 1; any number, none included.
+
+        Returns:
+            (frames, bands) float32: the frames that are complete now; none most of the time, if pieces are short.
+
+        Raises:
+            ValueError: the samples have another shape, or are not finite; the stream stays as it was.
+            TypeError: the samples are neither int16 nor floating point.
+        """
+        array = check_samples("LogMelStream.push", samples)
+        skipped = min(self._skip, len(array))
+        self._skip -= skipped
+        waiting = np.concatenate([self._rest, array[skipped:]])
+        frames = self.log_mel.compute(waiting)
+        used = len(frames) * self.log_mel.frame_step
+        self._skip += max(0, used - len(waiting))
+        self._rest = waiting[used:]
+        return frames
+
+    def reset(self) -> None:
+        """Forgets what was pushed: the next sample is the first."""
+        self._rest, self._skip = np.zeros(0), 0

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forecasts as they would have been made: at each origin a forecaster is given copies of the past, and nothing else.
+
+    origin 0  past past past | forecast forecast
+    origin 1  past past past  past | forecast forecast
+    origin 2  past past past  past  past | forecast forecast
+
+All series are cut at the same time, so that none tells another's future.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from gatewise.data.series.several import check_series
+from gatewise.data.series.time_series import TimeSeries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+    Forecaster: TypeAlias = Callable[[list[TimeSeries], int], ArrayLike]
+    Fit: TypeAlias = Callable[[list[TimeSeries]], Forecaster]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Backtest:
+    """What was forecast, and what came.
+
+    Attributes:
+        origins: (origins,) the first time that each forecast is for.
+        forecast: (origins, series, horizon, targets) float64.
+        actual: the same shape, NaN where nothing was measured.
+    """
+
+    origins: NDArray[Any]
+    forecast: NDArray[np.float64]
+    actual: NDArray[np.float64]
+
+    def mae(self, by_step: bool = False) -> Any:
+        """Gives the mean absolute error over what was measured.
+
+        Args:
+            by_step: whether to give one for each step ahead.
+
+        Returns:
+            A number, or (horizon,) float64, in the units of the data.
+        """
+        return np.nanmean(np.abs(self.forecast - self.actual), axis=(0, 1, 3) if by_step else None)
+
+    def rmse(self, by_step: bool = False) -> Any:
+        """Gives the root of the mean squared error over what was measured.
+
+        Args:
+            by_step: whether to give one for each step ahead.
+
+        Returns:
+            A number, or (horizon,) float64, in the units of the data.
+        """
+        return np.sqrt(np.nanmean(np.square(self.forecast - self.actual), axis=(0, 1, 3) if by_step else None))
+
+
+def backtest(
+    series: TimeSeries | Sequence[TimeSeries],
+    fit: Fit,
+    horizon: int,
+    start: Any,
+    every: int = 1,
+    refit: int | None = None,
+    targets: Sequence[str] | None = None,
+) -> Backtest:
+    """Forecasts from one origin after another.
+
+    Args:
+        series: one series, or several with the same features and step.
+        fit: from the past, a list of series, to a forecaster: a function from the past, a list of series that now reach
+            further, and horizon to (series, horizon, targets). Scaling is learned in here.
+        horizon: steps to forecast.
+        start: the first origin, as in `times`, or text that NumPy reads as one; everything before is for training.
+        every: steps from one origin to the next.
+        refit: fit anew after that many origins; without it, once.
+        targets: names of the features that are forecast; without it, all.
+
+    Returns:
+        Forecasts beside what came; origins whose horizon ends behind the data are left out.
+
+    Raises:
+        ValueError: there is no past or no future at start, or a forecast has the wrong shape or is not finite.
+
+    Example:
+        >>> from gatewise.data.series import persistence
+        >>> series = TimeSeries(np.arange(10.0)[:, None], np.arange(10))
+        >>> result = backtest(series, persistence(), horizon=2, start=6)
+        >>> result.origins
+        array([6, 7, 8])
+        >>> result.mae(by_step=True)
+        array([1., 2.])
+    """
+    found = check_series("backtest", series)
+    wanted = found[0].columns(targets or found[0].features, "backtest: targets")
+    grid = np.unique(np.concatenate([one.times for one in found]))
+    check_series("backtest", [TimeSeries(np.zeros((len(grid), 1)), grid, name="all together")])
+    first = np.datetime64(start) if grid.dtype.kind == "M" else start
+    places = np.arange(int(np.searchsorted(grid, first)), len(grid) - horizon + 1, every)
+    _check_origins(found, grid, places, first, horizon)
+    shape = (len(found), horizon, len(wanted))
+    forecasts, actuals = [], []
+    forecaster: Forecaster | None = None
+    for number, place in enumerate(places):
+        if forecaster is None or (refit is not None and number % refit == 0):
+            forecaster = fit(_past(found, grid[place]))
+        forecast = np.asarray(forecaster(_past(found, grid[place]), horizon), dtype=np.float64)
+        _check_forecast(forecast, shape, grid[place])
+        forecasts.append(forecast)
+        actuals.append(np.stack([_look_up(one, grid[place : place + horizon])[:, wanted] for one in found]))
+    return Backtest(grid[places], np.stack(forecasts), np.stack(actuals))
+
+
+def _past(series: list[TimeSeries], origin: Any) -> list[TimeSeries]:
+    """Copies what came before an origin: a view would lead to the array that holds the future too."""
+    cut = [one.before(origin) for one in series]
+    return [dataclasses.replace(one, values=one.values.copy(), times=one.times.copy()) for one in cut]
+
+
+def _look_up(series: TimeSeries, times: NDArray[Any]) -> NDArray[np.float64]:
+    place = np.minimum(np.searchsorted(series.times, times), len(series) - 1)
+    return np.where((series.times[place] == times)[:, None], series.values[place], np.nan)
+
+
+def _check_origins(
+    series: list[TimeSeries], grid: NDArray[Any], places: NDArray[np.int64], start: Any, horizon: int
+) -> None:
+    if horizon < 1 or not len(places):
+        raise ValueError(
+            f"backtest: start leaves nothing to forecast. Expected horizon of at least 1 and as many steps from start "
+            f"on; received horizon={horizon}, start={start}, and series that end at {grid[-1]}. Begin earlier, or "
+            "forecast fewer steps."
+        )
+    without = [one.name for one in series if one.times[0] >= grid[places[0]]]
+    if without:
+        raise ValueError(
+            f"backtest: start leaves no past. Expected steps before it in each series; received start={start} and "
+            f"none in {without}. Begin later, or leave these series out."
+        )
+
+
+def _check_forecast(forecast: NDArray[np.float64], shape: tuple[int, ...], origin: Any) -> None:
+    if forecast.shape != shape:
+        raise ValueError(
+            f"backtest: the forecast at {origin} has the wrong shape. Expected (series, horizon, targets)={shape}; "
+            f"received {forecast.shape}. Give one row for each step ahead of each series."
+        )
+    if not np.isfinite(forecast).all():
+        raise ValueError(
+            f"backtest: the forecast at {origin} is not finite. Expected numbers; received NaN or infinity. Check how "
+            "the forecaster treats missing values, and whether training diverged."
+        )
