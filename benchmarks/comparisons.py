@@ -98,7 +98,8 @@ def _neighbour(measured: Measured, section: Section) -> list[Table]:
 
 def _times(measured: Measured, section: Section) -> list[Table]:
     """Times alone: a row for each case, a column for each subject."""
-    table = Table(section.title, ["ms", *(subject.name for subject in section.subjects)])
+    remark = "Sizes: batch x timesteps x features x units." if section.name == "curves" else ""
+    table = Table(section.title, ["ms", *(subject.name for subject in section.subjects)], remark=remark)
     for case in section.cases:
         medians = [measured.median(section.name, subject.name, case) for subject in section.subjects]
         table.rows.append([f"{case.task}, {case.name}", *map(number, medians)])

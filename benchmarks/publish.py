@@ -6,6 +6,7 @@ python benchmarks/publish.py
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from bench import OUT, remark
@@ -14,6 +15,7 @@ from curve_pictures import draw_growth, draw_memory
 from measured import Measured
 from overview import compared, faster, overview
 from pictures import draw_faster
+from sections import every_section
 from tables import digits
 from workloads import SIZES
 
@@ -26,6 +28,9 @@ GROWING = ("timesteps", "units", "batch", "threads")
 def main() -> None:
     """Writes the documents."""
     measured = Measured.load(OUT / "bench.json")
+    missing = {section.name for section in every_section()} - {timing.section for timing in measured.timings}
+    if missing or not measured.memory:
+        sys.exit(f"publish: the latest run measured a part only; {', '.join(sorted(missing))} and more may be missing.")
     draw_faster(measured, DOCS / "faster.svg")
     for what in GROWING:
         draw_growth(measured, what, DOCS / f"{what}.svg")
