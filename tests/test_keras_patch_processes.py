@@ -111,8 +111,8 @@ def test_training_on_two_devices(tmp_path: Path) -> None:
     if BACKEND == "tensorflow":
         found = [run(DATA + LOSSES + TENSORFLOW, tmp_path)]
     elif BACKEND == "jax":
-        flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
-        found = [run(DATA + LOSSES + JAX, tmp_path, **flags)]
+        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=2"
+        found = [run(DATA + LOSSES + JAX, tmp_path, XLA_FLAGS=flags, JAX_PLATFORMS="cpu")]
     else:
         processes = [start(DATA + LOSSES + TORCH, tmp_path, RANK=str(rank)) for rank in range(2)]
         found = [result(process) for process in processes]
