@@ -204,6 +204,8 @@ def mel_filters(bands: int, fft_length: int, rate: int, low: float, high: float)
     mel = 1127.0 * np.log1p(np.arange(fft_length // 2 + 1) * (rate / fft_length) / 700.0)
     edges = np.linspace(1127.0 * np.log1p(low / 700.0), 1127.0 * np.log1p(high / 700.0), bands + 2)
     left, middle, right = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    filters = np.maximum(0.0, np.minimum((mel - left) / (middle - left), (right - mel) / (right - middle)))
+    filters: NDArray[np.float64] = np.maximum(
+        0.0, np.minimum((mel - left) / (middle - left), (right - mel) / (right - middle))
+    )
     filters[:, 0] = 0.0
     return filters

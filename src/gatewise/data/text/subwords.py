@@ -115,6 +115,7 @@ class Subwords(TextEncoder):
             show_progress=False,
         )
         tokenizer.train_from_iterator(found, trainer)
+        tokenizer.encode_special_tokens = True  # "[PAD]" in a text is text
         self._tokenizer, self._moved = tokenizer, 0
         return self
 
@@ -193,5 +194,6 @@ class Subwords(TextEncoder):
             ) from error
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        tokenizer.encode_special_tokens = True
         self._tokenizer = tokenizer
         self._moved = 0 if tokenizer.id_to_token(0) in {"", PAD_TOKEN, "<pad>"} else 1
