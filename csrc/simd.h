@@ -41,13 +41,21 @@ GATEWISE_INLINE void store_unaligned(float* p, Vec v) { *reinterpret_cast<Unalig
 // The first `n` lanes, 1 <= n <= kLanes; the others are zero, or not written.
 GATEWISE_INLINE Vec load_first(const float* p, int64_t n) {
   if (n == kLanes) return load_unaligned(p);
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
   Vec v{};
   for (int64_t i = 0; i < n; ++i) v[i] = p[i];
   return v;
+#endif
 }
 GATEWISE_INLINE void store_first(float* p, Vec v, int64_t n) {
   if (n == kLanes) return store_unaligned(p, v);
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
   for (int64_t i = 0; i < n; ++i) p[i] = v[i];
+#endif
 }
 
 // a * b + c: rounded once where the CPU can (AVX2, AVX-512, NEON), twice in the generic build for x86.
