@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import gatewise
 from process import Subject, run_alone
 from workloads import SIZES, Case
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 LENGTHS = (1_000, 3_000, 10_000, 30_000, 100_000)
 BATCH, FEATURES, UNITS = 4, 40, 128
 SCOPE = "recompute"
+SCOPES = ("", SCOPE)
 
 
 def measure(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -25,11 +26,7 @@ def measure(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
 
 def processes(repeats: int) -> int:
     """How many processes `measure` starts."""
-    return 2 * repeats + len(LENGTHS) * len(_scopes())
-
-
-def _scopes() -> tuple[str, ...]:
-    return ("", SCOPE) if hasattr(gatewise, SCOPE) else ("",)
+    return 3 * repeats + len(LENGTHS) * len(SCOPES)
 
 
 def _beside_stock(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -37,11 +34,12 @@ def _beside_stock(repeats: int, said: Callable[[str], None]) -> list[dict[str, A
     environment = {"KERAS_BACKEND": "tensorflow"}
     ours = Subject("gatewise.keras.GRU", "keras_layer", {"ours": True}, environment)
     stock = Subject("keras.layers.GRU", "keras_layer", {}, environment)
-    job = {"case": case.as_json(), "scope": "", "repeats": 0}
-    added: dict[str, list[int]] = {ours.name: [], stock.name: []}
+    again = replace(ours, name=f"{ours.name}, {SCOPE}")
+    added: dict[str, list[int]] = {ours.name: [], again.name: [], stock.name: []}
     for _ in range(repeats):
-        for subject in (ours, stock):
+        for subject in (ours, again, stock):
             said(f"memory: {subject.name} on speech")
+            job = {"case": case.as_json(), "scope": SCOPE if subject is again else "", "repeats": 0}
             added[subject.name].append(run_alone("footprint.py", subject, job)["added"])
     return [{"what": "speech", "subject": name, "added": bytes_} for name, bytes_ in added.items()]
 
@@ -52,7 +50,7 @@ def _as_steps_grow(repeats: int, said: Callable[[str], None]) -> list[dict[str, 
     for timesteps in LENGTHS:
         case = Case(f"{timesteps} steps", "training", BATCH, timesteps, FEATURES, UNITS)
         arrays = 4 * BATCH * timesteps * (2 * UNITS + FEATURES)
-        for scope in _scopes():
+        for scope in SCOPES:
             subject = Subject(f"gatewise, {scope}" if scope else "gatewise", "numpy_op")
             said(f"memory: {subject.name} on {timesteps} steps")
             job = {"case": case.as_json(), "scope": scope, "repeats": repeats}

@@ -139,12 +139,16 @@ def _beside_neighbour(measured: Measured) -> list[list[str]]:
 def _memory(rows: list[dict[str, Any]]) -> list[list[str]]:
     goals = GOALS["memory"]
     added = [statistics.median(row["added"]) for row in rows if row["what"] == "speech"]
-    share = added[0] / added[1] if added else NOT_MEASURED
+    share, again = (added[i] / added[-1] if added else NOT_MEASURED for i in (0, 1))
     lines = [
         [
             "memory a training step adds on speech: ours / stock on TensorFlow",
             aimed(share, goals["share"], at_least=False),
-        ]
+        ],
+        [
+            "the same inside gatewise.recompute()",
+            aimed(again, goals["share"], at_least=False),
+        ],
     ]
     grown = {row["timesteps"]: row for row in rows if row["subject"] == "gatewise, recompute"}
     plain = {row["timesteps"]: row for row in rows if row["what"] == "steps" and row["subject"] == "gatewise"}

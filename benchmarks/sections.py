@@ -78,7 +78,7 @@ def step() -> Section:
     """One step at a time, as streams are read."""
     bound = replace(ONNXRUNTIME, name="onnxruntime, bound", options={"bound": True})
     cases = [Case("1 row", "step", 1, 1, 40, 128), Case("256 rows", "step", 256, 1, 40, 128)]
-    title = "One step, 40 features, 128 units: gatewise.gru with a state given"
+    title = "One step, 40 features, 128 units: gatewise.GRUStep"
     return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, TORCH], cases, "step", "us")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gatewise on NumPy arrays: `gatewise.gru`, and `gatewise.gru_vjp` for training."""
+"""gatewise on NumPy arrays: `gatewise.gru`, `gatewise.GRUStep` for a step, and `gatewise.gru_vjp` for training."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def prepare(case: Case, threads: int) -> tuple[Callable[[], Any], Callable[[Any]
     x, mask = make_input(case), make_mask(case)
     weights = gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
     if case.task == "step":
-        state = make_state(case)
-        return lambda: gatewise.gru(x, weights, state), lambda results: [results[0]]
+        inputs, state, step_of = x[:, 0].copy(), make_state(case), gatewise.GRUStep(weights)
+        return lambda: step_of(inputs, state), lambda state: [state[:, None]]
     if case.task == "inference":
         return lambda: gatewise.gru(x, weights, mask=mask), lambda results: [results[0]]
 
