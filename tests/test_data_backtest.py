@@ -161,17 +161,20 @@ def test_the_baselines_stand_in_the_known_order_on_real_series() -> None:
 # --- Mistakes ---
 
 
+def constant(shape: tuple[int, ...], value: float) -> Any:
+    return lambda _: lambda _past, _horizon: np.full(shape, value)
+
+
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
         (lambda: backtest(make_series(9), persistence(), 2, start=8), ["horizon=2", "start=8", "end at 8"]),
         (lambda: backtest(make_series(9), persistence(), 2, start=0), ["no past"]),
-        (lambda: backtest(make_series(9), persistence(), 0, start=5), ["horizon=0"]),
-        (lambda: backtest(make_series(9), lambda _: lambda _past, h: np.zeros((1, h)), 2, 5), ["(1, 2, 1)", "(1, 2)"]),
-        (
-            lambda: backtest(make_series(9), lambda _: lambda _past, h: np.full((1, h, 1), np.nan), 2, 5),
-            ["finite", "5"],
-        ),
+        (lambda: backtest(make_series(9), persistence(), 0, start=5), ["horizon", "received 0"]),
+        (lambda: backtest(make_series(9), constant((1, 2), 0.0), 2, 5), ["(1, 2, 1)", "(1, 2)"]),
+        (lambda: backtest(make_series(9), constant((1, 2, 1), math.nan), 2, 5), ["at 5", "not finite"]),
+        (lambda: backtest(make_series(9), persistence(), 2, 5, every=0), ["every", "received 0"]),
+        (lambda: backtest(make_series(9), persistence(), 2, 5, refit=0), ["refit", "received 0"]),
         (lambda: backtest(make_series(9), persistence(), 2, 5, targets=["z"]), ["targets", "'z'"]),
         (lambda: backtest(make_series(9), seasonal_naive(7), 2, start=5), ["season=7", "received 5"]),
         (lambda: backtest(make_series(9), autoregression(4), 2, start=6), ["lags=4", "received 2"]),

@@ -227,12 +227,12 @@ def test_missing_steps_reach_the_model_as_a_mask_and_count_nothing() -> None:
     data = windows.batches(batch_size=99, with_mask=True)
     inputs, y, weight = data[0]
     assert 0 < weight.mean() < 1
-    predicted = np.asarray(model(inputs))
+    predicted = keras.ops.convert_to_numpy(model(inputs))
     squares = np.square(predicted[..., 0] - y[..., 0]) * weight
     loss = model.evaluate(data, verbose=0)
     np.testing.assert_allclose(loss, squares.sum() / squares.size, rtol=1e-5)
     noise = {**inputs, "values": np.where(inputs["mask"][..., None], inputs["values"], 99.0).astype(np.float32)}
-    np.testing.assert_array_equal(np.asarray(model(noise)), predicted)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model(noise)), predicted)
 
 
 def test_the_last_window_is_what_a_model_reads_next() -> None:

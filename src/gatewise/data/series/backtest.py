@@ -101,6 +101,7 @@ def backtest(
         array([1., 2.])
     """
     found = check_series("backtest", series)
+    _check_counts(horizon=horizon, every=every, refit=1 if refit is None else refit)
     wanted = found[0].columns(targets or found[0].features, "backtest: targets")
     grid = np.unique(np.concatenate([one.times for one in found]))
     check_series("backtest", [TimeSeries(np.zeros((len(grid), 1)), grid, name="all together")])
@@ -131,14 +132,21 @@ def _look_up(series: TimeSeries, times: NDArray[Any]) -> NDArray[np.float64]:
     return np.where((series.times[place] == times)[:, None], series.values[place], np.nan)
 
 
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ValueError(
+                f"backtest: {name} is too small. Expected at least 1; received {count}. Give a number of steps."
+            )
+
+
 def _check_origins(
     series: list[TimeSeries], grid: NDArray[Any], places: NDArray[np.int64], start: Any, horizon: int
 ) -> None:
-    if horizon < 1 or not len(places):
+    if not len(places):
         raise ValueError(
-            f"backtest: start leaves nothing to forecast. Expected horizon of at least 1 and as many steps from start "
-            f"on; received horizon={horizon}, start={start}, and series that end at {grid[-1]}. Begin earlier, or "
-            "forecast fewer steps."
+            f"backtest: start leaves nothing to forecast. Expected horizon={horizon} steps from start={start} on; "
+            f"received series that end at {grid[-1]}. Begin earlier, or forecast fewer steps."
         )
     without = [one.name for one in series if one.times[0] >= grid[places[0]]]
     if without:
