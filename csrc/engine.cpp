@@ -12,6 +12,7 @@
 
 #include "cpus.h"
 #include "dispatch.h"
+#include "float_mode.h"
 #include "pack.h"
 #include "plan.h"
 #include "pool.h"
@@ -204,6 +205,7 @@ void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gr
 // Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.
 template <class Run>
 int guarded(std::atomic<int64_t>& calls, Run&& run) {
+  const FloatMode mode;
   try {
     run();
   } catch (const std::bad_alloc&) {

@@ -10,12 +10,14 @@
 namespace gatewise {
 namespace {
 
+constexpr int64_t kTileRows = 8;
+
 // How many slabs a batch is cut into. Eight rows fill the widest tile; fewer than three make a slow one; at least four slabs give that many
 // threads something to do. More rows share what they read: weights beyond the second-level cache (large, on a Xeon with 2 MB of it: 32 rows
 // are 10 % faster than 16, and 16 are 20 % faster than 8), and on the way back the weight gradients of short sequences (quickstart: 15 %),
 // as long as two slabs remain.
 int64_t slab_count(const gatewise_gru_spec& spec) {
-  constexpr int64_t kTileRows = 8, kMinRows = 3, kMinSlabs = 4, kMinSlots = 128, kMaxRows = 32, kCacheBytes = int64_t{2} << 20;
+  constexpr int64_t kMinRows = 3, kMinSlabs = 4, kMinSlots = 128, kMaxRows = 32, kCacheBytes = int64_t{2} << 20;
   const int64_t batch = spec.batch, weight_bytes = 12 * spec.units * (spec.units + spec.features);
   const int64_t short_rows = round_up((kMinSlots + spec.timesteps - 1) / std::max<int64_t>(spec.timesteps, 1), kTileRows);
   const int64_t wanted = weight_bytes > kCacheBytes ? kMaxRows : std::clamp(short_rows, kTileRows, kMaxRows);
@@ -48,6 +50,23 @@ void find_valid_steps(const gatewise_gru_spec& spec, const uint8_t* mask, std::v
   }
 }
 
+int64_t first_row(int64_t slab, int64_t batch, int64_t slabs) { return slab * (batch / slabs) + std::min(slab, batch % slabs); }
+
+// Rows in order of falling length, dealt out to slabs back and forth: where slabs are large and few, each gets the same work.
+std::vector<int32_t> dealt_out(const std::vector<int32_t>& rows, int64_t slabs) {
+  const auto batch = static_cast<int64_t>(rows.size());
+  std::vector<int32_t> dealt(rows.size());
+  std::vector<int64_t> next(static_cast<size_t>(slabs));
+  for (int64_t slab = 0; slab < slabs; ++slab) next[static_cast<size_t>(slab)] = first_row(slab, batch, slabs);
+  for (int64_t i = 0; i < batch; ++i) {
+    const int64_t place = i % slabs;  // a last round that is not full goes to the first slabs, which have a row more
+    const bool back = i / slabs % 2 == 1 && i < batch / slabs * slabs;
+    const int64_t slab = back ? slabs - 1 - place : place;
+    dealt[static_cast<size_t>(next[static_cast<size_t>(slab)]++)] = rows[static_cast<size_t>(i)];
+  }
+  return dealt;
+}
+
 }  // namespace
 
 int64_t chunk_steps(const gatewise_gru_spec& spec) {
@@ -74,10 +93,11 @@ Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool with_gro
     find_valid_steps(spec, mask, plan.step, count);
     std::stable_sort(plan.row.begin(), plan.row.end(),
                      [&](int32_t a, int32_t b) { return count[static_cast<size_t>(a)] > count[static_cast<size_t>(b)]; });
+    if (slabs > 1 && batch > slabs * kTileRows) plan.row = dealt_out(plan.row, slabs);
     for (size_t i = 0; i < rows; ++i) plan.length[i] = count[static_cast<size_t>(plan.row[i])];
   }
   plan.slab_begin.resize(static_cast<size_t>(slabs) + 1);
-  for (int64_t i = 0; i <= slabs; ++i) plan.slab_begin[static_cast<size_t>(i)] = i * (batch / slabs) + std::min(i, batch % slabs);
+  for (int64_t i = 0; i <= slabs; ++i) plan.slab_begin[static_cast<size_t>(i)] = first_row(i, batch, slabs);
   plan.slab_rows = plan.slab_begin[1];
   plan.chunk_steps = chunk_steps(spec);
   if (with_groups) {

@@ -17,7 +17,7 @@ struct Plan {
   int64_t slab_rows;                // rows of the largest slab, at most 32
   int64_t chunk_steps;              // steps of a chunk of the way back
   std::vector<int64_t> slab_begin;  // (slabs + 1,) rows in plan order
-  std::vector<int32_t> row;         // (B,) batch indices, longest row first, equals in the order of the batch
+  std::vector<int32_t> row;         // (B,) batch indices; in a slab the longest row first, equals in the order of the batch
   std::vector<int32_t> length;      // (B,) valid steps of a row, in plan order
   std::vector<int32_t> step;        // (B, T) by batch index: processing positions of the valid steps; empty without a mask
 

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <thread>
 
+#include "float_mode.h"
 #include "spin.h"
 
 namespace gatewise {
@@ -68,6 +69,7 @@ class Pool {
   }
 
   void serve() {
+    const FloatMode mode;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       if (Job* job = enter()) {

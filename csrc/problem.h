@@ -28,7 +28,7 @@ struct Problem {
   const float* kernel_back;            // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
   const float* recurrent_kernel_back;  // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward
 
-  // The plan: which rows travel together. Rows stand in order of falling length; see plan.h.
+  // The plan: which rows travel together. In a slab they stand in order of falling length; see plan.h.
   const int32_t* row;         // (B,) the batch index of a row
   const int32_t* length;      // (B,) how many valid steps it has
   const int32_t* step;        // (B, T) by batch index: the processing positions of the valid steps; or null: all of them

@@ -16,6 +16,7 @@ from gatewise.data.labels import Labels
 from gatewise.data.preprocessing import Preprocessing, find_preprocessing
 from gatewise.data.saved import Saved, write_whole
 from gatewise.data.scaling import Scaler
+from gatewise.data.series import SeriesScaler, TimeSeries
 from gatewise.data.text import Subwords, Tokenizer, Vocabulary
 
 TEXTS = ["a warm film", "a cold film", "what a cold story"]
@@ -31,6 +32,7 @@ def everything() -> dict[str, Any]:
         "tokenizer": tokenizer,
         "labels": Labels(["neg", "pos"]),
         "scaler": Scaler().adapt(np.random.default_rng(0).normal(size=(9, 3))),
+        "several": SeriesScaler("minmax").adapt([TimeSeries([[1.0], [2.0]], [0, 1], name="a")]),
         "sound": LogMel(rate=8000, bands=20),
     }
 

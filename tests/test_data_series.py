@@ -16,6 +16,7 @@ from data_case import assert_teaches, real_file
 from gatewise.data.errors import FormatError
 from gatewise.data.series import (
     Scaler,
+    SeriesScaler,
     TimeSeries,
     Windows,
     calendar_features,
@@ -277,6 +278,26 @@ def test_scaling_learns_from_the_training_part_alone() -> None:
     learned = Scaler().adapt(series.before(20).values)
     changed = TimeSeries(np.where(np.arange(30)[:, None] < 20, series.values, 1e6), series.times, series.features)
     assert Scaler().adapt(changed.before(20).values) == learned
+
+
+def test_each_series_has_a_scaling_of_its_own() -> None:
+    small, large = make_series(20, name="small"), make_series(20, name="large")
+    large = TimeSeries(large.values * 1000 + 5, large.times, large.features, "large")
+    scaler = SeriesScaler().adapt([small, large])
+    windows = Windows([small, large], history=3, targets=["b"], scaler=scaler)
+    for number, one in enumerate((small, large)):
+        expected = (one.values - one.values.mean(axis=0)) / one.values.std(axis=0)
+        np.testing.assert_allclose(windows.views(number).x[:, 0], expected[:17], rtol=1e-5)
+        np.testing.assert_allclose(
+            scaler.inverse(windows.views(number).y, one, [1])[:, 0, 0], one.values[3:, 1], rtol=1e-5
+        )
+    assert SeriesScaler.from_json(scaler.to_json()) == scaler
+    with pytest.raises(ValueError, match="a series is unknown") as unknown:
+        last_window(make_series(9, name="new"), 3, scaler)
+    assert_teaches(str(unknown.value), "'new'", "'small', 'large'")
+    with pytest.raises(ValueError, match="cannot be told apart") as twice:
+        SeriesScaler().adapt([small, small])
+    assert_teaches(str(twice.value), "'small' twice")
 
 
 # --- Calendar ---

@@ -53,8 +53,8 @@ def test_final_weights_are_the_same_when_gates_are_computed_again() -> None:
         assert final_weights(*shape, 2) == expected
 
 
-# What a training step adds to the process's memory, in bytes, for 400,000 steps of 64 units: 410 MB of gates, of which the
-# peak that importing the framework has left hides a part.
+# What a training step adds to the process's memory, in bytes, for 400,000 steps of 64 units: 410 MB of gates, of which
+# the peak that importing the framework has left hides a part.
 MEMORY = """
 import json, resource
 import keras, numpy as np

@@ -13,7 +13,7 @@ import pytest
 import gatewise
 from engine_case import ISAS, Case, instruction_set, threads
 
-# The first two are carried by a team of threads; the second for more than one chunk of steps, and with several sections in each.
+# The first two are carried by a team of threads, the second for several chunks of steps with several sections each.
 SHAPES = [(1, 50, 16, 128), (2, 300, 9, 150), (3, 17, 5, 33), (37, 20, 16, 64), (512, 10, 64, 128)]
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -37,6 +37,27 @@ def test_threads_do_not_change_a_bit(shape: tuple[int, int, int, int], options: 
         with threads(n):
             for name, value in case.run().items():
                 assert same_bits(value, alone[name]), f"{name} differs with {n} threads"
+
+
+def test_the_floating_point_mode_of_the_caller_does_not_change_a_bit() -> None:
+    torch = pytest.importorskip("torch", reason="sets the mode of a thread: install the extra torch")
+    case = Case(40, 30, 5, 21)
+    tiny = 1e-36 * case.arrays["d_outputs"]  # gradients that fade into subnormal numbers
+
+    def run() -> list[bytes]:
+        _, _, vjp = gatewise.gru_vjp(case.arrays["x"], case.weights)
+        return [value.tobytes() for value in vjp(tiny) if value is not None]
+
+    results, subnormal = [], torch.tensor(1e-40)
+    for flush in (False, True):
+        torch.set_flush_denormal(flush)
+        for n in (1, 2, 4):
+            with threads(n):
+                results.append(run())
+    assert (subnormal * 1).item() == 0  # the mode that the caller set is still there
+    torch.set_flush_denormal(False)
+    assert (subnormal * 1).item() > 0
+    assert all(result == results[0] for result in results)
 
 
 def test_teams_that_lack_cpus_have_the_same_bits() -> None:
