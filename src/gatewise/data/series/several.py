@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatewise.data.scaling import Scaler
 from gatewise.data.series.time_series import TimeSeries
 
 if TYPE_CHECKING:
@@ -14,20 +15,22 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gatewise.data.scaling import Scaler
+    from gatewise.data.series.series_scaler import SeriesScaler
 
 
-def fill(series: TimeSeries, scaler: Scaler | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def fill(series: TimeSeries, scaler: Scaler | SeriesScaler | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scales a series, and puts zeros where values are missing.
 
     Args:
         series: the series.
-        scaler: or None.
+        scaler: one for all series, one for each by its name, or None.
 
     Returns:
         (timesteps, features) float32, and (timesteps, features) bool, False where it is a zero put in.
     """
-    values = series.values if scaler is None else scaler(series.values)
+    values: NDArray[np.floating[Any]] = series.values
+    if scaler is not None:
+        values = scaler(values) if isinstance(scaler, Scaler) else scaler.scale(series).values
     return np.where(series.mask, values, 0.0).astype(np.float32), series.mask
 
 

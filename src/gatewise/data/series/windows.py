@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from gatewise.data.scaling import Scaler
     from gatewise.data.series.batches import WindowBatches
+    from gatewise.data.series.series_scaler import SeriesScaler
     from gatewise.data.series.time_series import TimeSeries
 
 
@@ -83,7 +84,7 @@ class Windows:
         history: steps that the model reads.
         horizon: steps behind them that it forecasts.
         targets: names of the features that it forecasts; without it, all.
-        scaler: applied to the values; adapt it on the training part alone.
+        scaler: applied to the values, one for all series or one for each; adapt it on the training part alone.
         stride: steps from one window to the next.
 
     Raises:
@@ -106,7 +107,7 @@ class Windows:
         history: int,
         horizon: int = 1,
         targets: Sequence[str] | None = None,
-        scaler: Scaler | None = None,
+        scaler: Scaler | SeriesScaler | None = None,
         stride: int = 1,
     ) -> None:
         self.series = check_series("Windows", series)
@@ -215,7 +216,7 @@ class Windows:
                 "window, or leave the series out."
             )
 
-    def _views(self, one: TimeSeries, scaler: Scaler | None) -> Batch:
+    def _views(self, one: TimeSeries, scaler: Scaler | SeriesScaler | None) -> Batch:
         values, present = fill(one, scaler)
         past, future = slice(None, len(one) - self.horizon), slice(self.history, None)
         whole = np.asarray(present.all(axis=1))
@@ -229,7 +230,7 @@ class Windows:
 
 
 def last_window(
-    series: TimeSeries | Sequence[TimeSeries], history: int, scaler: Scaler | None = None
+    series: TimeSeries | Sequence[TimeSeries], history: int, scaler: Scaler | SeriesScaler | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Gives the last steps of each series: what a model reads to forecast what has not come yet.
 
