@@ -28,6 +28,9 @@ int64_t wait(Ready&& ready) {
   return now_ns() - begin;
 }
 
+// Until when leaders work alone.
+std::atomic<int64_t> alone_until_ns{0};
+
 // A member's place among those who take part in a section.
 struct Place {
   int64_t rank = 0, size = 1;
@@ -51,7 +54,7 @@ struct Team::State {
   const int members;
   const std::unique_ptr<Seat[]> seats;
   std::atomic<bool> over{false};
-  int64_t lost_ns = 0, alone_until_ns = 0;  // the leader's
+  int64_t lost_ns = 0;  // the leader's, in this section
 
   explicit State(int n) : members(n), seats(new Seat[static_cast<size_t>(n)]) {}
 };
@@ -60,6 +63,11 @@ Team::Team(int members) : state_(members > 1 ? new State(members) : nullptr) {}
 
 Team::~Team() { delete state_; }
 
+bool Team::advisable() {
+  const int64_t until = alone_until_ns.load(std::memory_order_relaxed);
+  return until == 0 || now_ns() >= until;
+}
+
 void Team::begin(int64_t what) {
   if (!state_) return;
   State& team = *state_;
@@ -67,10 +75,10 @@ void Team::begin(int64_t what) {
   leader.size = 1;
   leader.crew = 1;
   if (team.lost_ns > 0) {
-    team.alone_until_ns = now_ns() + kAlone * team.lost_ns;
+    alone_until_ns.store(now_ns() + kAlone * team.lost_ns, std::memory_order_relaxed);
     team.lost_ns = 0;
   }
-  if (team.alone_until_ns > 0 && now_ns() < team.alone_until_ns) return;
+  if (!advisable()) return;
   for (int i = 1; i < team.members; ++i) {
     if (!team.seats[i].here.load(std::memory_order_relaxed)) continue;
     team.seats[i].next.rank = leader.size++;

@@ -2,9 +2,9 @@
 // A team: threads that carry one slab together, each with panels of its own, and meet after every step.
 //
 // It is for batches too small to share out by rows. The leader works from the first moment on and takes in whoever has come, at the
-// beginning of a *section*, a run of some thirty meetings; who takes part in a section stays to its end. If meeting costs the leader a long
-// wait, because another process has the CPU, it goes on alone for ten times as long as it waited. Who computes a panel changes nothing in
-// it: results are the same bits.
+// beginning of a *section*, a run of some thirty meetings; who takes part in a section stays to its end. If meeting costs a leader a long
+// wait, because another process has the CPU, the leaders of this process work alone for ten times as long as it waited. Who computes a
+// panel changes nothing in it: results are the same bits.
 #pragma once
 
 #include <stdint.h>
@@ -19,6 +19,9 @@ class Team {
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
+
+  // Whether a team is worth its meetings now: false for a while after one has lost time.
+  static bool advisable();
 
   // The leader's: begins a section, `what` being any number that tells the members what to do; and ends the work.
   void begin(int64_t what);
