@@ -258,6 +258,7 @@ int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inpu
 
 void gatewise_set_num_threads(int n) { gatewise::set_threads(n); }
 int gatewise_num_threads(void) { return gatewise::threads(); }
+void gatewise_use_threads(gatewise_threads threads) { gatewise::use_threads(threads); }
 const char* gatewise_isa(void) { return gatewise::kernels().name; }
 int gatewise_set_isa(const char* name) { return gatewise::set_kernels(name) ? 1 : 0; }
 int64_t gatewise_forward_calls(void) { return gatewise::forward_calls.load(); }

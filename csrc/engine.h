@@ -102,6 +102,13 @@ GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gate
 GATEWISE_API void gatewise_set_num_threads(int n);
 GATEWISE_API int gatewise_num_threads(void);
 
+// Threads of someone else's: calls work(context) on up to n threads at once, the caller's included, and returns when all calls have.
+typedef void (*gatewise_threads)(int n, void (*work)(void* context), void* context);
+
+// Chooses whose threads serve the calls that this thread makes from now on; null, the default, is the engine's own pool. For a framework
+// whose idle threads spin: a second pool would have to share the CPUs with them. Results do not depend on it, bit for bit.
+GATEWISE_API void gatewise_use_threads(gatewise_threads threads);
+
 // The instruction set in use: "generic", "avx2" or "avx512". GATEWISE_ISA in the environment overrides the choice if the CPU has it.
 GATEWISE_API const char* gatewise_isa(void);
 

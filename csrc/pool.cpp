@@ -122,11 +122,21 @@ Pool& pool() {
   return *existing;
 }
 
+thread_local Threads others = nullptr;
+
+void work_through(void* job) {
+  const FloatMode mode;
+  static_cast<Job*>(job)->work();
+}
+
 }  // namespace
+
+void use_threads(Threads threads) { others = threads; }
 
 void run_items(int64_t items, int threads, void (*body)(void*, int64_t), void* context) {
   Job job{items, body, context, static_cast<int>(std::min<int64_t>(items, threads)) - 1};
   if (job.places < 1) return job.work();
+  if (others) return others(job.places + 1, work_through, &job);
   pool().run(job);
 }
 

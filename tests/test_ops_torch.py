@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from typing import Any
@@ -289,5 +290,32 @@ sys.exit(pytest.main([{__file__!r}, "-q", "-x", "-k", chosen, "-p", "no:cachepro
 """
     done = subprocess.run(
         [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_forked_child_runs_without_the_threads_of_torch() -> None:
+    program = """
+import os, torch
+from gatewise.torch import GRU
+torch.set_num_threads(4)
+module, x = GRU(5, 64, batch_first=True), torch.ones(64, 20, 5)
+def outputs():
+    with torch.no_grad():  # stock torch itself does not train on in a child
+        return bytes(module(x)[0].numpy())
+expected = outputs()
+child = os.fork()
+if child == 0:
+    os._exit(0 if outputs() == expected else 1)
+assert os.waitpid(child, 0)[1] == 0
+assert outputs() == expected
+"""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "GATEWISE_NUM_THREADS": "4"},
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -44,6 +44,9 @@ FOR_EACH_FUNCTION(DECLARE)
 // From torch 2.13 on an optional value is freed by torch; before, it is the kernel's to delete. Null where torch lacks it.
 static int32_t (*torch_delete_stable_ivalue)(StableValue*);
 
+// The start of a parallel region of the OpenMP library that torch runs on; null where torch has none that is called so.
+static void (*start_parallel)(void (*work)(void*), void* context, unsigned threads, unsigned flags);
+
 // Returns null, or the name of a function that this process lacks.
 static const char* find_torch() {
   void* library = dlopen("libtorch_cpu.so", RTLD_NOLOAD | RTLD_LAZY);
@@ -57,6 +60,7 @@ static const char* find_torch() {
   if (!find(name, #name)) return #name;
   FOR_EACH_FUNCTION(FIND)
   find(torch_delete_stable_ivalue, "torch_delete_stable_ivalue");
+  find(start_parallel, "GOMP_parallel");
   return nullptr;
 }
 

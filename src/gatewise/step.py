@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from gatewise.native import activation_code
 from gatewise.weights import GRUWeights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
@@ -51,14 +53,14 @@ class GRUStep:
                 f"{type(weights).__name__}. Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
             )
         self.features, self.units = weights.features, weights.units
-        self._step = _native.Step(
+        self._run: Callable[..., bool] = _native.Step(
             kernel=weights.kernel,
             recurrent_kernel=weights.recurrent_kernel,
             bias=weights.bias,
             reset_after=weights.reset_after,
             activation=activation_code("GRUStep", "activation", activation),
             recurrent_activation=activation_code("GRUStep", "recurrent_activation", recurrent_activation),
-        )
+        ).run
 
     def __call__(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None = None) -> Array:
         """Takes one step.
@@ -77,15 +79,15 @@ class GRUStep:
             TypeError: an array does not hold real numbers, or `out` is not a float32 array.
             ValueError: an array has the wrong shape.
         """
-        result = np.empty_like(state) if out is None else out
+        result: Array = np.empty_like(state) if out is None else out
         try:
-            if self._step.run(x, state, result):
+            if self._run(x, state, result):
                 return result
         except TypeError:  # something else than a float32 array; told or put right below
             pass
         return self._convert_and_run(x, state, out)
 
-    def _convert_and_run(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None) -> Array:
+    def _convert_and_run(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Any) -> Array:
         hint = "Give one row a batch axis of 1: x[None]."
         inputs = real_array("GRUStep", "x", x, ("rows", ("features", self.features)), np.float32, rank_hint=hint)
         shape = (("rows", len(inputs)), ("units", self.units))
@@ -98,6 +100,6 @@ class GRUStep:
                 f"{f'one of {out.dtype}' if isinstance(out, np.ndarray) else type(out).__name__}. "
                 "Make it by np.empty((rows, units), np.float32)."
             )
-        real_array("GRUStep", "out", out, shape, np.float32)
-        self._step.run(inputs, states, out)
-        return out
+        result: Array = real_array("GRUStep", "out", out, shape, np.float32)  # `out` itself
+        self._run(inputs, states, result)
+        return result

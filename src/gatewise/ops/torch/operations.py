@@ -50,7 +50,9 @@ def saved_shape(
     square root of all steps; no vector is wider than 16 floats.
     """
     timesteps = x.shape[1]
-    values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1 if recompute else (5 if reset_after else 4) * timesteps
+    values = (5 if reset_after else 4) * timesteps
+    if recompute:
+        values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1  # type: ignore[no-untyped-call]
     return x.shape[0], values, (recurrent_kernel.shape[0] + 15) // 16 * 16
 
 
