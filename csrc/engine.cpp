@@ -92,7 +92,7 @@ struct Packed {
 // Calls body(i) for the panels of weights of so many floats: on the pool if they are many.
 template <class Body>
 void for_weight_panels(int64_t panels, int64_t floats, Body&& body) {
-  constexpr int64_t kMany = 1 << 17;  // 30 us or so
+  constexpr int64_t kMany = 1 << 17;  // 75 us
   parallel_for(panels, floats < kMany ? 1 : threads(), body);
 }
 

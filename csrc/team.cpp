@@ -11,8 +11,9 @@
 namespace gatewise {
 namespace {
 
-constexpr int kSpinMicroseconds = 50;  // many times what a step takes
-constexpr int64_t kAlone = 10;         // times the time lost
+constexpr int kSpinMicroseconds = 50;    // in a meeting: many times what a step takes
+constexpr int kJoinMicroseconds = 1000;  // for a section to begin: many times what one takes
+constexpr int64_t kAlone = 10;           // times the time lost
 
 int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -44,7 +45,7 @@ struct alignas(64) Seat {
   Place own, next;
   int64_t seen = 0;
   alignas(64) std::atomic<int64_t> sections{0};
-  std::atomic<bool> here{false};
+  std::atomic<bool> here{false};            // the member spins: it will come at once if it is called
   alignas(64) std::atomic<int64_t> met{0};  // the last meeting that the member came to
 };
 
@@ -53,7 +54,7 @@ struct alignas(64) Seat {
 struct Team::State {
   const int members;
   const std::unique_ptr<Seat[]> seats;
-  std::atomic<bool> over{false};
+  std::atomic<bool> over{false}, alone{false};
   int64_t lost_ns = 0;  // the leader's, in this section
 
   explicit State(int n) : members(n), seats(new Seat[static_cast<size_t>(n)]) {}
@@ -78,7 +79,9 @@ void Team::begin(int64_t what) {
     alone_until_ns.store(now_ns() + kAlone * team.lost_ns, std::memory_order_relaxed);
     team.lost_ns = 0;
   }
-  if (!advisable()) return;
+  const bool alone = !advisable();
+  if (team.alone.load(std::memory_order_relaxed) != alone) team.alone.store(alone, std::memory_order_relaxed);
+  if (alone) return;
   for (int i = 1; i < team.members; ++i) {
     if (!team.seats[i].here.load(std::memory_order_relaxed)) continue;
     team.seats[i].next.rank = leader.size++;
@@ -98,9 +101,18 @@ void Team::end() {
 
 bool Team::follow(int member, int64_t* what) {
   Seat& seat = state_->seats[member];
-  seat.here.store(true, std::memory_order_relaxed);
   const auto called = [&] { return seat.sections.load(std::memory_order_acquire) != seat.seen; };
-  wait([&] { return called() || state_->over.load(std::memory_order_acquire); });
+  const auto over = [&] { return state_->over.load(std::memory_order_acquire); };
+  const auto alone = [&] { return state_->alone.load(std::memory_order_relaxed); };
+  while (!called() && !over()) {
+    seat.here.store(!alone(), std::memory_order_relaxed);
+    if (alone()) {
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+      continue;
+    }
+    spin(kJoinMicroseconds, [&] { return called() || over() || alone(); });
+    if (!called()) seat.here.store(false, std::memory_order_relaxed);
+  }
   if (!called()) return false;
   ++seat.seen;
   seat.own = seat.next;

@@ -107,7 +107,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Block<M
 }
 
 // Slabs of so few rows read every weight for little work each. The input products of a section are then found beforehand, for eight rows of
-// different steps at once (one row, 80 features, 256 units: 8.1 ms a thousand steps instead of 9.5).
+// different steps at once (utterance on one thread, with the wider tile of one row: 8.4 ms instead of 10.2).
 constexpr int64_t kFewRows = 3;
 
 struct ForwardSlab {
