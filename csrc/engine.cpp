@@ -7,6 +7,7 @@
 #include <atomic>
 #include <memory>
 #include <new>
+#include <optional>
 #include <system_error>
 #include <vector>
 
@@ -116,9 +117,9 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
   const Kernels& isa = kernels();
   const Plan plan = make_plan(spec, in.mask, false);
   Problem problem = make_problem(isa, spec, in, plan);
-  const Scratch own(in.packed ? 0 : Packed(spec, isa.lanes).floats);
-  if (!in.packed) pack(isa, spec, in, own.data());
-  set_packed(problem, isa, in.packed ? in.packed : own.data());
+  std::optional<Scratch> packed;
+  if (!in.packed) pack(isa, spec, in, packed.emplace(Packed(spec, isa.lanes).floats).data());
+  set_packed(problem, isa, in.packed ? in.packed : packed->data());
   problem.outputs = out.outputs;
   problem.state = out.state;
   problem.saved = out.saved;
@@ -172,10 +173,10 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
       pack_transposed_panel(in.kernel, i - problem.panels, spec.features, units, lanes, kForwardOrder, packed.data());
     }
   });
-  const Scratch again(spec.recompute ? Packed(spec, lanes).floats : 0);
+  std::optional<Scratch> again;
   if (spec.recompute) {
-    pack(isa, spec, in, again.data());
-    set_packed(problem, isa, again.data());
+    pack(isa, spec, in, again.emplace(Packed(spec, lanes).floats).data());
+    set_packed(problem, isa, again->data());
   }
   problem.kernel_back = packed.data();
   problem.recurrent_kernel_back = packed.data() + kernel_floats;

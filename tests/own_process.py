@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 LIMIT = 240  # seconds; importing a framework takes most of what a program takes
 # What a program for a process that must not see gatewise ends with.
 WITHOUT_GATEWISE = "\nimport sys\nassert 'gatewise' not in sys.modules\n"
+# Defines `peak(f)`: calls f and returns by how many bytes resident memory went up meanwhile. A child's ru_maxrss would
+# begin with its parent's.
+PEAK = """
+from pathlib import Path
+def _resident(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
+def peak(f):
+    Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
+    before = _resident("VmRSS")
+    f()
+    return _resident("VmHWM") - before
+"""
 
 
 def start(program: str, folder: Path, **environment: str) -> subprocess.Popen[str]:

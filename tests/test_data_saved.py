@@ -11,13 +11,13 @@ import pytest
 
 from data_case import assert_teaches, run_fresh
 from gatewise.data.audio import LogMel
-from gatewise.data.extras import require
 from gatewise.data.labels import Labels
 from gatewise.data.preprocessing import Preprocessing, find_preprocessing
 from gatewise.data.saved import Saved, write_whole
 from gatewise.data.scaling import Scaler
 from gatewise.data.series import SeriesScaler, TimeSeries
 from gatewise.data.text import Subwords, Tokenizer, Vocabulary
+from gatewise.extras import require
 
 TEXTS = ["a warm film", "a cold film", "what a cold story"]
 

@@ -11,7 +11,7 @@ import pytest
 
 import gatewise
 from engine_case import ISAS, Case, instruction_set, threads
-from own_process import run
+from own_process import PEAK, run
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -63,34 +63,29 @@ def test_what_is_kept_grows_with_the_square_root_of_the_length(batch: int) -> No
 
 PROGRAM = """
 import json
-from pathlib import Path
+from contextlib import nullcontext
 import numpy as np
 import gatewise
 timesteps, units = 100_000, 64
 rng = np.random.default_rng(0)
 weights = gatewise.GRUWeights(*(0.1 * rng.normal(size=s) for s in ((1, 3 * units), (units, 3 * units), (2, 3 * units))))
 x, d_outputs = (rng.normal(size=(1, timesteps, n)).astype(np.float32) for n in (1, units))
-def resident(field):
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
-Path("/proc/self/clear_refs").write_text("5")  # the peak is what is resident now
-before = resident("VmRSS")
-if {recompute}:
-    with gatewise.recompute():
+def step():
+    global outputs, state, gradients
+    with gatewise.recompute() if {recompute} else nullcontext():
         outputs, state, vjp = gatewise.gru_vjp(x, weights)
-else:
-    outputs, state, vjp = gatewise.gru_vjp(x, weights)
-gradients = vjp(d_outputs)
+    gradients = vjp(d_outputs)
+added = peak(step)
 results = sum(value.nbytes for value in (outputs, state, *gradients))
-print(json.dumps([resident("VmHWM") - before - results, float(gradients.recurrent_kernel.sum())]))
+print(json.dumps([added - results, float(gradients.recurrent_kernel.sum())]))
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the memory of a process from /proc")
 def test_a_hundred_thousand_steps(tmp_path: Path) -> None:
     # 100,000 steps of 64 units: 4 floats each are 102 MB; 316 states and the gates of 512 steps are less than 1 MB.
-    kept, expected = run(PROGRAM.format(recompute=False), tmp_path)
-    recomputed, found = run(PROGRAM.format(recompute=True), tmp_path)
+    kept, expected = run(PEAK + PROGRAM.format(recompute=False), tmp_path)
+    recomputed, found = run(PEAK + PROGRAM.format(recompute=True), tmp_path)
     assert found == expected
     assert kept > 100e6
     assert recomputed < 10e6

@@ -114,8 +114,10 @@ struct ForwardSlab {
   const Problem& problem;
   const Slab slab;
   SavedSlab saved;
-  float* gates_to;         // where `saved` begins if gates are kept, or null
+  float* saved_to;         // where `saved` begins, or null
   int64_t saved_from = 0;  // the first step that `saved` is about
+  int64_t saved_every;     // steps from one saved state to the next
+  bool saves_gates;
   Team& team;
   const int member;
   const int64_t stride;  // floats between rows of state: padded units
@@ -133,7 +135,9 @@ struct ForwardSlab {
       : problem(p),
         slab(p, index),
         saved(SavedSlab::of(p.spec, p.chunk_steps, slab.first, slab.rows)),
-        gates_to(p.spec.recompute ? nullptr : p.saved),
+        saved_to(p.saved),
+        saved_every(p.spec.recompute ? segment_steps(p.spec, p.chunk_steps) : p.chunk_steps),
+        saves_gates(p.saved && !p.spec.recompute),
         team(t),
         member(me),
         stride(p.panels * kLanes),
@@ -183,8 +187,10 @@ struct ForwardSlab {
   }
   void keep_segment(int64_t s, float* segment) {
     saved = SavedSlab::of_segment(problem.spec, problem.chunk_steps, slab.rows);
-    gates_to = segment;
+    saved_to = segment;
     saved_from = s;
+    saved_every = problem.chunk_steps;
+    saves_gates = true;
   }
 
   // Takes the steps from `first` on, at most a section of them and none from `limit` on.
@@ -196,10 +202,8 @@ struct ForwardSlab {
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
       live = slab.live(s, live);
-      if (gates_to && (s - saved_from) % problem.chunk_steps == 0) {
-        save_states(gates_to + saved.state((s - saved_from) / problem.chunk_steps, 0), s, live);
-      } else if (problem.saved && !gates_to && s % segment_steps(problem.spec, problem.chunk_steps) == 0) {
-        save_states(problem.saved + saved.state(s / segment_steps(problem.spec, problem.chunk_steps), 0), s, live);
+      if (saved_to && (s - saved_from) % saved_every == 0) {
+        save_states(saved_to + saved.state((s - saved_from) / saved_every, 0), s, live);
       }
       if (!starts_beforehand(problem)) take_inputs(s, live);
       if (problem.in.recurrent_dropout) drop_states(s, live);
@@ -473,7 +477,7 @@ Block<M>::Block(const Forward& slab, int64_t s, int64_t begin) {
     const int64_t row = ForwardSlab::starts_beforehand(problem) ? slab.started_of[s - slab.section_begin] + m : -1;
     started[i] = row < 0 ? nullptr : slab.started + row * 3 * slab.stride;
   }
-  saved = slab.gates_to ? slab.gates_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
+  saved = slab.saves_gates ? slab.saved_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
 }
 
 int64_t forward_scratch_floats(const Problem& problem, int members) {

@@ -20,7 +20,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise
-        from gatewise.cli.extras import missing_message
+        from gatewise.extras import missing_message
 
-        sys.exit(missing_message("gatewise", [str(error.name)]))
+        sys.exit(missing_message("gatewise", [str(error.name)], ["cli", "tensorflow"]))
     app(prog_name="gatewise")

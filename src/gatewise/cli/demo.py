@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gatewise.cli.extras import find_missing, missing_message
+from gatewise.extras import is_installed, missing_message
 
 DEFAULT_OUTPUT = Path("gatewise-demo")
 TITLE = "half a year of CO\N{SUBSCRIPT TWO} ahead, from the weekly record of Mauna Loa, with two stacked GRU layers"
@@ -25,9 +25,9 @@ def demo(
     Trains on the weekly Mauna Loa record, tests against naive forecasts, times the same epochs with stock Keras, saves
     the model, loads it again, and draws a picture.
     """
-    missing = find_missing(["numpy", "rich", "matplotlib", "keras", "tensorflow"])
+    missing = [name for name in ("numpy", "rich", "matplotlib", "keras", "tensorflow") if not is_installed(name)]
     if missing:
-        _fail(missing_message("gatewise demo", missing))
+        _fail(missing_message("gatewise demo", missing, ["cli", "tensorflow"]))
     _prepare_folder(output)
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatewise.data.errors import FormatError
-from gatewise.data.extras import require
 from gatewise.data.saved import write_whole
+from gatewise.extras import require
 
 if TYPE_CHECKING:
     import os

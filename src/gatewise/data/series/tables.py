@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise.data.errors import FormatError, list_some, shorten
-from gatewise.data.extras import is_installed, require
 from gatewise.data.series.time_series import TimeSeries
+from gatewise.extras import is_installed, require
 
 if TYPE_CHECKING:
     import os

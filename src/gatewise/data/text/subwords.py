@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from gatewise.data.errors import FormatError
-from gatewise.data.extras import require
 from gatewise.data.text.encoder import SPECIAL, UNKNOWN_TOKEN, TextEncoder, check_texts, check_tokens
+from gatewise.extras import require
 
 if TYPE_CHECKING:
     import os
