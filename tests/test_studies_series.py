@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The studies of sound and series learn in small what can be learned, and refuse bad input."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gatewise.data.audio import write_wav
+from study_case import EXAMPLES, Ran, needs_tensorflow, run_study
+
+pytestmark = needs_tensorflow
+
+STUDIES = ("spoken_digits",)
+
+
+@pytest.fixture(scope="module")
+def studies() -> Iterator[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXAMPLES))
+        yield {name: __import__(name) for name in STUDIES}
+    for name in ("study", *STUDIES):
+        sys.modules.pop(name, None)
+
+
+def refuse(study: Any, data: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a study on bad data; returns its error after checking that nothing was written."""
+    monkeypatch.setattr(sys, "argv", ["study", "--quick", "--data", str(data), "--out", str(out)])
+    with pytest.raises(ValueError, match="Expected") as caught:
+        study.main()
+    assert not out.exists(), "something half-written"
+    return str(caught.value)
+
+
+def make_digits(takes: range, speakers: int = 3) -> dict[str, Any]:
+    """Sounds in the packed format: a digit is two tones one after the other; 0 and 1, 2 and 3... differ in order."""
+    rng = np.random.default_rng(5)
+    sounds, labels = [], []
+    for speaker in range(speakers):
+        for digit in range(10):
+            for take in takes:
+                time = np.arange(int(rng.uniform(0.3, 0.5) * 8000)) / 8000
+                tones = 400 + 300 * (digit // 2) * (1 + 0.02 * speaker), 900 + 500 * (digit // 2)
+                first = time < time[-1] / 2
+                pitch = np.where(first, tones[digit % 2], tones[1 - digit % 2])
+                sound = 8000 * np.sin(2 * np.pi * pitch * time) + 100 * rng.normal(size=len(time))
+                sounds.append(sound.astype(np.int16))
+                labels.append((digit, f"speaker{speaker}", take))
+    digit, speaker, take = (np.array(column) for column in zip(*labels, strict=True))
+    return {
+        "samples": np.concatenate(sounds),
+        "offsets": np.cumsum([0, *map(len, sounds)]),
+        "digit": digit.astype(np.int8),
+        "speaker": speaker,
+        "take": take.astype(np.int8),
+        "rate": 8000,
+    }
+
+
+def write_digits(folder: Path, digits: dict[str, Any]) -> None:
+    (folder / "recordings").mkdir()
+    pieces = np.split(digits["samples"], digits["offsets"][1:-1])
+    for piece, *names in zip(pieces, digits["digit"], digits["speaker"], digits["take"], strict=True):
+        write_wav(folder / "recordings" / f"{'_'.join(map(str, names))}.wav", piece, digits["rate"])
+
+
+@pytest.fixture(scope="module")
+def spoken(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    data = tmp_path_factory.mktemp("data")
+    np.savez(data / "spoken_digits.npz", **make_digits(range(0, 50, 5)))
+    return run_study("spoken_digits", tmp_path_factory.mktemp("out"), "--data", data)
+
+
+def test_tones_in_one_order_are_told_from_the_other(spoken: Ran) -> None:
+    [[split, right, baseline]] = spoken.facts["splits"]
+    assert split == "official test takes"
+    assert min(right) > 0.4, "chance is 0.1, and 0.2 for a model that knows no order"
+    assert baseline <= 0.8
+
+
+def test_the_stream_gave_the_bits_of_the_whole(spoken: Ran) -> None:
+    said, frames, same, heard = spoken.facts["stream"]
+    assert same == "the same bits"
+    assert int(frames) > 10
+    assert {said, heard} <= set("0123456789")
+    assert (spoken.out / "spoken_digits.keras").stat().st_size > 0
+
+
+def test_wav_files_and_the_packed_file_give_the_same_recordings(studies: dict[str, Any], tmp_path: Path) -> None:
+    digits = make_digits(range(0, 10, 5), speakers=1)
+    np.savez(tmp_path / "spoken_digits.npz", **digits)
+    packed = studies["spoken_digits"].read(tmp_path)
+    write_digits(tmp_path, digits)
+    found = studies["spoken_digits"].read(tmp_path)
+    assert len(found.sounds) == len(packed.sounds) == 20
+    for place, names in enumerate(zip(found.digit, found.speaker, found.take, strict=True)):
+        same = (packed.digit == names[0]) & (packed.speaker == names[1]) & (packed.take == names[2])
+        [other] = np.flatnonzero(same)
+        np.testing.assert_array_equal(found.sounds[place], packed.sounds[other])
+
+
+def test_spoken_digits_refuses_a_wav_of_another_rate(
+    studies: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_digits(tmp_path, make_digits(range(0, 10, 5), speakers=1) | {"rate": 16000})
+    message = refuse(studies["spoken_digits"], tmp_path, tmp_path / "out", monkeypatch)
+    assert "0_speaker0_0.wav has another rate. Expected rate=8000 samples a second; received 16000." in message
+
+
+@pytest.mark.parametrize("change", ["empty", "no take", "rate", "nothing", "no test"])
+def test_spoken_digits_refuses_a_packed_file_that_does_not_fit(
+    change: str, studies: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digits = make_digits(range(5 if change == "no test" else 0, 10, 5), speakers=1)
+    if change == "no take":
+        del digits["take"]
+    np.savez(tmp_path / "spoken_digits.npz", **digits | ({"rate": 16000} if change == "rate" else {}))
+    if change == "empty":
+        (tmp_path / "spoken_digits.npz").write_bytes(b"")
+    elif change == "nothing":
+        (tmp_path / "spoken_digits.npz").unlink()
+    message = refuse(studies["spoken_digits"], tmp_path, tmp_path / "out", monkeypatch)
+    assert "Expected" in message
+    assert "received" in message
