@@ -24,10 +24,8 @@ enum Saved : int { kSavedZ = 0, kSavedR = 1, kSavedCandidate = 2, kSavedQ = 3 };
 
 GATEWISE_INLINE Vec gru_blend(Vec z, Vec h_prev, Vec h_tilde) { return fma(z, h_prev, (1.0f - z) * h_tilde); }
 
-template <class Activations>
-GATEWISE_INLINE Vec gru_candidate_after(const Activations& f, Vec xh, Vec r, Vec q) {
-  return f.candidate(fma(r, q, xh));
-}
+// The candidate's pre-activation with reset_after.
+GATEWISE_INLINE Vec gru_reset_after(Vec xh, Vec r, Vec q) { return fma(r, q, xh); }
 
 // The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
 struct BlendGradient {

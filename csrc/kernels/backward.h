@@ -8,6 +8,7 @@
 // With spec.recompute the chunks come in segments, and the gates of a segment are found again by the way forward before it is worked on.
 #pragma once
 
+#include "back_products.h"
 #include "chunk.h"
 #include "forward.h"
 #include "team.h"
@@ -15,86 +16,6 @@
 
 namespace gatewise {
 namespace {
-
-// Rows of gate gradients times transposed weights: out (P, M, W) = sum over panels q, gates [first, first + count), lanes. `first_slot` is
-// where the run of gate gradients begins in a slot, `run` where its gates begin among the three that the weights hold for a panel.
-struct BackProduct {
-  const float* gates;    // (panels, rows, 4, W), from the first row and the first gradient of the run
-  int64_t panel_stride;  // floats
-  const float* weights;  // (output panels, 3U, W), from the first output panel
-  int64_t units;
-  int64_t run, count;  // gates [run, run + count) of the three
-};
-
-// Calls f(first, last) for a few of the panels [begin, end) at a time: their weights, at most 3U * 6 W floats, stay in cache for all rows.
-template <class F>
-GATEWISE_INLINE void for_panel_rounds(int64_t begin, int64_t end, F&& f) {
-  constexpr int64_t kRound = 6;
-  for (int64_t first = begin; first < end; first += kRound) f(first, first + kRound < end ? first + kRound : end);
-}
-
-template <int M, int P>
-GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
-  const int64_t output_stride = b.units * 3 * kLanes;
-  const float* rows[M];
-  for (int64_t first = 0; first < b.units; first += kLanes) {
-    const int64_t left = b.units - first, lanes = left < kLanes ? left : kLanes;
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) rows[m] = b.gates + first / kLanes * b.panel_stride + m * 4 * kLanes;
-    const float* weights = b.weights + (first * 3 + b.run * lanes) * kLanes;
-    if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, output_stride, b.count * kLanes);
-      continue;
-    }
-    for (int64_t g = 0; g < b.count; ++g) {
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, output_stride, lanes);
-#pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) rows[m] += kLanes;
-    }
-  }
-}
-
-// The result of a back_product: (P, M, W).
-constexpr int kTileFloats = 4 * kRowTile * kLanes;
-
-template <int M, int P>
-__attribute__((noinline)) void back_product(const BackProduct& b, float* out) {
-  Vec acc[M][P];
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) acc[m][p] = Vec{};
-  }
-  back_multiply_add<M, P>(acc, b);
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) store(out + (p * M + m) * kLanes, acc[m][p]);
-  }
-}
-
-// Rows of an outer product are neighbouring lanes of one panel.
-constexpr int kOuterRows = kRowTile < kLanes ? kRowTile : kLanes;
-
-// sums (P panels, rows, 3, W) += transposed rows (slots, W) from a lane on, times gate gradients (P panels, slots, 4, W), for G gates.
-template <int P, int G>
-__attribute__((noinline)) void outer_product(const float* lanes_of_rows, const float* gates, int64_t gates_stride, int64_t slots,
-                                             float* sums, int64_t sums_stride) {
-  const float* rows[kOuterRows];
-  Vec acc[kOuterRows][P * G];
-#pragma GCC unroll 8
-  for (int m = 0; m < kOuterRows; ++m) {
-    rows[m] = lanes_of_rows + m;
-#pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) acc[m][n] = load(sums + n / G * sums_stride + (m * 3 + n % G) * kLanes);
-  }
-  multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, slots);
-#pragma GCC unroll 8
-  for (int m = 0; m < kOuterRows; ++m) {
-#pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) store(sums + n / G * sums_stride + (m * 3 + n % G) * kLanes, acc[m][n]);
-  }
-}
 
 struct BackwardSlab {
   // What a section does, and for which chunk and steps; the number that a team hands on.
@@ -225,7 +146,7 @@ struct BackwardSlab {
   void start() const {
     for (int64_t m = 0; m < slab.rows; ++m) {
       const float* d = problem.d_state ? problem.d_state + slab.state_offset(m) : nullptr;
-      for (int64_t p = 0; p < problem.panels; ++p) store(dh_at(p, m), d ? load_first(d + p * kLanes, chunk.lanes_of(p)) : Vec{});
+      for (int64_t p = 0; p < problem.panels; ++p) store(dh_at(p, m), d ? load_first(d + p * kLanes, lanes_of(problem, p)) : Vec{});
       if (problem.d.x) clear_masked_inputs(m);
     }
   }
@@ -284,7 +205,7 @@ struct BackwardSlab {
             float* to = dh_at(p + n, begin + m);
             const float* factors = gate < 0 ? nullptr : slab.state_factors(begin + m, gate);
             const Vec v = load(sum + (n * M + m) * kLanes);
-            store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, chunk.lanes_of(p + n)) : v));
+            store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, lanes_of(problem, p + n)) : v));
           }
         }
       });
@@ -343,7 +264,7 @@ struct BackwardSlab {
     const int64_t slot = chunk.offset[i] + m;
     const Vec r = load_unaligned(chunk.gates_at(i, p, m) + kSavedR * kLanes);
     const float* factors = slab.state_factors(m, kCandidate);
-    if (factors) d_rh *= load_first(factors + p * kLanes, chunk.lanes_of(p));
+    if (factors) d_rh *= load_first(factors + p * kLanes, lanes_of(problem, p));
     const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));
     store(chunk.gates(p, slot) + kDr * kLanes, d.dar);
     store(dh_at(p, m), load(dh_at(p, m)) + d.dh_prev);
@@ -442,7 +363,7 @@ struct BackwardSlab {
     add_through_gates(0, slab.live(0, slab.rows), true);
     for (int64_t m = 0; m < slab.rows; ++m) {
       float* to = problem.d.initial_state + slab.state_offset(m);
-      for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), chunk.lanes_of(p));
+      for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), lanes_of(problem, p));
     }
   }
 };

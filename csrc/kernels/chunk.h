@@ -57,11 +57,6 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
-  int64_t lanes_of(int64_t p) const {
-    const int64_t left = problem.spec.units - p * kLanes;
-    return left < kLanes ? left : kLanes;
-  }
-
   // Goes to chunk number `index` of the slab: which slots its steps have.
   void locate(int64_t index) {
     first_step = index * problem.chunk_steps;
@@ -119,7 +114,7 @@ struct Chunk {
           for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
             const float* factors = slab.state_factors(m, g);
             Vec seen = load(panel(h_prev, p, slot));
-            if (factors) seen *= load_first(factors + p * kLanes, lanes_of(p));
+            if (factors) seen *= load_first(factors + p * kLanes, lanes_of(problem, p));
             if (g == kCandidate && !problem.spec.reset_after) seen = load_unaligned(gates_at(i, p, m) + kSavedR * kLanes) * seen;
             store(panel(h_for[g], p, slot), seen);
           }
@@ -152,7 +147,9 @@ struct Chunk {
     if (!problem.d_outputs) end = begin;
     for (int64_t p = first; p < last; ++p) {
       Vec sum{};
-      for (int64_t t = begin; t < end; ++t) sum += load_first(problem.d_outputs + slab.output_offset(m, t) + p * kLanes, lanes_of(p));
+      for (int64_t t = begin; t < end; ++t) {
+        sum += load_first(problem.d_outputs + slab.output_offset(m, t) + p * kLanes, lanes_of(problem, p));
+      }
       store(panel(d_output, p, slot), sum);
     }
   }

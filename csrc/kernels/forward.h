@@ -6,105 +6,14 @@
 // are two rounds over the panels. A team (see team.h) shares the panels out.
 #pragma once
 
-#include "cells/gru.h"
+#include "gates.h"
+#include "preactivation.h"
 #include "slab.h"
 #include "team.h"
 #include "tile.h"
 
 namespace gatewise {
 namespace {
-
-// Pre-activations of one tile's panels: (panels, rows, 4, W), indexed by Gate.
-constexpr int kPreFloats = 4 * kRowTile * 4 * kLanes;
-
-GATEWISE_INLINE int64_t pre_at(int64_t rows, int64_t panel, int64_t row) { return (panel * rows + row) * 4 * kLanes; }
-
-// The rows of one tile at one step.
-template <int M>
-struct Block {
-  static constexpr int kRows = M;
-  const float* x[3][M];  // what the gates' input weights are multiplied with; gates differ under dropout only
-  const float* h[3][M];  // and the recurrent weights
-  const float* h_prev[M];
-  float* h_next[M];
-  float* reset[M];          // r * h_prev, with reset_after=False
-  float* update[M];         // z between the two rounds, with reset_after=False
-  const float* factors[M];  // dropout of the candidate's state, or null
-  float* outputs[M];        // or null
-  const float* started[M];  // (P, 3, W): bias and input product, where they were found beforehand; or null
-  float* saved;             // of the first row and panel 0, or null
-
-  template <class Forward>
-  Block(const Forward& slab, int64_t s, int64_t begin);
-};
-
-// acc = bias + x times the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
-template <int M, int P, int kFirst, int G>
-GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const (&x)[M], int64_t panel, Vec (&acc)[M][P * G]) {
-  const int64_t features = problem.spec.features;
-  const float* bias = problem.bias + panel * 4 * kLanes;
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) acc[m][n] = load(bias + (n / G * 4 + kFirst + n % G) * kLanes);
-  }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features);
-}
-
-// The same for all gates, written to (M rows, P, 3, W) `stride` floats apart.
-template <int M, int P>
-__attribute__((noinline)) void start_rows(const Problem& problem, const float* const (&x)[M], int64_t panel, float* to, int64_t stride) {
-  Vec acc[M][P * 3];
-  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, acc);
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 24
-    for (int n = 0; n < P * 3; ++n) store(to + m * stride + (panel * 3 + n) * kLanes, acc[m][n]);
-  }
-}
-
-// Pre-activations of gates kFirst .. kFirst + G of P panels from `panel` on. kApart: the recurrent part of the candidate stays apart (q).
-template <int M, int P, int kFirst, int G, bool kApart>
-__attribute__((noinline)) void preactivate(const Problem& problem, const Block<M>& block, int64_t panel, float* pre) {
-  const int64_t units = problem.spec.units;
-  const float* bias = problem.bias + panel * 4 * kLanes;
-  constexpr int kLast = kFirst + G - 1;
-  const float *x[M], *h[M];
-  Vec acc[M][P * G];
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-    x[m] = block.x[kFirst][m];
-    h[m] = (kFirst == kCandidate && !kApart ? block.reset : block.h[kFirst])[m];
-  }
-  if (block.started[0]) {
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 24
-      for (int n = 0; n < P * G; ++n) acc[m][n] = load(block.started[m] + ((panel + n / G) * 3 + kFirst + n % G) * kLanes);
-    }
-  } else {
-    multiply_inputs<M, P, kFirst, G>(problem, x, panel, acc);
-  }
-  if constexpr (kApart) {
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        store(pre + pre_at(M, p, m) + kCandidate * kLanes, acc[m][p * G + G - 1]);
-        acc[m][p * G + G - 1] = load(bias + (p * 4 + kRecurrent) * kLanes);
-      }
-    }
-  }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units);
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-#pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) {
-      const int gate = kFirst + n % G;
-      store(pre + pre_at(M, n / G, m) + (kApart && gate == kLast ? kRecurrent : gate) * kLanes, acc[m][n]);
-    }
-  }
-}
 
 // Slabs of so few rows read every weight for little work each. The input products of a section are then found beforehand, for eight rows of
 // different steps at once (utterance on one thread, with the wider tile of one row: 8.4 ms instead of 10.2).
@@ -252,20 +161,17 @@ struct ForwardSlab {
     }
   }
 
+  Gates gates() const { return {problem, saved}; }
+
   float* state_before(int64_t s, int64_t m) const { return states[s % 2] + m * stride; }
 
   void start() const {
     for (int64_t m = 0; m < slab.rows; ++m) {
       const float* h0 = problem.in.initial_state ? problem.in.initial_state + slab.state_offset(m) : nullptr;
       for (int64_t p = 0; p < problem.panels; ++p) {
-        store(states[0] + m * stride + p * kLanes, h0 ? load_first(h0 + p * kLanes, lanes_of(p)) : Vec{});
+        store(states[0] + m * stride + p * kLanes, h0 ? load_first(h0 + p * kLanes, lanes_of(problem, p)) : Vec{});
       }
     }
-  }
-
-  int64_t lanes_of(int64_t panel) const {
-    const int64_t left = problem.spec.units - panel * kLanes;
-    return left < kLanes ? left : kLanes;
   }
 
   void save_states(float* to, int64_t s, int64_t live) const {
@@ -312,14 +218,14 @@ struct ForwardSlab {
         preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
         preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
         preactivate<M, P, kCandidate, 1, true>(problem, block, p, pre);
-        gates_reset_after(block, p, P, pre);
+        gates().after(block, p, P, pre);
       });
     }
     while (p < end) {
       p += with_constant<panels_per_tile(M, 3)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 3, true>(problem, block, p, pre);
-        gates_reset_after(block, p, P, pre);
+        gates().after(block, p, P, pre);
       });
     }
   }
@@ -333,14 +239,14 @@ struct ForwardSlab {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
         preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
-        gates_reset_before(block, p, P, pre);
+        gates().before(block, p, P, pre);
       });
     }
     while (p < end) {
       p += with_constant<panels_per_tile(M, 2)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 2, false>(problem, block, p, pre);
-        gates_reset_before(block, p, P, pre);
+        gates().before(block, p, P, pre);
       });
     }
   }
@@ -352,70 +258,9 @@ struct ForwardSlab {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kCandidate, 1, false>(problem, block, p, pre);
-        candidate_reset_before(block, p, P, pre);
+        gates().candidate_before(block, p, P, pre);
       });
     }
-  }
-
-  template <int M>
-  void gates_reset_after(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
-    with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        for (int64_t m = 0; m < M; ++m) {
-          const float* a = pre + pre_at(M, p - first, m);
-          const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
-          const Vec q = load(a + kRecurrent * kLanes);
-          const Vec h_tilde = gru_candidate_after(f, load(a + kCandidate * kLanes), r, q);
-          write_state(block, p, m, gru_blend(z, load(block.h_prev[m] + p * kLanes), h_tilde));
-          if (!block.saved) continue;
-          float* to = block.saved + p * saved.panel_stride + m * saved.row_stride;
-          store_unaligned(to + kSavedZ * kLanes, z);
-          store_unaligned(to + kSavedR * kLanes, r);
-          store_unaligned(to + kSavedCandidate * kLanes, h_tilde);
-          store_unaligned(to + kSavedQ * kLanes, q);
-        }
-      }
-    });
-  }
-
-  template <int M>
-  void gates_reset_before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
-    with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        for (int64_t m = 0; m < M; ++m) {
-          const float* a = pre + pre_at(M, p - first, m);
-          const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
-          Vec h = load(block.h_prev[m] + p * kLanes);
-          if (block.factors[m]) h *= load_first(block.factors[m] + p * kLanes, lanes_of(p));
-          store(block.update[m] + p * kLanes, z);
-          store(block.reset[m] + p * kLanes, r * h);
-          if (block.saved) store_unaligned(block.saved + p * saved.panel_stride + m * saved.row_stride + kSavedR * kLanes, r);
-        }
-      }
-    });
-  }
-
-  template <int M>
-  void candidate_reset_before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
-    with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        for (int64_t m = 0; m < M; ++m) {
-          const Vec h_tilde = f.candidate(load(pre + pre_at(M, p - first, m) + kCandidate * kLanes));
-          const Vec z = load(block.update[m] + p * kLanes);
-          write_state(block, p, m, gru_blend(z, load(block.h_prev[m] + p * kLanes), h_tilde));
-          if (!block.saved) continue;
-          float* to = block.saved + p * saved.panel_stride + m * saved.row_stride;
-          store_unaligned(to + kSavedZ * kLanes, z);
-          store_unaligned(to + kSavedCandidate * kLanes, h_tilde);
-        }
-      }
-    });
-  }
-
-  template <int M>
-  GATEWISE_INLINE void write_state(const Block<M>& block, int64_t panel, int64_t m, Vec h) const {
-    store(block.h_next[m] + panel * kLanes, h);
-    if (block.outputs[m]) store_first(block.outputs[m] + panel * kLanes, h, lanes_of(panel));
   }
 
   // The final states, and the outputs that no step wrote.

@@ -69,6 +69,12 @@ GATEWISE_INLINE bool gates_see_different_rows(const Problem& p) {
   return p.in.recurrent_dropout || (p.in.input_dropout && p.in.input_dropout_masks == 3);
 }
 
+// How many lanes of a panel hold units.
+GATEWISE_INLINE int64_t lanes_of(const Problem& p, int64_t panel) {
+  const int64_t left = p.spec.units - panel * kLanes;
+  return left < kLanes ? left : kLanes;
+}
+
 // With spec.recompute: how many steps the way back finds again at once, about the square root of all, so that neither the states saved
 // before each such segment nor the gates within one are many.
 GATEWISE_INLINE int64_t segment_steps(const gatewise_gru_spec& spec, int64_t chunk_steps) {
