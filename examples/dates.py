@@ -143,6 +143,7 @@ def draw(languages: list[str], exact: dict[str, Any], maps: list[tuple[str, str,
         axes = figure.add_subplot(grid[2, :])
         for (name, values), colour, size in zip(exact.items(), (OTHER, OURS), (7, 5), strict=True):
             axes.plot(languages, values, "o", color=colour, markersize=size, label=name, clip_on=False)
+        axes.tick_params(axis="x", labelsize=9)
         axes.set(ylim=(min(90, min(map(min, exact.values())) - 2), 100.5), xlim=(-0.7, len(languages) - 0.3))
         axes.grid(axis="y", color=PALE)
         axes.legend(frameon=False, labelcolor=GREY, loc="lower right")
@@ -165,7 +166,7 @@ def tabulate(languages: list[str], exact: dict[str, Any], by_language: dict[str,
 def run(study: Study) -> None:
     """Makes the dates, trains with several seeds, and reports."""
     languages = ["en", "de", "el"] if study.quick else LANGUAGES.split()
-    sizes, units, epochs, seeds = ((400, 20, 60), 64, 8, 1) if study.quick else ((1000, 40, 200), 96, 4, 3)
+    sizes, units, epochs, seeds = ((400, 20, 60), 64, 8, 1) if study.quick else ((500, 40, 200), 96, 4, 3)
     rng = np.random.default_rng(0)
     drawn = rng.choice(DAYS, sum(sizes), replace=False)
     days = [date.fromordinal(int(number)) for number in drawn]  # a day belongs to one part, in all languages
