@@ -35,7 +35,7 @@ MAY_KNOW = {
     "ops.tensorflow": {"native", "ops.composed", "recompute"},
     "ops.jax": {"native", "ops.composed", "recompute"},
     "ops.torch": {"_native", "arrays", "native", "ops.composed", "recompute"},
-    "keras": {"fallback", "native", "ops.tensorflow", "weights"},
+    "keras": {"data.preprocessing", "fallback", "native", "ops.tensorflow", "weights"},
     "torch": {"fallback", "ops.torch"},
     "cli": {"", "extras", "keras", "native", "weights"},
     "data.errors": set(),

@@ -18,6 +18,7 @@ from gatewise.data.scaling import Scaler
 from gatewise.data.series import SeriesScaler, TimeSeries
 from gatewise.data.text import Subwords, Tokenizer, Vocabulary
 from gatewise.extras import require
+from gatewise.keras import GRU
 
 TEXTS = ["a warm film", "a cold film", "what a cold story"]
 
@@ -60,7 +61,7 @@ def test_a_model_predicts_from_raw_text_in_a_program_without_tensorflow(tmp_path
             keras.Input((4,), dtype="int32"),
             Preprocessing(text=vocabulary),
             keras.layers.Embedding(vocabulary.vocabulary_size(), 3, mask_zero=True),
-            keras.layers.GRU(2),
+            GRU(2),
         ]
     )
     expected = keras.ops.convert_to_numpy(model(vocabulary(["a cold book"])))
@@ -68,13 +69,14 @@ def test_a_model_predicts_from_raw_text_in_a_program_without_tensorflow(tmp_path
     program = """
 import sys
 import keras, numpy
-from gatewise.data.preprocessing import find_preprocessing
+import gatewise.keras
 model = keras.saving.load_model(sys.argv[1])
+from gatewise.data.preprocessing import find_preprocessing
 print(numpy.asarray(model(find_preprocessing(model)["text"](["a cold book"]))).tolist())
 print("tensorflow" in sys.modules, "tokenizers" in sys.modules)
 """
     printed, loaded = run_fresh(program, tmp_path / "model.keras").splitlines()
-    np.testing.assert_allclose(json.loads(printed), expected, atol=1e-6)  # XLA's GRU beside TensorFlow's, in float32
+    np.testing.assert_allclose(json.loads(printed), expected, atol=1e-6)  # float32, one backend beside another
     assert loaded == "False False"
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layer that carries what was learned from the data inside the `.keras` file of the model.
 
-Importing this registers `Vocabulary`, `Subwords`, `Tokenizer`, `Labels`, `Scaler`, `SeriesScaler` and `LogMel` with
-Keras, so that a model that holds them loads.
+Importing this, or `gatewise.keras`, registers `Vocabulary`, `Subwords`, `Tokenizer`, `Labels`, `Scaler`, `SeriesScaler`
+and `LogMel` with Keras, so that a model that holds them loads.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keras layers that run on the engine: `gatewise.keras.GRU` stands wherever `keras.layers.GRU` stood.
 
-Importing this registers the layer with Keras, so that saved models load; lets `fit`, `evaluate` and `predict` of a
-model that holds such a layer say what to do when they are given raw text; and keeps the engine's operations out of what
-`keras.export.ExportArchive` writes. `patch_keras` puts the engine under Keras's own layers, `convert` rewrites a model.
+Importing this registers the layer with Keras, and what models keep of their data, so that saved models load; lets
+`fit`, `evaluate` and `predict` of a model that holds such a layer say what to do when they are given raw text; and
+keeps the engine's operations out of what `keras.export.ExportArchive` writes. `patch_keras` puts the engine under
+Keras's own layers, `convert` rewrites a model.
 """
 
+import gatewise.data.preprocessing  # noqa: F401  # registers what it holds
 from gatewise.fallback import FallbackWarning, portable
 from gatewise.keras.convert import convert
 from gatewise.keras.export import retrace_for_export

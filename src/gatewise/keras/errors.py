@@ -19,12 +19,12 @@ _SIGNATURE = inspect.signature(keras.layers.GRU.__init__)
 _RANK = 3
 
 TEXT_CURE = """A GRU reads numbers: tokenise the text, pad it to one length, and embed the tokens.
-    vectorize = keras.layers.TextVectorization(max_tokens=10_000, output_sequence_length=50)  # tokenises and pads
-    vectorize.adapt(texts)
+    from gatewise.data.text import Vocabulary
+    vocabulary = Vocabulary(max_tokens=10_000, output_sequence_length=50).adapt(texts)  # tokenises and pads
     embedding = keras.layers.Embedding(10_000, 64, mask_zero=True)
     model = keras.Sequential([embedding, GRU(32), keras.layers.Dense(1, activation="sigmoid")])
     model.compile("adam", "binary_crossentropy")
-    model.fit(vectorize(texts), numpy.array(labels))"""
+    model.fit(vocabulary(texts), numpy.array(labels))"""
 
 
 def check_constructor(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
