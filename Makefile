@@ -19,7 +19,11 @@ LAYER_TESTS = $(addprefix tests/test_keras_, $(addsuffix .py, bugs convert expor
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
 PICKED = $(if $(ARGS),|| test $$? -eq 5)
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-deep test-versions check format bench clean
+# The studies are the examples that begin one
+NAMES = $(basename $(notdir $(shell grep -l '^from study import' examples/*.py)))
+DATA ?= data
+
+.PHONY: help demo test test-tensorflow test-jax test-torch test-deep test-versions check format bench studies clean
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
@@ -56,6 +60,9 @@ format: .venv/.dev  ## apply the formatting that `make check` asks for
 
 bench: .venv/.dev  ## measure speed and memory against every peer, 20 minutes; ARGS="--only inference --quick" for a part
 	$(BIN)/python benchmarks/bench.py $(ARGS)
+
+studies: .venv/.dev  ## train every study on its data and write its page in docs/; DATA=folder, NAMES="surnames dates" for a part
+	for name in $(NAMES); do KERAS_BACKEND=tensorflow $(BIN)/python examples/$$name.py --data $(DATA) --publish $(ARGS) || exit 1; done
 
 clean:  ## remove what the commands above set up
 	rm -rf .venv build

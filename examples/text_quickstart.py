@@ -3,10 +3,10 @@
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras.layers import Dense, Embedding, Input
 from keras.models import Sequential
 
+from gatewise.data.text import Tokenizer, pad_sequences  # instead of: from tensorflow.keras.preprocessing...
 from gatewise.keras import GRU  # instead of: from keras.layers import GRU
 
 keras.utils.set_random_seed(0)
@@ -24,10 +24,10 @@ texts = [
 labels = np.array([1, 1, 1, 1, 0, 0, 0, 0])
 
 # A layer reads numbers, so each word becomes its number, and short sentences are filled up with zeros.
-tokenizer = tf.keras.preprocessing.text.Tokenizer()
+tokenizer = Tokenizer()
 tokenizer.fit_on_texts(texts)
 vocabulary = len(tokenizer.word_index) + 1  # the numbers begin at 1: 0 is the padding
-x = tf.keras.preprocessing.sequence.pad_sequences(tokenizer.texts_to_sequences(texts), maxlen=8, padding="post")
+x = pad_sequences(tokenizer.texts_to_sequences(texts), maxlen=8, padding="post")
 
 model = Sequential(
     [
@@ -41,6 +41,6 @@ model.compile(optimizer=keras.optimizers.Adam(learning_rate=0.01), loss="binary_
 model.fit(x, labels, epochs=20, batch_size=4)
 
 new = ["a wonderful film", "a boring plot"]
-padded = tf.keras.preprocessing.sequence.pad_sequences(tokenizer.texts_to_sequences(new), maxlen=8, padding="post")
+padded = pad_sequences(tokenizer.texts_to_sequences(new), maxlen=8, padding="post")
 for text, (probability,) in zip(new, model.predict(padded, verbose=0), strict=True):
     print(f"{text}: {probability:.2f}")
