@@ -186,3 +186,38 @@ def test_a_mistake_is_named_with_its_cure(make: Any, parts: list[str]) -> None:
     with pytest.raises(ValueError, match="Expected") as caught:
         make()
     assert_teaches(str(caught.value), *parts)
+
+
+def sure(width: float) -> Any:
+    """Forecasts zero, between -width and width."""
+    return lambda _: lambda past, horizon: np.tile([-width, 0.0, width], (len(past), horizon, 1, 1))
+
+
+def test_quantiles_give_their_median_and_their_coverage() -> None:
+    values = np.array([9.0, 9.0, 0.5, -2.0, np.nan, 2.0, 0.0])[:, None]
+    result = backtest(TimeSeries(values, np.arange(7)), sure(1.0), horizon=2, start=2, quantiles=(0.1, 0.5, 0.9))
+    assert result.quantiles is not None
+    assert result.quantiles.shape == (4, 1, 2, 1, 3)
+    np.testing.assert_array_equal(result.forecast, np.zeros((4, 1, 2, 1)))
+    np.testing.assert_allclose(result.coverage(0.1, 0.9, by_step=True), [1 / 3, 1 / 3])
+    np.testing.assert_allclose(result.coverage(0.1, 0.9), 2 / 6)
+    assert result.coverage(0.1, 0.5) == 1 / 6  # what lies on a quantile counts
+    with pytest.raises(ValueError, match="quantile is missing") as caught:
+        result.coverage(0.05, 0.9)
+    assert_teaches(str(caught.value), "[0.1, 0.5, 0.9]", "received 0.05 and 0.9")
+
+
+@pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.1), (0.0, 0.5), (0.5, 1.0), (0.5, 0.5)])
+def test_levels_that_are_none_are_refused(levels: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="no levels") as caught:
+        backtest(make_series(9), sure(1.0), horizon=1, start=5, quantiles=levels)
+    assert_teaches(str(caught.value), str(list(levels)))
+
+
+def test_quantiles_that_cross_or_lack_are_refused() -> None:
+    with pytest.raises(ValueError, match="cross") as caught:
+        backtest(make_series(9), sure(-1.0), horizon=1, start=5, quantiles=(0.1, 0.5, 0.9))
+    assert_teaches(str(caught.value), "at 5", "numpy.sort")
+    with pytest.raises(ValueError, match="wrong shape") as caught:
+        backtest(make_series(9), persistence(), horizon=1, start=5, quantiles=(0.1, 0.5, 0.9))
+    assert_teaches(str(caught.value), "(series, horizon, targets, levels)=(1, 1, 1, 3)", "received (1, 1, 1)")

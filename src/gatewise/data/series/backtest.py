@@ -35,11 +35,15 @@ class Backtest:
         origins: (origins,) the first time that each forecast is for.
         forecast: (origins, series, horizon, targets) float64.
         actual: the same shape, NaN where nothing was measured.
+        levels: of the quantiles, if such were forecast.
+        quantiles: (origins, series, horizon, targets, levels) float64; `forecast` holds their medians.
     """
 
     origins: NDArray[Any]
     forecast: NDArray[np.float64]
     actual: NDArray[np.float64]
+    levels: tuple[float, ...] = ()
+    quantiles: NDArray[np.float64] | None = None
 
     def mae(self, by_step: bool = False) -> Any:
         """Gives the mean absolute error over what was measured.
@@ -63,6 +67,29 @@ class Backtest:
         """
         return np.sqrt(np.nanmean(np.square(self.forecast - self.actual), axis=(0, 1, 3) if by_step else None))
 
+    def coverage(self, low: float, high: float, by_step: bool = False) -> Any:
+        """Gives the share of what was measured that lay between two of the quantiles.
+
+        Args:
+            low: level of the lower one; with 0.1 and 0.9, the share should be 0.8.
+            high: level of the upper one.
+            by_step: whether to give one for each step ahead.
+
+        Returns:
+            A number from 0 to 1, or (horizon,) float64.
+
+        Raises:
+            ValueError: no such quantiles were forecast.
+        """
+        if self.quantiles is None or not {low, high} <= set(self.levels):
+            raise ValueError(
+                f"Backtest.coverage: a quantile is missing. Expected two of {list(self.levels)}; received {low} and "
+                f"{high}. Name them when the backtest is made: backtest(..., quantiles=({low}, 0.5, {high}))."
+            )
+        lower, upper = (self.quantiles[..., self.levels.index(level)] for level in (low, high))
+        within = np.where(np.isnan(self.actual), np.nan, (lower <= self.actual) & (self.actual <= upper))
+        return np.nanmean(within, axis=(0, 1, 3) if by_step else None)
+
 
 def backtest(
     series: TimeSeries | Sequence[TimeSeries],
@@ -72,6 +99,7 @@ def backtest(
     every: int = 1,
     refit: int | None = None,
     targets: Sequence[str] | None = None,
+    quantiles: Sequence[float] | None = None,
 ) -> Backtest:
     """Forecasts from one origin after another.
 
@@ -84,12 +112,15 @@ def backtest(
         every: steps from one origin to the next.
         refit: fit anew after that many origins; without it, once.
         targets: names of the features that are forecast; without it, all.
+        quantiles: levels from 0 to 1, rising, 0.5 among them, if the forecaster gives quantiles: (series, horizon,
+            targets, levels).
 
     Returns:
         Forecasts beside what came; origins whose horizon ends behind the data are left out.
 
     Raises:
-        ValueError: there is no past or no future at start, or a forecast has the wrong shape or is not finite.
+        ValueError: there is no past or no future at start, a forecast has the wrong shape or is not finite, or
+            quantiles do not rise.
 
     Example:
         >>> from gatewise.data.series import persistence
@@ -102,23 +133,27 @@ def backtest(
     """
     found = check_series("backtest", series)
     _check_counts(horizon=horizon, every=every, refit=1 if refit is None else refit)
+    levels = _check_levels(quantiles)
     wanted = found[0].columns(targets or found[0].features, "backtest: targets")
     grid = np.unique(np.concatenate([one.times for one in found]))
     check_series("backtest", [TimeSeries(np.zeros((len(grid), 1)), grid, name="all together")])
     first = np.datetime64(start) if grid.dtype.kind == "M" else start
     places = np.arange(int(np.searchsorted(grid, first)), len(grid) - horizon + 1, every)
     _check_origins(found, grid, places, first, horizon)
-    shape = (len(found), horizon, len(wanted))
+    shape = (len(found), horizon, len(wanted), *([len(levels)] if levels else []))
     forecasts, actuals = [], []
     forecaster: Forecaster | None = None
     for number, place in enumerate(places):
         if forecaster is None or (refit is not None and number % refit == 0):
             forecaster = fit(_past(found, grid[place]))
         forecast = np.asarray(forecaster(_past(found, grid[place]), horizon), dtype=np.float64)
-        _check_forecast(forecast, shape, grid[place])
+        _check_forecast(forecast, shape, grid[place], bool(levels))
         forecasts.append(forecast)
         actuals.append(np.stack([_look_up(one, grid[place : place + horizon])[:, wanted] for one in found]))
-    return Backtest(grid[places], np.stack(forecasts), np.stack(actuals))
+    given, actual = np.stack(forecasts), np.stack(actuals)
+    if not levels:
+        return Backtest(grid[places], given, actual)
+    return Backtest(grid[places], given[..., levels.index(0.5)], actual, levels, given)
 
 
 def _past(series: list[TimeSeries], origin: Any) -> list[TimeSeries]:
@@ -140,6 +175,16 @@ def _check_counts(**counts: int) -> None:
             )
 
 
+def _check_levels(quantiles: Sequence[float] | None) -> tuple[float, ...]:
+    levels = tuple(float(level) for level in quantiles or ())
+    if levels and not (0.5 in levels and levels[0] > 0 and levels[-1] < 1 and sorted(set(levels)) == list(levels)):
+        raise ValueError(
+            f"backtest: quantiles are no levels. Expected rising numbers between 0 and 1, 0.5 among them; received "
+            f"{list(levels)}. For a median and an interval that holds four fifths, give (0.1, 0.5, 0.9)."
+        )
+    return levels
+
+
 def _check_origins(
     series: list[TimeSeries], grid: NDArray[Any], places: NDArray[np.int64], start: Any, horizon: int
 ) -> None:
@@ -156,14 +201,20 @@ def _check_origins(
         )
 
 
-def _check_forecast(forecast: NDArray[np.float64], shape: tuple[int, ...], origin: Any) -> None:
+def _check_forecast(forecast: NDArray[np.float64], shape: tuple[int, ...], origin: Any, quantiles: bool) -> None:
     if forecast.shape != shape:
+        axes = "(series, horizon, targets, levels)" if quantiles else "(series, horizon, targets)"
         raise ValueError(
-            f"backtest: the forecast at {origin} has the wrong shape. Expected (series, horizon, targets)={shape}; "
+            f"backtest: the forecast at {origin} has the wrong shape. Expected {axes}={shape}; "
             f"received {forecast.shape}. Give one row for each step ahead of each series."
         )
     if not np.isfinite(forecast).all():
         raise ValueError(
             f"backtest: the forecast at {origin} is not finite. Expected numbers; received NaN or infinity. Check how "
             "the forecaster treats missing values, and whether training diverged."
+        )
+    if quantiles and (np.diff(forecast, axis=-1) < 0).any():
+        raise ValueError(
+            f"backtest: the quantiles at {origin} cross. Expected rising values along the last axis; received "
+            "falling ones. Sort them: numpy.sort(forecast, axis=-1)."
         )
