@@ -14,7 +14,7 @@ from study_case import EXAMPLES, Ran, needs_tensorflow, run_study
 
 pytestmark = needs_tensorflow
 
-STUDIES = ("spoken_digits",)
+STUDIES = ("spoken_digits", "forecasts", "anomalies", "machine")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def studies() -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLES))
         yield {name: __import__(name) for name in STUDIES}
-    for name in ("study", *STUDIES):
+    for name in ("study", "series_cases", *STUDIES):
         sys.modules.pop(name, None)
 
 
@@ -125,3 +125,111 @@ def test_spoken_digits_refuses_a_packed_file_that_does_not_fit(
     message = refuse(studies["spoken_digits"], tmp_path, tmp_path / "out", monkeypatch)
     assert "Expected" in message
     assert "received" in message
+
+
+def write_series(folder: Path, begin: str = "1986-01-01", first_month: str = "1890-01") -> None:
+    """Two series in the files' format that go up and down at every step; one day is left out."""
+    rng = np.random.default_rng(3)
+    days = np.delete(np.arange(begin, "1989-03-01", dtype="datetime64[D]"), 200)
+    months = np.arange(first_month, "1931-01", dtype="datetime64[M]")
+    for name, head, times, level, swing in (
+        ("daily_min_temperatures", '"Date","Temp"', days, 12.0, 5.0),
+        ("monthly_sunspots", '"Month","Sunspots"', months, 50.0, 30.0),
+    ):
+        values = level + swing * (-1.0) ** times.astype(int) + rng.normal(size=len(times))
+        lines = [f'"{time}",{value:.1f}' for time, value in zip(times, values, strict=True)]
+        (folder / f"{name}.csv").write_text("\n".join([head, *lines]) + "\n", encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    data = tmp_path_factory.mktemp("data")
+    write_series(data)
+    return run_study("forecasts", tmp_path_factory.mktemp("out"), "--data", data)
+
+
+@pytest.mark.parametrize("series", ["temperature, °C", "sunspots"])
+def test_the_forecast_sees_what_comes_round_where_persistence_cannot(forecast: Ran, series: str) -> None:
+    errors = forecast.facts[series]
+    assert len(errors["GRU"]) == 10
+    assert errors["GRU"][0] < 0.5 * errors["persistence"][0]
+    assert errors["GRU"][-2] < 0.5 * errors["persistence"][-2]
+    assert errors["autoregression"][0] < 0.3 * errors["persistence"][0]
+
+
+def test_preparing_a_series_is_undone_exactly(studies: dict[str, Any], tmp_path: Path) -> None:
+    write_series(tmp_path)
+    for case in studies["forecasts"].CASES:
+        series = studies["forecasts"].read(case, tmp_path)
+        prepare = studies["forecasts"].Preparation(case, series.before(case.test))
+        prepared = prepare(series)
+        known = series.mask[:, 0]
+        assert abs(prepared.before(case.test).values[prepared.before(case.test).mask].mean()) < 1e-6
+        np.testing.assert_allclose(prepare.undo(prepared.values, series.times)[known], series.values[known], atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("empty", "monthly_sunspots.csv is empty. Expected a table; received 0 bytes."),
+        ("column", "monthly_sunspots.csv lacks a column. Expected 'Month', 'Sunspots'; received"),
+        (
+            "short",
+            "monthly_sunspots.csv is too short. Expected 384 steps before 1930-01, and 10",
+        ),
+    ],
+)
+def test_forecasts_refuse_bad_files(
+    change: str, message: str, studies: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(tmp_path, first_month="1900-01" if change == "short" else "1890-01")
+    path = tmp_path / "monthly_sunspots.csv"
+    if change == "empty":
+        path.write_bytes(b"")
+    elif change == "column":
+        path.write_text(path.read_text(encoding="utf-8").replace("Sunspots", "Spots"), encoding="utf-8")
+    assert message in refuse(studies["forecasts"], tmp_path, tmp_path / "out", monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return run_study("anomalies", tmp_path_factory.mktemp("out"))
+
+
+def test_the_stream_gives_the_alarms_of_the_whole(watched: Ran) -> None:
+    assert len(watched.facts["streams"]) == 5
+    for steps, _, same, apart in watched.facts["streams"].values():
+        assert steps == 1500
+        assert same
+        assert apart < 1e-4
+
+
+def test_faults_are_found_that_leave_each_sensor_plausible(watched: Ran) -> None:
+    faults = watched.facts["faults"]
+    for kind in ("drift", "changed correlation"):
+        assert faults[kind]["GRU"][2] > 0.65
+        assert faults[kind]["rolling z-score"][2] < 0.65
+    assert faults["spike"]["rolling z-score"][2] > 0.9
+
+
+def test_a_sensor_that_gives_no_number_is_refused(studies: dict[str, Any]) -> None:
+    anomalies = studies["anomalies"]
+    scaler = anomalies.Scaler().adapt(anomalies.run_machine(100, seed=0))
+    model = anomalies.build()
+    monitor = anomalies.Monitor(model, scaler, np.ones(6))
+    with pytest.raises(ValueError, match="not finite"):
+        monitor(np.array([0.5, np.nan, 0.5, 0.5, 0.5, 0.5]))
+    assert np.isfinite(monitor(np.full(6, 0.5))[0]), "the state was touched"
+
+
+def test_each_fault_changes_its_steps_alone(studies: dict[str, Any]) -> None:
+    machine = studies["machine"]
+    for kind in machine.FAULTS:
+        values, broken = machine.break_machine(kind, 1500, seed=4)
+        sound = machine.run_machine(1500, seed=4)
+        changed = (values != sound).any(axis=1)
+        assert 0 < broken.sum() < 750
+        first = int(np.argmax(broken))
+        assert not changed[:first].any()
+        if kind != "changed frequency":  # whose phase is another ever after
+            assert not changed[~broken].any()

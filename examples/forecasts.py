@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Forecasts with intervals: tomorrow's and the next ten days' cold, and the spots of the sun, on a rolling backtest.
+
+Run `python examples/forecasts.py --data FOLDER`; docs/forecasts.md says what FOLDER holds, and what came out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import layers, ops
+from matplotlib import rc_context
+from matplotlib.dates import ConciseDateFormatter
+from matplotlib.figure import Figure
+
+from gatewise.data.series import (
+    Backtest,
+    TimeSeries,
+    Windows,
+    autoregression,
+    backtest,
+    calendar_features,
+    future_times,
+    last_window,
+    persistence,
+    seasonal_naive,
+)
+from gatewise.keras import GRU
+from series_cases import CASES, HORIZON, Case, Preparation, read
+from study import GREY, INK, OTHER, OURS, STYLE, THIRD, Table, begin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    Forecaster = Callable[[list[TimeSeries], int], NDArray[np.float64]]
+    Fit = Callable[[list[TimeSeries]], Forecaster]
+
+QUANTILES, SEEDS, BATCH = (0.1, 0.5, 0.9), (1, 2, 3), 64
+OURSELVES = "GRU and autoregression"
+
+
+def loss(y: Any, quantiles: Any) -> Any:
+    """The quantile loss: a forecast of level 0.9 pays nine times as much for being too low as for being too high."""
+    short, levels = y - quantiles, np.float32(QUANTILES)
+    return ops.mean(ops.maximum(levels * short, (levels - 1) * short), axis=-1)
+
+
+def build(case: Case, features: int) -> keras.Model:
+    """Builds a model that forecasts how all ten steps differ from the last value: (batch, horizon, quantiles)."""
+    values = keras.Input((case.history, features), name="values")
+    mask = keras.Input((case.history,), dtype="bool", name="mask")
+    state = GRU(32)(layers.GaussianNoise(0.1)(values), mask=mask)
+    ahead = layers.Dense(HORIZON * len(QUANTILES))(layers.Dropout(0.3)(state))
+    forecast = layers.Reshape((HORIZON, len(QUANTILES)))(ahead) + values[:, -1:, :1]
+    return keras.Model({"values": values, "mask": mask}, forecast)
+
+
+def with_calendar(series: TimeSeries) -> TimeSeries:
+    """Adds the place in the year."""
+    return series.with_features(*calendar_features(series.times, ["day_of_year"]))
+
+
+def train(case: Case, windows: Windows, seed: int) -> keras.Model:
+    """Trains a model on all windows."""
+    keras.utils.set_random_seed(seed)
+    batches = windows.batches(BATCH, shuffle=True, seed=seed, with_mask=True)
+    model = build(case, features=3)
+    rate = keras.optimizers.schedules.CosineDecay(3e-3, case.epochs * len(batches))
+    model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss)
+    model.fit(batches, epochs=case.epochs, verbose=0)
+    return model
+
+
+def gru(case: Case, seeds: tuple[int, ...]) -> tuple[Fit, Fit]:
+    """Gives two ways to forecast: by the mean of the networks, and by the mean of this and of the autoregression."""
+    trained: dict[int, list[keras.Model]] = {}  # by the length of what they saw: both ways have the same networks
+
+    def fit(past: list[TimeSeries], share: float) -> Forecaster:
+        prepare = Preparation(case, past[0])
+        line = autoregression(case.lags)([prepare(past[0])])
+        if len(past[0]) not in trained:
+            windows = Windows(with_calendar(prepare(past[0])), case.history, HORIZON, targets=case.columns[1:])
+            trained[len(past[0])] = [train(case, windows, seed) for seed in seeds]
+        models = trained[len(past[0])]
+
+        def forecast(past: list[TimeSeries], horizon: int) -> NDArray[np.float64]:
+            recent = prepare(past[0].steps(slice(-max(case.history, case.lags), None)))
+            values, mask = last_window(with_calendar(recent), case.history)
+            given = np.mean([model.predict_on_batch({"values": values, "mask": mask}) for model in models], axis=0)[0]
+            straight = np.asarray(line([recent], horizon))[0]
+            moved = given + share * (straight - given[:, [1]])  # the interval moves along with its median
+            return np.sort(prepare.undo(moved, future_times(recent.times, horizon)))[None, :, None]
+
+        return forecast
+
+    return partial(fit, share=0.0), partial(fit, share=0.5)
+
+
+def prepared(case: Case) -> Fit:
+    """Gives a `fit` for `backtest`: the autoregression, on what the network reads."""
+
+    def fit(past: list[TimeSeries]) -> Forecaster:
+        prepare = Preparation(case, past[0])
+        ahead = autoregression(case.lags)([prepare(past[0])])
+        return lambda past, horizon: prepare.undo(
+            np.asarray(ahead([prepare(past[0])], horizon))[0], future_times(past[0].times, horizon)
+        )[None]
+
+    return fit
+
+
+def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> dict[str, Backtest]:
+    """Forecasts from each step of the test part, by every way."""
+    ways = {
+        "persistence": persistence(),
+        "seasonal naive": seasonal_naive(case.season),
+        "autoregression": autoregression(case.lags),
+        "autoregression, prepared": prepared(case),
+    }
+    found = {name: backtest(series, fit, HORIZON, case.test) for name, fit in ways.items()}
+    alone, both = (backtest(series, fit, HORIZON, case.test, quantiles=QUANTILES) for fit in gru(case, seeds))
+    return {OURSELVES: both, "GRU alone": alone, **found}
+
+
+def draw(results: dict[str, dict[str, Backtest]]) -> Figure:
+    """Draws the end of each test part beside its forecasts, and the errors by step ahead."""
+    colours = {OURSELVES: OURS, "autoregression": OTHER, "persistence": THIRD, "seasonal naive": GREY}
+    with rc_context(STYLE):
+        figure = Figure(figsize=(9, 6), layout="constrained")
+        for (name, found), (left, right) in zip(
+            results.items(), figure.subplots(2, 2, width_ratios=[1.7, 1]), strict=True
+        ):
+            ours = found[OURSELVES]
+            times, place = (
+                ours.origins[-200:] + (HORIZON - 1) * np.diff(ours.origins[:2]),
+                (slice(-200, None), 0, HORIZON - 1, 0),
+            )
+            left.fill_between(times, *ours.quantiles[place][:, [0, -1]].T, color=OURS, alpha=0.2, lw=0)
+            left.plot(
+                times, ours.forecast[place], color=OURS, lw=1.5, label="forecast, and where four fifths should lie"
+            )
+            left.plot(times, ours.actual[place], color=INK, lw=0.8, label="measured")
+            left.set_title(f"{name}, forecast ten steps before", fontsize=10, loc="left")
+            left.xaxis.set_major_formatter(ConciseDateFormatter(left.xaxis.get_major_locator()))
+            for way, colour in colours.items():
+                right.plot(range(1, HORIZON + 1), found[way].mae(by_step=True), "o-", ms=3, color=colour, label=way)
+            right.set(ylim=(0, None), xticks=range(1, HORIZON + 1), xlabel="steps ahead")
+            right.set_title("mean absolute error", fontsize=10, loc="left")
+        below: Any = {"frameon": False, "fontsize": 8, "labelcolor": GREY, "loc": "upper center", "ncols": 2}
+        left.legend(bbox_to_anchor=(0.5, -0.12), **below)
+        right.legend(bbox_to_anchor=(0.5, -0.22), **below)
+    return figure
+
+
+def tabulate(results: dict[str, dict[str, Backtest]]) -> list[Table]:
+    """Writes the errors of each series, and how much lay between the quantiles."""
+    tables, inside = [], []
+    columns = ["way", "MAE, 1 step", "MAE, 10th step", "RMSE, 1 step", "RMSE, 10th step"]
+    for name, found in results.items():
+        errors = {way: (one.mae(by_step=True), one.rmse(by_step=True)) for way, one in found.items()}
+        rows = [[way, *(f"{error[step]:.2f}" for error in both for step in (0, -1))] for way, both in errors.items()]
+        tables.append(Table(f"Errors: {name}, {len(found[OURSELVES].origins)} origins", columns, rows))
+        share = found[OURSELVES].coverage(0.1, 0.9, by_step=True)
+        inside.append([name, f"{share[0]:.0%}", f"{share[-1]:.0%}", f"{share.mean():.0%}"])
+    title = "Measured between the quantiles 0.1 and 0.9; 80% should be"
+    return [*tables, Table(title, ["series", "1 step", "10th step", "all ten"], inside)]
+
+
+def main() -> None:
+    """Forecasts both series and compares."""
+    study = begin("forecasts", "Forecasts with intervals of two series, on a rolling backtest")
+    pairs = [(case, read(case, study.data)) for case in CASES]
+    if study.quick:
+        parts = [(case, series.before(case.test).steps(slice(-1000, None))) for case, series in pairs]
+        pairs = [(replace(case, test=str(one.times[-60]), epochs=8, history=24), one) for case, one in parts]
+    results = {case.name: judge(case, series, SEEDS[: 1 if study.quick else None]) for case, series in pairs}
+    facts = {name: {way: one.mae(by_step=True).tolist() for way, one in all_.items()} for name, all_ in results.items()}
+    study.report(tabulate(results), draw(results), facts)
+
+
+if __name__ == "__main__":
+    main()
