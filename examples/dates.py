@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Translation with encoder, attention and decoder: dates as 47 languages write them, to ISO dates, by characters.
 
-The encoder reads "1. listopada 2003." in both directions. The decoder writes "2003-10-01", one character a step, and at
-each step the attention shows it the places of the text that matter now. Nobody tells the model the language.
+The encoder reads "1. listopada 2003." from both sides, the decoder writes "2003-10-01", and at each character the
+attention shows it the places of the text that matter now. Nobody tells the model the language.
 """
 
 import re
@@ -54,11 +54,7 @@ def make_pairs(days: list[date], languages: list[str], rng: np.random.Generator)
 
 
 def build(written: Vocabulary, iso: Vocabulary, units: int) -> tuple[keras.Model, keras.Model]:
-    """Builds two models of the same layers: one to train, one that translates.
-
-    The first reads the text and the true characters so far, and gives the next ones. The second reads the text alone,
-    decodes step by step, and gives the characters and where it looked.
-    """
+    """Builds two models of the same layers: one to train, and one that translates alone, and shows where it looked."""
     read, embed = Embedding(written.vocabulary_size(), 64, mask_zero=True), Embedding(iso.vocabulary_size(), 32)
     encoder = Bidirectional(GRU(units, return_sequences=True, return_state=True))
     begin_with, decoder = Dense(2 * units, activation="tanh"), GRU(2 * units, return_sequences=True, return_state=True)
@@ -74,11 +70,9 @@ def build(written: Vocabulary, iso: Vocabulary, units: int) -> tuple[keras.Model
         context, looked = attention([outputs, encoded], mask=[None, mask], return_attention_scores=True)
         return answer(join([outputs, context])), looked, state
 
-    previous = Input((None,), dtype="int32")
+    previous = Input((None,), dtype="int32")  # in training: the true characters before the ones to be written
     trained = keras.Model([source, previous], decode(previous, state)[0])
-
-    character = keras.ops.full_like(source[:, :1], iso.encode([START])[0][0])
-    steps = []
+    character, steps = keras.ops.full_like(source[:, :1], iso.encode([START])[0][0]), []  # when it translates: its own
     for _ in "2003-10-01":
         scores, looked, state = decode(character, state)
         character = keras.ops.argmax(scores, axis=-1)
@@ -128,18 +122,19 @@ def read_all_by_rules(test: Pairs, languages: list[str]) -> dict[str, list[str]]
     }
 
 
-def draw(languages: list[str], exact: dict[str, Any], maps: list[tuple[str, str, Any]]) -> Figure:
+def draw(languages: list[str], exact: dict[str, Any], maps: list[tuple[str, str, str, Any]]) -> Figure:
     """Draws where the decoder looks, and how many dates are exact in each language."""
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 9), layout="constrained")
         grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 0.8))
-        for place, ((language, *_), (text, iso, looked)) in enumerate(zip(SHOWN, maps, strict=True)):
+        for place, ((language, *_), (text, truth, iso, looked)) in enumerate(zip(SHOWN, maps, strict=True)):
             axes = figure.add_subplot(grid[place // 2, place % 2])
             axes.imshow(looked[:, : len(text)], cmap="GnBu", vmin=0, vmax=1, aspect="auto")
             axes.set_xticks(range(len(text)), list(text), fontsize=11)
             axes.set_yticks(range(len(iso)), list(iso), fontsize=11)
             axes.tick_params(length=0, labelcolor=INK)
-            axes.set_title(f"Where the decoder looks: {Locale(language).english_name}", loc="left", color=INK)
+            title = f"Where the decoder looks: {Locale(language).english_name}{'' if iso == truth else ' (misread)'}"
+            axes.set_title(title, loc="left", color=INK)
         axes = figure.add_subplot(grid[2, :])
         for (name, values), colour, size in zip(exact.items(), (OTHER, OURS), (7, 5), strict=True):
             axes.plot(languages, values, "o", color=colour, markersize=size, label=name, clip_on=False)
@@ -188,18 +183,18 @@ def run(study: Study) -> None:
         characters, _ = translator.predict(sets[2][0][0], batch_size=512, verbose=0)
         right["GRU"].append(np.equal(iso.decode(characters), truth))
 
-    study.out.mkdir(parents=True, exist_ok=True)
-    translator.save(study.out / "dates.keras")  # with the vocabularies inside
     held_out = {day.month: day for day in days[-sizes[2] :]}  # one for each month
     shown = [write(held_out[month], language, form) for language, form, month in SHOWN]
     characters, looked = translator.predict(written(shown), verbose=0)
     exact = {name: 100 * np.mean(hits, axis=1) for name, hits in right.items()}
     of = [np.equal(test.languages, language) for language in languages]
     by = {name: [100 * np.mean(np.array(hits)[:, one]) for one in of] for name, hits in right.items()}
-    maps = zip(shown, iso.decode(characters), looked, strict=True)
+    true = [held_out[month].isoformat() for *_, month in SHOWN]
+    maps = zip(shown, true, iso.decode(characters), looked, strict=True)
     facts = {name: {"exact": list(exact[name]), **dict(zip(languages, by[name], strict=True))} for name in exact}
     picture = draw(languages, {name: by[name] for name in ("rules", "GRU")}, list(maps))
     study.report(tabulate(languages, exact, by), picture, facts)
+    translator.save(study.out / "dates.keras")  # with the vocabularies inside
 
 
 if __name__ == "__main__":
