@@ -115,11 +115,11 @@ def make_tables(ours: Any, baseline: Any, names: Sequence[str], counts: Sequence
             rows.append((f"{name}: {metric}", f"{mean:.1f}", f"{spread:.1f}", each))
     columns = ("%", "mean", "highest minus lowest", "each split")
     means = zip(names, counts, ours[:, 2:].mean(0), baseline[:, 2:].mean(0), strict=True)
-    each = [(name, f"{n:,}", f"{100 * a:.0f}", f"{100 * b:.0f}") for name, n, a, b in means]
+    languages = [(name, f"{n:,}", f"{100 * a:.0f}", f"{100 * b:.0f}") for name, n, a, b in means]
     title = "F1 of each language, %, mean over the splits"
     return [
         Table("Names that training did not have", columns, rows),
-        Table(title, ("", "names", "GRU", "n-grams"), each),
+        Table(title, ("", "names", "GRU", "n-grams"), languages),
     ]
 
 

@@ -41,17 +41,16 @@ def read_parts(share: float = 0.1) -> tuple[str, str, str]:
     seen: set[str] = set()
     texts = []
     for topic in sorted(topics):
-        paragraphs = [part for part in topics[topic].split("\n\n") if part.strip()]
+        paragraphs = [part.strip("\n") for part in topics[topic].split("\n\n") if part.strip()]
         texts.append("".join(f"{part}\n\n" for part in dict.fromkeys(paragraphs) if part not in seen))
         seen.update(paragraphs)
     parts: tuple[list[str], ...] = ([], [], [])
-    room = [math.inf, share * sum(map(len, texts)), share * sum(map(len, texts))]
+    room = [math.inf, *[share * sum(map(len, texts))] * 2]
     for i in np.random.default_rng(0).permutation(len(texts)):
         place = next(place for place in (2, 1, 0) if len(texts[i]) <= room[place])
         room[place] -= len(texts[i])
         parts[place].append(texts[i])
-    train, valid, test = map("".join, parts)
-    return train, valid, test
+    return "".join(parts[0]), "".join(parts[1]), "".join(parts[2])
 
 
 def build(characters: int, units: int) -> Any:
@@ -79,16 +78,8 @@ def train(tokens: NDArray[np.int32], valid: NDArray[np.int32], characters: int, 
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(optimizer=keras.optimizers.Adam(rate, clipnorm=1.0), loss=loss)
     best = keras.callbacks.EarlyStopping(patience=3, restore_best_weights=True)
-    held_out = (valid[None, :-1], valid[None, 1:])
-    model.fit(
-        windows[:, :-1],
-        windows[:, 1:],
-        validation_data=held_out,
-        batch_size=16,
-        epochs=epochs,
-        verbose=2,
-        callbacks=[best],
-    )
+    x, y, held_out = windows[:, :-1], windows[:, 1:], (valid[None, :-1], valid[None, 1:])
+    model.fit(x, y, 16, epochs, validation_data=held_out, callbacks=[best], verbose=2)
     return model
 
 
@@ -138,8 +129,7 @@ class Writer:
         x = self.table[[token]]
         for i, step in enumerate(self.steps):
             x = states[i] = step(x, states[i])
-        logits: NDArray[np.float32] = (x @ self.kernel + self.bias)[0]
-        return logits
+        return (x @ self.kernel + self.bias)[0]
 
     def write(self, prompt: str, length: int, temperature: float, seed: int = 0) -> str:
         """Goes on from a prompt. A low temperature keeps to what is likely, 1 writes as often as the model believes."""
@@ -183,7 +173,7 @@ def main() -> None:
     """Trains, measures on held-out text, writes, and reports."""
     study = begin("writer", "A model of English, character by character, which then writes")
     texts = read_parts()
-    settings = {"units": 256, "epochs": 12}
+    settings = {"units": 256, "epochs": 10}
     if study.quick:
         texts, settings = (texts[0][:60_000], texts[1][:5_000], texts[2][:5_000]), {"units": 128, "epochs": 8}
     vocabulary = Vocabulary(split="character").adapt(texts[:1])
@@ -193,15 +183,16 @@ def main() -> None:
     bits = measure(model, tokens[2])
     valid, test = measure_ngrams(tokens[0].tolist(), [one.tolist() for one in tokens[1:]], characters)
     best = int(np.argmin(valid))
-    rows = [("GRU", f"{bits:.3f}"), (f"counts of n-grams up to {best + 1} characters", f"{test[best]:.3f}")]
-    rows.append((f"every one of {characters} characters alike", f"{math.log2(characters):.3f}"))
+    costs = {"GRU": bits, f"counts of n-grams up to {best + 1} characters": test[best]}
+    costs[f"every one of {characters} characters alike"] = math.log2(characters)
     writer = Writer(model, vocabulary)
     written = {one: writer.write(PROMPT, 600, one) for one in TEMPERATURES}
     for temperature, text in written.items():
         console.print(f"temperature {temperature}:", f"{text.strip()}\n", sep="\n", markup=False)
     title = f"Bits for each of the {len(tokens[2]):,} characters of the test part"
     facts = {"bits": bits, "ngrams": test, "best_order": best + 1, "written": written}
-    study.report([Table(title, ("", "bits"), rows)], draw(bits, test, written), facts)
+    table = Table(title, ("", "bits"), [(name, f"{cost:.3f}") for name, cost in costs.items()])
+    study.report([table], draw(bits, test, written), facts)
 
 
 if __name__ == "__main__":
