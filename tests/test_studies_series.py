@@ -127,7 +127,7 @@ def test_spoken_digits_refuses_a_packed_file_that_does_not_fit(
     assert "received" in message
 
 
-def write_series(folder: Path, begin: str = "1986-01-01", first_month: str = "1890-01") -> None:
+def write_series(folder: Path, begin: str = "1986-01-01", first_month: str = "1846-01") -> None:
     """Two series in the files' format that go up and down at every step; one day is left out."""
     rng = np.random.default_rng(3)
     days = np.delete(np.arange(begin, "1989-03-01", dtype="datetime64[D]"), 200)
@@ -151,10 +151,10 @@ def forecast(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 @pytest.mark.parametrize("series", ["temperature, °C", "sunspots"])
 def test_the_forecast_sees_what_comes_round_where_persistence_cannot(forecast: Ran, series: str) -> None:
     errors = forecast.facts[series]
-    assert len(errors["GRU"]) == 10
-    assert errors["GRU"][0] < 0.5 * errors["persistence"][0]
-    assert errors["GRU"][-2] < 0.5 * errors["persistence"][-2]
-    assert errors["autoregression"][0] < 0.3 * errors["persistence"][0]
+    for way in ("GRU alone", "GRU and autoregression"):
+        assert len(errors[way]) == 10
+        assert errors[way][0] < 0.5 * errors["persistence"][0]
+        assert errors[way][-2] < 0.5 * errors["persistence"][-2]
 
 
 def test_preparing_a_series_is_undone_exactly(studies: dict[str, Any], tmp_path: Path) -> None:
