@@ -22,7 +22,7 @@ def studies() -> Iterator[dict[str, Any]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXAMPLES))
         yield {name: __import__(name) for name in STUDIES}
-    for name in ("study", "series_cases", *STUDIES):
+    for name in ("study", "recordings", "series_cases", *STUDIES):
         sys.modules.pop(name, None)
 
 
