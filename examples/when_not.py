@@ -144,9 +144,8 @@ def measure(task: str, sizes: dict[str, tuple[int, int]], quick: bool) -> dict[s
 def draw(found: dict[str, dict[str, Any]]) -> Figure:
     """Draws the accuracies, and the processor time that training took."""
     colours = {"GRU": OURS, "Transformer": OTHER, "convolution": THIRD}
-    bars = [("look up", "right", "look up"), ("track", "right", "track"), ("track", "longer", "track,\n4x as long")]
-    bars.append(("spot", "right", "spot, with\nfew examples"))
-    bars = [bar for bar in bars if bar[0] in found]
+    bars = [(task, "right", task) for task in found]
+    bars.insert(-1, ("track", "longer", "track,\n4x as long"))
     with rc_context(STYLE):
         figure = Figure(figsize=(11, 4.6), layout="constrained")
         left, right = figure.subplots(1, 2, width_ratios=(4, 3))
