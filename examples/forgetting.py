@@ -77,12 +77,12 @@ def kept(curve: Any) -> float:
 def draw(everything: dict[str, Any], one: dict[str, Any]) -> Figure:
     """Draws recall against distance for both tasks."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(11, 4.6), layout="constrained")
+        figure = Figure(figsize=(11, 5.2), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for name, curve in everything.items():
             kind, units = name.split()[:2]
             line = {"16": ":", "64": "-", "256": "--"}[units]
-            left.plot(100 * curve, line, color=COLOURS[kind], linewidth=2, label=name)
+            left.plot(100 * curve, line, color=COLOURS[kind], linewidth=2, label=name.removesuffix(" units"))
         for name, curve in one.items():
             right.plot(
                 TASKS["one"][1] * (np.arange(len(curve)) + 0.5),
@@ -90,7 +90,7 @@ def draw(everything: dict[str, Any], one: dict[str, Any]) -> Figure:
                 "o-",
                 color=COLOURS[name.split()[0]],
                 linewidth=2,
-                label=name,
+                label=name.removesuffix(" units"),
             )
         for axes, title in (
             (left, "Keep everything: name each of the last 40"),
@@ -101,8 +101,8 @@ def draw(everything: dict[str, Any], one: dict[str, Any]) -> Figure:
             axes.set_xlabel("steps ago", color=GREY)
             axes.set_ylim(15, 103)
             axes.grid(axis="y", color=PALE)
-            axes.legend(frameon=False, labelcolor=GREY)
-        right.annotate("a guess", (0, 100 / SYMBOLS - 1), color=GREY, va="top")
+            axes.legend(frameon=False, labelcolor=GREY, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+        right.annotate("a guess", (5, 100 / SYMBOLS - 1), color=GREY, va="top")
     return figure
 
 
