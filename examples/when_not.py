@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When not to use a GRU: three tasks, and beside the GRU a small Transformer and a small convolution.
 
-Every model has about as many weights, reads a sequence from left to right and answers at every step. Looking up asks
-for something that was said any time before; tracking asks for a count that never ends; spotting asks for a short shape
-in noise, of which there are few examples.
+Each has about as many weights, reads from left to right and answers at every step. Looking up asks for something said
+any time before, tracking for a state that never ends, spotting for a short shape in noise, with few examples of it.
 """
 
 import time
@@ -115,8 +114,7 @@ def measure(task: str, sizes: dict[str, tuple[int, int]], quick: bool) -> dict[s
     """Trains every model on a task with several seeds.
 
     Returns:
-        By model: accuracies and, where the task goes on longer, accuracies on longer sequences, both by seed, the
-        number of weights, and the mean of the seconds.
+        By model: accuracies by seed, also on longer sequences where there are any, weights, and the mean of the seconds.
     """
     make, rng, (count, epochs) = TASKS[task], np.random.default_rng(0), sizes[task]
     training, test = make(count, rng), make(500, rng)
