@@ -7,6 +7,7 @@ The text is Python's own manual, as `help("topics")` shows it: every Python has 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections import Counter, defaultdict
 from pydoc_data.topics import topics
 from typing import TYPE_CHECKING, Any
@@ -34,11 +35,8 @@ WINDOW = 200  # characters that a training example holds
 
 
 def read_parts(share: float = 0.1) -> tuple[str, str, str]:
-    """Gives the text for training, for validation and for the test: whole topics, in which no paragraph repeats.
-
-    The manual says many things twice. Left in, they would be in training and test at once.
-    """
-    seen: set[str] = set()
+    """Gives the text for training, for validation and for the test: whole topics, in which no paragraph repeats."""
+    seen: set[str] = set()  # the manual says many things twice: training and test would share them
     texts = []
     for topic in sorted(topics):
         paragraphs = [part.strip("\n") for part in topics[topic].split("\n\n") if part.strip()]
@@ -160,11 +158,11 @@ def draw(bits: float, ngrams: Sequence[float], written: dict[float, str]) -> Fig
         page.set_axis_off()
         page.set_title("What it writes", loc="left", color=INK)
         for i, (temperature, text) in enumerate(written.items()):
-            lines = [line[at : at + 76] for line in text.strip().split("\n") for at in range(0, len(line) or 1, 76)]
+            lines = [part for line in text.strip().split("\n") for part in textwrap.wrap(line, 76) or [""]]
             top = 0.99 - i / len(written)
             style: dict[str, Any] = {"transform": page.transAxes, "va": "top", "parse_math": False, "in_layout": False}
             page.text(0, top, f"temperature {temperature}", color=OURS, **style)
-            style |= {"family": "DejaVu Sans Mono", "fontsize": 7.5}
+            style |= {"family": "DejaVu Sans Mono", "fontsize": 9}
             page.text(0, top - 0.05, "\n".join(lines[:9]), color=INK, **style)
     return figure
 
