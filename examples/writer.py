@@ -173,7 +173,7 @@ def main() -> None:
     texts = read_parts()
     settings = {"units": 256, "epochs": 10}
     if study.quick:
-        texts, settings = (texts[0][:60_000], texts[1][:5_000], texts[2][:5_000]), {"units": 128, "epochs": 8}
+        texts, settings = (texts[0][:40_000], texts[1][:3_000], texts[2][:3_000]), {"units": 96, "epochs": 6}
     vocabulary = Vocabulary(split="character").adapt(texts[:1])
     tokens = [np.array(one, np.int32) for one in vocabulary.encode(texts)]
     characters = vocabulary.vocabulary_size()
