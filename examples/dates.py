@@ -161,7 +161,7 @@ def tabulate(languages: list[str], exact: dict[str, Any], by_language: dict[str,
 def run(study: Study) -> None:
     """Makes the dates, trains with several seeds, and reports."""
     languages = ["en", "de", "el"] if study.quick else LANGUAGES.split()
-    sizes, units, epochs, seeds = ((400, 20, 60), 64, 8, 1) if study.quick else ((500, 40, 200), 96, 4, 3)
+    sizes, units, epochs, seeds = ((400, 20, 60), 64, 8, 1) if study.quick else ((1000, 40, 200), 96, 3, 3)
     rng = np.random.default_rng(0)
     drawn = rng.choice(DAYS, sum(sizes), replace=False)
     days = [date.fromordinal(int(number)) for number in drawn]  # a day belongs to one part, in all languages
@@ -171,7 +171,6 @@ def run(study: Study) -> None:
     sets = [((written(part.texts), iso(part.isos)[:, :-1]), iso(part.isos)[:, 1:]) for part in parts]
     test, truth = parts[2], [text[1:] for text in parts[2].isos]
     print(f"{len(parts[0].texts):,} written dates to train on, {len(test.texts):,} of other days to test.")
-
     names, together = {language: month_names([language]) for language in languages}, month_names(languages)
     told = [read_by_rules(text, names[of]) for text, of in zip(test.texts, test.languages, strict=True)]
     untold = [read_by_rules(text, together) for text in test.texts]
@@ -182,7 +181,6 @@ def run(study: Study) -> None:
         train(trained, *sets[:2], epochs)
         characters, _ = translator.predict(sets[2][0][0], batch_size=512, verbose=0)
         right["GRU"].append(np.equal(iso.decode(characters), truth))
-
     held_out = {day.month: day for day in days[-sizes[2] :]}  # one for each month
     shown = [write(held_out[month], language, form) for language, form, month in SHOWN]
     characters, looked = translator.predict(written(shown), verbose=0)
