@@ -110,17 +110,16 @@ class Study:
         pictures = [self.out / f"{self.name}.svg", self.out / f"{self.name}.png"]
         if self.publish:
             pictures.append(ROOT / "docs" / f"{self.name}.svg")
-            self._write_page(tables, minutes)
+            self._write_page(tables)
         for picture in pictures:
             figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None)
         console.print(f"[dim]{', '.join(str(picture) for picture in pictures)}[/]", soft_wrap=True)
 
-    def _write_page(self, tables: Sequence[Table], minutes: float) -> None:
+    def _write_page(self, tables: Sequence[Table]) -> None:
         """Replaces what stands between the markers of the page."""
         page = ROOT / "docs" / f"{self.name}.md"
         before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-        threads = gatewise.num_threads()
-        remark = f"Written by `examples/{self.name}.py --publish` in {minutes:.0f} minutes on {threads} threads."
+        remark = f"Written by `examples/{self.name}.py --publish`."
         text = "\n\n".join([f"![Results]({self.name}.svg)", *(table.for_document() for table in tables), remark])
         page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
