@@ -2,39 +2,14 @@
 """The examples and the README's lines run as a reader would run them: each in its own process."""
 
 import doctest
-import importlib.util
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
+from study_case import EXAMPLES, ROOT, needs_tensorflow, run_script
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is None,
-    reason="the examples need the extra tensorflow: pip install 'gatewise[tensorflow]'",
-)
+pytestmark = needs_tensorflow
 
-ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES, README = ROOT / "examples", ROOT / "README.md"
-TIMEOUT = 180  # seconds; an example takes about ten
-
-
-def run_script(script: Path, folder: Path) -> str:
-    """Runs a script in a folder; returns what it printed, without terminal colours."""
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+README = ROOT / "README.md"
 
 
 def test_quickstart_trains_ten_epochs_and_prints_the_tutorials_shapes(tmp_path: Path) -> None:

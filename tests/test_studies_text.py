@@ -4,51 +4,25 @@
 import importlib
 import importlib.util
 import io
-import json
-import os
 import re
-import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 from gatewise.data.errors import FormatError
+from study_case import EXAMPLES, run_study
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("tensorflow", "sklearn")),
     reason="the studies need the extras tensorflow and studies: pip install 'gatewise[tensorflow,studies]'",
 )
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 ARCHIVE = "movie_review_polarity.tar.gz"
-TIMEOUT = 180  # seconds; a quick run takes about fifteen
-
-
-def run_quick(name: str, data: Path, out: Path) -> tuple[str, dict[str, Any]]:
-    """Runs a study in small; returns what it printed, and its facts. All its files have to be there."""
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "2", "COLUMNS": "120"}
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / f"{name}.py"), "--quick", "--data", str(data), "--out", str(out)],
-        cwd=out.parent,
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=TIMEOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    facts = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
-    assert facts["quick"]
-    assert min(facts["forward"], facts["backward"]) > 0, "the engine did not run"
-    assert b"<svg" in (out / f"{name}.svg").read_bytes()[:1000]
-    assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout), facts
 
 
 @pytest.fixture
@@ -93,24 +67,24 @@ def make_reviews(count: int = 20) -> dict[str, bytes]:
 
 def test_surnames_learns_made_languages_and_its_saved_model_answers(tmp_path: Path) -> None:
     make_names(tmp_path / "surnames")
-    printed, facts = run_quick("surnames", tmp_path, tmp_path / "out")
+    printed, facts, _ = run_study("surnames", tmp_path, "--data", tmp_path)
     assert min(facts["accuracy"]) > 0.8, "one in three is chance"
     assert min(facts["macro_f1"]) > 0.8
     assert min(facts["baseline_accuracy"]) > 0.8
     assert re.search(r"The saved model says: Yamashiro (High|Low|Is)land", printed)
-    assert (tmp_path / "out" / "surnames.keras").exists()
+    assert (tmp_path / "surnames.keras").exists()
 
 
 def test_sentiment_learns_made_reviews(tmp_path: Path) -> None:
     write_archive(tmp_path / ARCHIVE, make_reviews())
-    _, facts = run_quick("sentiment", tmp_path, tmp_path / "out")
+    _, facts, _ = run_study("sentiment", tmp_path, "--data", tmp_path)
     assert len(facts["accuracy"]) == len(facts["baseline_accuracy"]) == 2
     assert min(facts["accuracy"]) > 0.8, "half is chance"
     assert min(facts["baseline_accuracy"]) > 0.8
 
 
 def test_writer_learns_more_than_how_frequent_characters_are_and_writes(tmp_path: Path) -> None:
-    printed, facts = run_quick("writer", tmp_path, tmp_path / "out")
+    printed, facts, _ = run_study("writer", tmp_path)
     assert facts["bits"] < facts["ngrams"][0] - 0.5
     assert len(facts["written"]) == 3
     assert all(text.startswith("\n\nThe ") and len(text) == 606 for text in facts["written"].values())
