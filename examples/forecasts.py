@@ -7,7 +7,6 @@ Run `python examples/forecasts.py --data FOLDER`; docs/forecasts.md says what FO
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -77,9 +76,9 @@ def train(case: Case, windows: Windows, seed: int) -> keras.Model:
     return model
 
 
-def gru(case: Case, seeds: tuple[int, ...]) -> tuple[Fit, Fit]:
-    """Gives two ways to forecast: by the mean of the networks, and by the mean of this and of the autoregression."""
-    trained: dict[int, list[keras.Model]] = {}  # by the length of what they saw: both ways have the same networks
+def gru(case: Case, seeds: tuple[int, ...]) -> Callable[[float], Fit]:
+    """Gives what makes a way to forecast: so much of the autoregression, and the rest of the mean of the networks."""
+    trained: dict[int, list[keras.Model]] = {}  # by the length of what they saw: every share has the same networks
 
     def fit(past: list[TimeSeries], share: float) -> Forecaster:
         prepare = Preparation(case, past[0])
@@ -99,7 +98,15 @@ def gru(case: Case, seeds: tuple[int, ...]) -> tuple[Fit, Fit]:
 
         return forecast
 
-    return partial(fit, share=0.0), partial(fit, share=0.5)
+    return lambda share: lambda past: fit(past, share)
+
+
+def choose_share(case: Case, training: TimeSeries, way: Callable[[float], Fit]) -> float:
+    """Finds the share with the least error on the validation part, the end of training, by what is before that."""
+    ends = [backtest(training, way(share), HORIZON, case.validation, quantiles=QUANTILES) for share in (0.0, 1.0)]
+    shares = np.linspace(0, 1, 11)
+    errors = [replace(ends[0], forecast=(1 - s) * ends[0].forecast + s * ends[1].forecast).mae() for s in shares]
+    return float(shares[np.argmin(errors)])
 
 
 def prepared(case: Case) -> Fit:
@@ -115,8 +122,8 @@ def prepared(case: Case) -> Fit:
     return fit
 
 
-def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> dict[str, Backtest]:
-    """Forecasts from each step of the test part, by every way."""
+def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> tuple[dict[str, Backtest], float]:
+    """Forecasts from each step of the test part, by every way; says how much of the autoregression is in ours."""
     ways = {
         "persistence": persistence(),
         "seasonal naive": seasonal_naive(case.season),
@@ -124,8 +131,10 @@ def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> dict[str, B
         "autoregression, prepared": prepared(case),
     }
     found = {name: backtest(series, fit, HORIZON, case.test) for name, fit in ways.items()}
-    alone, both = (backtest(series, fit, HORIZON, case.test, quantiles=QUANTILES) for fit in gru(case, seeds))
-    return {OURSELVES: both, "GRU alone": alone, **found}
+    way = gru(case, seeds)
+    share = choose_share(case, series.before(case.test), way)
+    both, alone = (backtest(series, way(s), HORIZON, case.test, quantiles=QUANTILES) for s in (share, 0.0))
+    return {OURSELVES: both, "GRU alone": alone, **found}, share
 
 
 def draw(results: dict[str, dict[str, Backtest]]) -> Figure:
@@ -158,8 +167,8 @@ def draw(results: dict[str, dict[str, Backtest]]) -> Figure:
     return figure
 
 
-def tabulate(results: dict[str, dict[str, Backtest]]) -> list[Table]:
-    """Writes the errors of each series, and how much lay between the quantiles."""
+def tabulate(results: dict[str, dict[str, Backtest]], shares: dict[str, float]) -> list[Table]:
+    """Writes the errors of each series, what ours is made of, and how much lay between the quantiles."""
     tables, inside = [], []
     columns = ["way", "MAE, 1 step", "MAE, 10th step", "RMSE, 1 step", "RMSE, 10th step"]
     for name, found in results.items():
@@ -169,7 +178,12 @@ def tabulate(results: dict[str, dict[str, Backtest]]) -> list[Table]:
         share = found[OURSELVES].coverage(0.1, 0.9, by_step=True)
         inside.append([name, f"{share[0]:.0%}", f"{share[-1]:.0%}", f"{share.mean():.0%}"])
     title = "Measured between the quantiles 0.1 and 0.9; 80% should be"
-    return [*tables, Table(title, ["series", "1 step", "10th step", "all ten"], inside)]
+    made = [[name, f"{1 - share:.0%}", f"{share:.0%}"] for name, share in shares.items()]
+    return [
+        *tables,
+        Table("What ours is made of, by the validation part", ["series", "GRU", "autoregression"], made),
+        Table(title, ["series", "1 step", "10th step", "all ten"], inside),
+    ]
 
 
 def main() -> None:
@@ -178,10 +192,17 @@ def main() -> None:
     pairs = [(case, read(case, study.data)) for case in CASES]
     if study.quick:
         parts = [(case, series.before(case.test).steps(slice(-1000, None))) for case, series in pairs]
-        pairs = [(replace(case, test=str(one.times[-60]), epochs=8, history=24), one) for case, one in parts]
-    results = {case.name: judge(case, series, SEEDS[: 1 if study.quick else None]) for case, series in pairs}
-    facts = {name: {way: one.mae(by_step=True).tolist() for way, one in all_.items()} for name, all_ in results.items()}
-    study.report(tabulate(results), draw(results), facts)
+        small = {"epochs": 8, "history": 24}
+        pairs = [
+            (replace(case, validation=str(one.times[-120]), test=str(one.times[-60]), **small), one)
+            for case, one in parts
+        ]
+    judged = {case.name: judge(case, series, SEEDS[: 1 if study.quick else None]) for case, series in pairs}
+    results, shares = ({name: one[i] for name, one in judged.items()} for i in (0, 1))
+    facts: dict[str, Any] = {
+        name: {way: one.mae(by_step=True).tolist() for way, one in all_.items()} for name, all_ in results.items()
+    }
+    study.report(tabulate(results, shares), draw(results), facts)
 
 
 if __name__ == "__main__":

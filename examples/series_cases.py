@@ -28,6 +28,7 @@ class Case:
         file: where it is read from.
         columns: those of the time and of the value.
         step: from one time to the next.
+        validation: the time from which on settings were chosen; what is before it was for training then.
         test: the time that the test begins at; all before it is for training.
         season: steps that the seasonal forecast looks back.
         lags: values that the autoregression looks back.
@@ -40,6 +41,7 @@ class Case:
     file: str
     columns: tuple[str, str]
     step: np.timedelta64
+    validation: str
     test: str
     season: int
     lags: int
@@ -50,8 +52,31 @@ class Case:
 
 DAY, MONTH = np.timedelta64(1, "D"), np.timedelta64(1, "M")
 CASES = (
-    Case("temperature, °C", "daily_min_temperatures.csv", ("Date", "Temp"), DAY, "1989-01-01", 365, 28, 60, 12),
-    Case("sunspots", "monthly_sunspots.csv", ("Month", "Sunspots"), MONTH, "1930-01", 132, 120, 132, 40, root=True),
+    Case(
+        name="temperature, °C",
+        file="daily_min_temperatures.csv",
+        columns=("Date", "Temp"),
+        step=DAY,
+        validation="1987-01-01",
+        test="1989-01-01",
+        season=365,
+        lags=28,
+        history=60,
+        epochs=12,
+    ),
+    Case(
+        name="sunspots",
+        file="monthly_sunspots.csv",
+        columns=("Month", "Sunspots"),
+        step=MONTH,
+        validation="1900-01",
+        test="1930-01",
+        season=132,
+        lags=120,
+        history=132,
+        epochs=40,
+        root=True,
+    ),
 )
 
 
