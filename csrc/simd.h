@@ -94,35 +94,28 @@ GATEWISE_INLINE Vec at_least(Vec limit, Vec x) {
 #endif
 }
 
-// AVX-512 has instructions for the two steps of an exponential, which take any number.
-#if GATEWISE_LANES == 16 && defined(__AVX512DQ__)
-constexpr bool kAnyExponent = true;
-#else
-constexpr bool kAnyExponent = false;
-#endif
-
-// t = whole + rest, whole the nearest integer; of an infinity the rest is 0. Without kAnyExponent: |t| <= 2^21.
+// The two steps of an exponential. AVX-512 has instructions for them, which take any number: kAnyExponent.
+//   split: t = whole + rest, whole the nearest integer; of an infinity the rest is 0. Without kAnyExponent: |t| <= 2^21
+//   times_power_of_two: a * 2^n for an integer n. Without kAnyExponent: |n| <= 126
 struct Split {
   Vec whole, rest;
 };
-GATEWISE_INLINE Split split(Vec t) {
 #if GATEWISE_LANES == 16 && defined(__AVX512DQ__)
+constexpr bool kAnyExponent = true;
+GATEWISE_INLINE Split split(Vec t) {
   const Vec rest = (Vec)_mm512_maskz_reduce_ps((__mmask16)-1, (__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return {t - rest, rest};
+}
+GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec n) { return (Vec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)a, (__m512)n); }
 #else
-  const Vec magic = broadcast(12582912.0f), whole = (t + magic) - magic;  // 1.5 * 2^23: what is added to it is rounded to an integer
+constexpr bool kAnyExponent = false;
+constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: a sum with it has no fraction, and the integer in its lowest bits
+GATEWISE_INLINE Split split(Vec t) {
+  const Vec whole = (t + broadcast(kRounding)) - broadcast(kRounding);
   return {whole, t - whole};
-#endif
 }
-
-// a * 2^n for an integer n. Without kAnyExponent: |n| <= 126.
-GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec n) {
-#if GATEWISE_LANES == 16 && defined(__AVX512DQ__)
-  return (Vec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)a, (__m512)n);
-#else
-  return a * (Vec)((((IntVec)(n + broadcast(12582912.0f))) << 23) + 0x3f800000);
+GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec n) { return a * (Vec)((((IntVec)(n + broadcast(kRounding))) << 23) + 0x3f800000); }
 #endif
-}
 
 // `v` where the comparison holds, else zero. A comparison of Vecs gives an IntVec of all ones or zeros.
 GATEWISE_INLINE Vec where(IntVec holds, Vec v) { return (Vec)(holds & (IntVec)v); }

@@ -13,9 +13,9 @@
 namespace gatewise {
 namespace {
 
-// 2^t = 2^whole * (1 + slope * rest)
+// 2^t = 2^whole * (1 + polynomial * rest)
 struct Power {
-  Vec slope, rest, whole;
+  Vec polynomial, rest, whole;
 };
 
 GATEWISE_INLINE Power power_of_two(Vec t) {
@@ -31,14 +31,14 @@ GATEWISE_INLINE Power power_of_two(Vec t) {
 // 1 / (1 + e^-x)
 GATEWISE_INLINE Vec sigmoid(Vec x) {
   const Power e = power_of_two(x * broadcast(-1.44269504f));
-  return 1.0f / (1.0f + times_power_of_two(fma(e.slope, e.rest, broadcast(1.0f)), e.whole));
+  return 1.0f / (1.0f + times_power_of_two(fma(e.polynomial, e.rest, broadcast(1.0f)), e.whole));
 }
 
 // (e^2x - 1) / (e^2x + 1), through expm1 so that the relative error stays small at zero.
 GATEWISE_INLINE Vec tanh(Vec x) {
   const Power e = power_of_two(x * broadcast(2.88539008f));
   const Vec scale = times_power_of_two(broadcast(1.0f), e.whole);
-  const Vec expm1 = fma(scale, e.slope * e.rest, scale - 1.0f);
+  const Vec expm1 = fma(scale, e.polynomial * e.rest, scale - 1.0f);
   return expm1 / (expm1 + 2.0f);
 }
 

@@ -218,14 +218,14 @@ struct ForwardSlab {
         preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
         preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
         preactivate<M, P, kCandidate, 1, true>(problem, block, p, pre);
-        gates().after(block, p, P, pre);
+        gates().reset_after(block, p, P, pre);
       });
     }
     while (p < end) {
       p += with_constant<panels_per_tile(M, 3)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 3, true>(problem, block, p, pre);
-        gates().after(block, p, P, pre);
+        gates().reset_after(block, p, P, pre);
       });
     }
   }
@@ -239,14 +239,14 @@ struct ForwardSlab {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
         preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
-        gates().before(block, p, P, pre);
+        gates().reset_before(block, p, P, pre);
       });
     }
     while (p < end) {
       p += with_constant<panels_per_tile(M, 2)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kUpdate, 2, false>(problem, block, p, pre);
-        gates().before(block, p, P, pre);
+        gates().reset_before(block, p, P, pre);
       });
     }
   }
@@ -258,7 +258,7 @@ struct ForwardSlab {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         preactivate<M, P, kCandidate, 1, false>(problem, block, p, pre);
-        gates().candidate_before(block, p, P, pre);
+        gates().reset_before_candidate(block, p, P, pre);
       });
     }
   }

@@ -16,7 +16,7 @@ struct Gates {
   // Gates of all rows first, candidates then: what waits for nothing stands side by side, so that the CPU has enough to do while one row's
   // exponential waits for itself (32 cycles a row and panel instead of 40).
   template <int M>
-  void after(const Block<M>& block, int64_t first, int64_t panels, float* pre) const {
+  void reset_after(const Block<M>& block, int64_t first, int64_t panels, float* pre) const {
     with_activations(problem.spec, [&](auto f) {
       for (int64_t p = first; p < first + panels; ++p) {
         float* tile = pre + pre_at(M, p - first, 0);
@@ -43,7 +43,7 @@ struct Gates {
   }
 
   template <int M>
-  void before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
+  void reset_before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
     with_activations(problem.spec, [&](auto f) {
       for (int64_t p = first; p < first + panels; ++p) {
         for (int64_t m = 0; m < M; ++m) {
@@ -60,7 +60,7 @@ struct Gates {
   }
 
   template <int M>
-  void candidate_before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
+  void reset_before_candidate(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
     with_activations(problem.spec, [&](auto f) {
       for (int64_t p = first; p < first + panels; ++p) {
         for (int64_t m = 0; m < M; ++m) {
