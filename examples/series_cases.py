@@ -85,10 +85,11 @@ def read(case: Case, folder: Path) -> TimeSeries:
     [series] = read_series(folder / case.file, *case.columns)
     series = series.regular(case.step)
     needed = case.season + case.lags + case.history
-    if len(series.before(case.test)) < needed or len(series.after(case.test)) < HORIZON:
+    if len(series.before(case.validation)) < needed or len(series.after(case.test)) < HORIZON:
         raise FormatError(
-            f"forecasts: {folder / case.file} is too short. Expected {needed} steps before {case.test}, and {HORIZON} "
-            f"from then on; received {len(series)} steps, {series.times[0]} to {series.times[-1]}. Give more of it."
+            f"forecasts: {folder / case.file} is too short. Expected {needed} steps before {case.validation}, and "
+            f"{HORIZON} from {case.test} on; received {len(series)} steps, {series.times[0]} to {series.times[-1]}. "
+            "Give more of it."
         )
     return series
 

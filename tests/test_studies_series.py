@@ -127,7 +127,7 @@ def test_spoken_digits_refuses_a_packed_file_that_does_not_fit(
     assert "received" in message
 
 
-def write_series(folder: Path, begin: str = "1986-01-01", first_month: str = "1846-01") -> None:
+def write_series(folder: Path, begin: str = "1985-01-01", first_month: str = "1846-01") -> None:
     """Two series in the files' format that go up and down at every step; one day is left out."""
     rng = np.random.default_rng(3)
     days = np.delete(np.arange(begin, "1989-03-01", dtype="datetime64[D]"), 200)
@@ -175,7 +175,7 @@ def test_preparing_a_series_is_undone_exactly(studies: dict[str, Any], tmp_path:
         ("column", "monthly_sunspots.csv lacks a column. Expected 'Month', 'Sunspots'; received"),
         (
             "short",
-            "monthly_sunspots.csv is too short. Expected 384 steps before 1930-01, and 10",
+            "monthly_sunspots.csv is too short. Expected 384 steps before 1900-01, and 10 from 1930-01 on",
         ),
     ],
 )
