@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib import rc_context
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Screen
@@ -111,8 +112,9 @@ class Study:
         if self.publish:
             pictures.append(ROOT / "docs" / f"{self.name}.svg")
             self._write_page(tables)
-        for picture in pictures:
-            figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None)
+        with rc_context(STYLE):  # whose salt makes the same SVG of the same figure
+            for picture in pictures:
+                figure.savefig(picture, metadata={"Date": None} if picture.suffix == ".svg" else None)
         console.print(f"[dim]{', '.join(str(picture) for picture in pictures)}[/]", soft_wrap=True)
 
     def _write_page(self, tables: Sequence[Table]) -> None:
