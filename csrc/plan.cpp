@@ -17,10 +17,10 @@ constexpr int64_t kTileRows = 8;
 // are 10 % faster than 16, and 16 are 20 % faster than 8), and on the way back the weight gradients of short sequences (quickstart: 15 %),
 // as long as two slabs remain.
 int64_t slab_count(const gatewise_gru_spec& spec) {
-  constexpr int64_t kMinRows = 3, kMinSlabs = 4, kMinSlots = 128, kMaxRows = 32, kCacheBytes = int64_t{2} << 20;
-  const int64_t batch = spec.batch, weight_bytes = 12 * spec.units * (spec.units + spec.features);
+  constexpr int64_t kMinRows = 3, kMinSlabs = 4, kMinSlots = 128, kMaxRows = 32;
+  const int64_t batch = spec.batch;
   const int64_t short_rows = round_up((kMinSlots + spec.timesteps - 1) / std::max<int64_t>(spec.timesteps, 1), kTileRows);
-  const int64_t wanted = weight_bytes > kCacheBytes ? kMaxRows : std::clamp(short_rows, kTileRows, kMaxRows);
+  const int64_t wanted = weights_exceed_cache(spec) ? kMaxRows : std::clamp(short_rows, kTileRows, kMaxRows);
   const int64_t rows = std::min(wanted, std::max(round_up((batch + 1) / 2, kTileRows), kTileRows));
   const int64_t slabs = (batch + rows - 1) / rows;
   return std::max({slabs, std::min(rows > kTileRows ? 2 : kMinSlabs, batch / kMinRows), int64_t{1}});

@@ -58,6 +58,11 @@ struct Partial {
 // A chunk of the way back has at most this many slots, a slot being one row at one step: what stays in cache.
 constexpr int64_t kMaxSlots = 256;
 
+// Whether the weights exceed a second-level cache of 2 MB.
+inline bool weights_exceed_cache(const gatewise_gru_spec& spec) {
+  return 12 * spec.units * (spec.units + spec.features) > int64_t{2} << 20;
+}
+
 class Team;
 
 // One instruction set's kernels. Scratch is 64-byte aligned, belongs to the caller and is the same for all members of a team; nothing here

@@ -70,6 +70,18 @@ def test_long_sequences_of_many_chunks_agree_with_the_specification(isa: str) ->
     assert not found, "\n".join(found)
 
 
+@pytest.mark.parametrize("reset_after", [True, False], ids=["reset_after", "reset_before"])
+@pytest.mark.parametrize("isa", ISAS)
+def test_weights_beyond_the_cache_agree_with_the_specification(isa: str, reset_after: bool) -> None:
+    features, units = 20, 421  # 2.2 MB: slabs of up to 32 rows, whose input products are found for some steps at once
+    with instruction_set(isa):
+        found = Case(5, 35, features, units, reset_after, mask="right").disagreements()
+        found += Case(67, 11, features, units, reset_after, mask="holes").disagreements()
+        found += Case(33, 9, features, units, reset_after, recurrent_dropout=True).disagreements()
+        found += Case(9, 35, features, units, reset_after, input_dropout_masks=3).disagreements()
+    assert not found, "\n".join(found)
+
+
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(("batch", "timesteps"), [(0, 4), (3, 0), (0, 0)])
 def test_empty_batches_and_sequences_give_zero_gradients(isa: str, batch: int, timesteps: int) -> None:

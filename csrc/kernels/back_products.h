@@ -15,14 +15,8 @@ struct BackProduct {
   const float* weights;  // (output panels, 3U, W), from the first output panel
   int64_t units;
   int64_t run, count;  // gates [run, run + count) of the three
+  int64_t ahead = 0;   // floats from the weights to those that are brought into cache meanwhile
 };
-
-// Calls f(first, last) for a few of the panels [begin, end) at a time: their weights, at most 3U * 6 W floats, stay in cache for all rows.
-template <class F>
-GATEWISE_INLINE void for_panel_rounds(int64_t begin, int64_t end, F&& f) {
-  constexpr int64_t kRound = 6;
-  for (int64_t first = begin; first < end; first += kRound) f(first, first + kRound < end ? first + kRound : end);
-}
 
 template <int M, int P>
 GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
@@ -34,11 +28,11 @@ GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
     for (int m = 0; m < M; ++m) rows[m] = b.gates + first / kLanes * b.panel_stride + m * 4 * kLanes;
     const float* weights = b.weights + (first * 3 + b.run * lanes) * kLanes;
     if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, output_stride, b.count * kLanes);
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, output_stride, b.count * kLanes, b.ahead);
       continue;
     }
     for (int64_t g = 0; g < b.count; ++g) {
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, output_stride, lanes);
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, output_stride, lanes, b.ahead);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) rows[m] += kLanes;
     }
@@ -77,7 +71,11 @@ __attribute__((noinline)) void outer_product(const float* lanes_of_rows, const f
   for (int m = 0; m < kOuterRows; ++m) {
     rows[m] = lanes_of_rows + m;
 #pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) acc[m][n] = load(sums + n / G * sums_stride + (m * 3 + n % G) * kLanes);
+    for (int n = 0; n < P * G; ++n) {
+      const float* sum = sums + n / G * sums_stride + (m * 3 + n % G) * kLanes;
+      acc[m][n] = load(sum);
+      prefetch(sum + kOuterRows * 3 * kLanes);  // for the next rows (U = 1024: a tenth of a training step)
+    }
   }
   multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, slots);
 #pragma GCC unroll 8

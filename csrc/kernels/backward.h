@@ -130,8 +130,9 @@ struct BackwardSlab {
       blend_gradients(i);
       if (!problem.spec.reset_after) {
         team.meet(member);
-        for_panel_rounds(first_panel, last_panel, [&](int64_t p, int64_t last) {
-          for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, p, last); });
+        for_back_rounds(first_panel, last_panel, 1, [&](int64_t p, int64_t last, int64_t ahead) {
+          for_row_blocks(chunk.live(i),
+                         [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, p, last, ahead); });
         });
       }
       team.meet(member);
@@ -179,22 +180,37 @@ struct BackwardSlab {
   void add_through_gates(int64_t i, int64_t flowing, bool last) const {
     const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
     const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    for_panel_rounds(first_panel, last_panel, [&](int64_t first, int64_t end) {
+    for_back_rounds(first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t ahead) {
       for_row_blocks(flowing, [&](int64_t begin, auto rows) {
         constexpr int M = decltype(rows)::value;
-        if (!problem.in.recurrent_dropout) return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, -1);
+        if (!problem.in.recurrent_dropout) {
+          return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, ahead, -1);
+        }
         static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
         for (int g = first_gate; g < first_gate + gates; ++g) {
-          add_product<M>(later_gates(i, last, begin, static_cast<GateGradient>(g), 1), begin, first, end, gate_of[g]);
+          add_product<M>(later_gates(i, last, begin, static_cast<GateGradient>(g), 1), begin, first, end, ahead, gate_of[g]);
         }
       });
     });
   }
 
+  // Calls f(first, last, ahead) for rounds of panels, `gates` of whose transposed weights are in use.
+  template <class F>
+  void for_back_rounds(int64_t begin, int64_t end, int64_t gates, F&& f) const {
+    for_panel_rounds(begin, end, round_panels(problem.spec.units * gates, panels_per_tile(kRowTile, 1)), f);
+  }
+
+  // What a block of rows brings into cache meanwhile: of the weights `panels` further on one panel, and another block another.
+  template <int M>
+  int64_t back_ahead(int64_t begin, int64_t panels) const {
+    return (panels + begin / kRowTile % panels_per_tile(M, 1)) * problem.spec.units * 3 * kLanes;
+  }
+
   // dh += one product, for M rows from `begin` on and the panels [first, end), times the dropout factors of a gate unless that is -1.
   template <int M>
-  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, int gate) const {
+  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, int64_t ahead, int gate) const {
     alignas(64) float sum[kTileFloats];
+    b.ahead = back_ahead<M>(begin, ahead);
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
@@ -241,14 +257,14 @@ struct BackwardSlab {
 
   // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
   template <int M>
-  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end) const {
+  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end, int64_t ahead) const {
     alignas(64) float sum[kTileFloats];
     const int64_t slot = chunk.offset[i] + begin, units = problem.spec.units;
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         back_product<M, P>({chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes,
-                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1},
+                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1, back_ahead<M>(begin, ahead)},
                            sum);
         with_activations(problem.spec, [&](auto f) {
           for (int64_t n = 0; n < P; ++n) {
@@ -321,21 +337,27 @@ struct BackwardSlab {
     }
   }
 
+  // A few slots at a time, whose gate gradients stay in cache while all weights go by (large: 3 % of a training step).
   void write_input_gradients() const {
+    constexpr int64_t kInputSlots = 64;
     const int64_t first_slot = team.first(member, chunk.slots()), last_slot = team.last(member, chunk.slots());
-    for_panel_rounds(0, problem.feature_panels, [&](int64_t first, int64_t end) {
-      for (int64_t slot = first_slot; slot < last_slot;) {
-        slot += with_constant<kRowTile>(last_slot - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, end); });
-      }
-    });
+    for (int64_t begin = first_slot; begin < last_slot; begin += kInputSlots) {
+      const int64_t end = begin + kInputSlots < last_slot ? begin + kInputSlots : last_slot;
+      for_back_rounds(0, problem.feature_panels, 3, [&](int64_t first, int64_t last, int64_t ahead) {
+        for (int64_t slot = begin; slot < end;) {
+          slot += with_constant<kRowTile>(end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, ahead); });
+        }
+      });
+    }
   }
 
   template <int M>
-  void input_gradients(int64_t slot, int64_t first, int64_t end) const {
+  void input_gradients(int64_t slot, int64_t first, int64_t end, int64_t ahead) const {
     alignas(64) float sum[kTileFloats];
     const int64_t units = problem.spec.units;
-    const bool apart = problem.in.input_dropout && problem.in.input_dropout_masks == 3;
-    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3};
+    const bool apart = gates_see_different_inputs(problem);
+    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3,
+                  back_ahead<M>(slot, ahead)};
     for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
       for (int64_t p = first; p < end;) {
         p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {

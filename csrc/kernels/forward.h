@@ -15,8 +15,9 @@
 namespace gatewise {
 namespace {
 
-// Slabs of so few rows read every weight for little work each. The input products of a section are then found beforehand, for eight rows of
-// different steps at once (utterance on one thread, with the wider tile of one row: 8.4 ms instead of 10.2).
+// Slabs of so few rows read every weight for little work each, and so do slabs whose weights come from beyond the second-level cache. The
+// input products of some steps are then found beforehand, for rows of different steps at once (utterance on one thread, with the wider tile
+// of one row: 8.4 ms instead of 10.2; large, together with the weights brought ahead: 0.88 of the time).
 constexpr int64_t kFewRows = 3;
 
 struct ForwardSlab {
@@ -31,14 +32,15 @@ struct ForwardSlab {
   const int member;
   const int64_t stride;  // floats between rows of state: padded units
   const int64_t padded_features;
+  const int64_t starting;                   // steps whose input products are found beforehand, at once; 0: each step's in its tiles
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
   // Row-major planes of the slab, for all members.
   float *states[2], *reset, *update;
   // Planes of this member. The inputs of a step are copied side by side, for in x the rows of a batch are often a multiple of the page size
   // apart and fall on the same cache sets (text: 110 GFLOP/s without the copy, 145 with it).
   float *dropped_states, *inputs, *started;
-  int64_t section_begin = 0;
-  int64_t started_of[kSectionSteps];  // where the rows of the section's steps begin in `started`
+  int64_t started_from = 0;           // the first step in `started`
+  int64_t started_of[kSectionSteps];  // where the rows of each step begin there
 
   ForwardSlab(const Problem& p, int64_t index, float* memory, Team& t, int me)
       : problem(p),
@@ -50,7 +52,8 @@ struct ForwardSlab {
         team(t),
         member(me),
         stride(p.panels * kLanes),
-        padded_features(p.feature_panels * kLanes) {
+        padded_features(p.feature_panels * kLanes),
+        starting(start_steps(p)) {
     const int64_t rows = slab.rows * stride;
     states[0] = memory;
     states[1] = states[0] + rows;
@@ -61,11 +64,16 @@ struct ForwardSlab {
     started = inputs + input_rows(p) * padded_features;
   }
 
-  static bool starts_beforehand(const Problem& p) { return p.slab_rows <= kFewRows && !gates_see_different_rows(p); }
-  static int64_t input_rows(const Problem& p) { return (starts_beforehand(p) ? kSectionSteps : 3) * p.slab_rows; }
+  static int64_t start_steps(const Problem& p) {
+    const bool pays = p.slab_rows <= kFewRows || weights_exceed_cache(p.spec);
+    if (!pays || gates_see_different_inputs(p)) return 0;
+    const int64_t steps = kMaxSlots / p.slab_rows;
+    return steps < kSectionSteps ? steps : kSectionSteps;
+  }
+  static int64_t input_rows(const Problem& p) { return (start_steps(p) > 0 ? start_steps(p) : 3) * p.slab_rows; }
   static int64_t shared_floats(const Problem& p) { return p.slab_rows * 4 * p.panels * kLanes; }
   static int64_t own_floats(const Problem& p) {
-    const int64_t started_rows = starts_beforehand(p) ? kSectionSteps * p.slab_rows : 0;
+    const int64_t started_rows = start_steps(p) * p.slab_rows;
     return (p.slab_rows * 3 * p.panels + input_rows(p) * p.feature_panels + started_rows * 3 * p.panels) * kLanes;
   }
 
@@ -107,30 +115,30 @@ struct ForwardSlab {
     const int64_t end = first + kSectionSteps < limit ? first + kSectionSteps : limit;
     first_panel = team.first(member, problem.panels);
     last_panel = team.last(member, problem.panels);
-    if (starts_beforehand(problem)) start_section(first, end);
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
+      if (starting > 0 && (s - first) % starting == 0) start_inputs(s, s + starting < end ? s + starting : end);
       live = slab.live(s, live);
       if (saved_to && (s - saved_from) % saved_every == 0) {
         save_states(saved_to + saved.state((s - saved_from) / saved_every, 0), s, live);
       }
-      if (!starts_beforehand(problem)) take_inputs(s, live);
+      if (starting == 0) take_inputs(s, live);
       if (problem.in.recurrent_dropout) drop_states(s, live);
       if (problem.spec.reset_after) {
-        for_tiles<4>(s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_after(block, p, last); });
+        for_tiles(3, s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_after(block, p, last); });
       } else {
-        for_tiles<4>(s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_gates(block, p, last); });
+        for_tiles(2, s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_gates(block, p, last); });
         team.meet(member);
-        for_tiles<12>(s, live, [&](auto block, int64_t p, int64_t last) { tiles_candidate(block, p, last); });
+        for_tiles(1, s, live, [&](auto block, int64_t p, int64_t last) { tiles_candidate(block, p, last); });
       }
       team.meet(member);
     }
   }
 
-  // Finds bias and input product of every row and step of a section, for this member's panels.
-  void start_section(int64_t first, int64_t end) {
+  // Finds bias and input product of every row at the steps [first, end), for this member's panels.
+  void start_inputs(int64_t first, int64_t end) {
     int64_t rows = 0, live = slab.rows;
-    section_begin = first;
+    started_from = first;
     for (int64_t s = first; s < end; ++s) {
       live = slab.live(s, live);
       started_of[s - first] = rows;
@@ -145,20 +153,21 @@ struct ForwardSlab {
           constexpr int M = decltype(count)::value;
           const float* x[M];
           for (int m = 0; m < M; ++m) x[m] = inputs + (begin + m) * padded_features;
-          start_rows<M, decltype(panels)::value>(problem, x, p, started + begin * 3 * stride, 3 * stride);
+          start_rows<M, decltype(panels)::value>(problem, x, p, Ahead{decltype(panels)::value, begin / kRowTile},
+                                                 started + begin * 3 * stride, 3 * stride);
         });
       });
     }
   }
 
-  // Calls f(Block, first panel, end) for every block of rows and every few panels, the weights of a few panels staying in cache for all
-  // blocks.
-  template <int kPanels, class F>
-  GATEWISE_INLINE void for_tiles(int64_t s, int64_t live, F&& f) const {
-    for (int64_t p = first_panel; p < last_panel; p += kPanels) {
-      const int64_t end = p + kPanels < last_panel ? p + kPanels : last_panel;
-      for_row_blocks(live, [&](int64_t begin, auto rows) { f(Block<decltype(rows)::value>(*this, s, begin), p, end); });
-    }
+  // Calls f(Block, first panel, end) for every block of rows and every round of panels, `gates` of whose weights are in use.
+  template <class F>
+  GATEWISE_INLINE void for_tiles(int gates, int64_t s, int64_t live, F&& f) const {
+    const int64_t depth = problem.spec.units + (starting > 0 ? 0 : problem.spec.features);
+    const int tile = panels_per_tile(static_cast<int>(live < kRowTile ? live : kRowTile), gates);
+    for_panel_rounds(first_panel, last_panel, round_panels(depth * gates, tile), [&](int64_t p, int64_t end, int64_t ahead) {
+      for_row_blocks(live, [&](int64_t begin, auto rows) { f(Block<decltype(rows)::value>(*this, s, begin, ahead), p, end); });
+    });
   }
 
   Gates gates() const { return {problem, saved}; }
@@ -182,7 +191,7 @@ struct ForwardSlab {
 
   // Copies the inputs of step s, times their dropout factors: a plane for each gate that has its own.
   void take_inputs(int64_t s, int64_t live) const {
-    const int64_t planes = problem.in.input_dropout && problem.in.input_dropout_masks == 3 ? 3 : 1;
+    const int64_t planes = gates_see_different_inputs(problem) ? 3 : 1;
     for (int gate = 0; gate < planes; ++gate) {
       for (int64_t m = 0; m < live; ++m) {
         const float *x = problem.in.x + slab.input_offset(m, slab.position(m, s)), *factors = slab.input_factors(m, gate);
@@ -304,7 +313,7 @@ struct ForwardSlab {
 
 template <int M>
 template <class Forward>
-Block<M>::Block(const Forward& slab, int64_t s, int64_t begin) {
+Block<M>::Block(const Forward& slab, int64_t s, int64_t begin, int64_t panels_ahead) : ahead{panels_ahead, begin / kRowTile} {
   const Problem& problem = slab.problem;
   for (int i = 0; i < M; ++i) {
     const int64_t m = begin + i, position = slab.slab.position(m, s);
@@ -319,8 +328,7 @@ Block<M>::Block(const Forward& slab, int64_t s, int64_t begin) {
     update[i] = slab.update + m * slab.stride;
     factors[i] = slab.slab.state_factors(m, kCandidate);
     outputs[i] = problem.outputs && problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
-    const int64_t row = ForwardSlab::starts_beforehand(problem) ? slab.started_of[s - slab.section_begin] + m : -1;
-    started[i] = row < 0 ? nullptr : slab.started + row * 3 * slab.stride;
+    started[i] = slab.starting > 0 ? slab.started + (slab.started_of[s - slab.started_from] + m) * 3 * slab.stride : nullptr;
   }
   saved = slab.saves_gates ? slab.saved_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
 }

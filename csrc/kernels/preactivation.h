@@ -14,6 +14,17 @@ constexpr int kPreFloats = 4 * kRowTile * 4 * kLanes;
 
 GATEWISE_INLINE int64_t pre_at(int64_t rows, int64_t panel, int64_t row) { return (panel * rows + row) * 4 * kLanes; }
 
+// What a tile brings into cache while it works: of the weights `panels` further on, one gate's, and another block of rows another's.
+struct Ahead {
+  int64_t panels, block;
+
+  // For weights of `depth` rows, G gates of which are used.
+  template <int G>
+  GATEWISE_INLINE int64_t floats(int64_t depth) const {
+    return (panels * depth * 3 + block % G) * kLanes;
+  }
+};
+
 // The rows of one tile at one step.
 template <int M>
 struct Block {
@@ -28,14 +39,15 @@ struct Block {
   float* outputs[M];        // or null
   const float* started[M];  // (P, 3, W): bias and input product, where they were found beforehand; or null
   float* saved;             // of the first row and panel 0, or null
+  Ahead ahead;
 
   template <class Forward>
-  Block(const Forward& slab, int64_t s, int64_t begin);
+  Block(const Forward& slab, int64_t s, int64_t begin, int64_t panels_ahead);
 };
 
 // acc = bias + x times the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
 template <int M, int P, int kFirst, int G>
-GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const (&x)[M], int64_t panel, Vec (&acc)[M][P * G]) {
+GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const (&x)[M], int64_t panel, Ahead ahead, Vec (&acc)[M][P * G]) {
   const int64_t features = problem.spec.features;
   const float* bias = problem.bias + panel * 4 * kLanes;
 #pragma GCC unroll 8
@@ -43,14 +55,16 @@ GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const 
 #pragma GCC unroll 24
     for (int n = 0; n < P * G; ++n) acc[m][n] = load(bias + (n / G * 4 + kFirst + n % G) * kLanes);
   }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features);
+  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features,
+                                       ahead.floats<G>(features));
 }
 
 // The same for all gates, written to (M rows, P, 3, W) `stride` floats apart.
 template <int M, int P>
-__attribute__((noinline)) void start_rows(const Problem& problem, const float* const (&x)[M], int64_t panel, float* to, int64_t stride) {
+__attribute__((noinline)) void start_rows(const Problem& problem, const float* const (&x)[M], int64_t panel, Ahead ahead, float* to,
+                                          int64_t stride) {
   Vec acc[M][P * 3];
-  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, acc);
+  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, ahead, acc);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
@@ -78,7 +92,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Block<M
       for (int n = 0; n < P * G; ++n) acc[m][n] = load(block.started[m] + ((panel + n / G) * 3 + kFirst + n % G) * kLanes);
     }
   } else {
-    multiply_inputs<M, P, kFirst, G>(problem, x, panel, acc);
+    multiply_inputs<M, P, kFirst, G>(problem, x, panel, block.ahead, acc);
   }
   if constexpr (kApart) {
 #pragma GCC unroll 8
@@ -90,7 +104,8 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Block<M
       }
     }
   }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units);
+  multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units,
+                                       block.ahead.template floats<G>(units));
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24

@@ -11,11 +11,14 @@ namespace gatewise {
 namespace {
 
 // acc[m][p * G + g] += sum over k < depth of rows[m][k * kRowStep] * weights[p * panel_stride + k * kWeightStep + g * kLanes + lane]
+//
+// Meanwhile it brings a vector for each k into cache, `ahead` floats further on: of weights that will be needed soon.
 template <int kRowStep, int kWeightStep, int M, int P, int G>
 GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&rows)[M], const float* weights, int64_t panel_stride,
-                                  int64_t depth) {
+                                  int64_t depth, int64_t ahead = 0) {
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
+    if constexpr (M > 1) prefetch(weights + ahead);  // one row waits for loads already
     Vec w[P * G];
 #pragma GCC unroll 24
     for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
@@ -34,6 +37,24 @@ GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&row
 constexpr int panels_per_tile(int rows, int gates) {
   const int p = kAccumulators / (rows * gates), most = rows == 1 ? 8 : 4;
   return p < 1 ? 1 : p > most ? most : p;
+}
+
+// How many panels, each with `vectors` vectors of weights, are taken at a time: those in use and those on their way have to stay in the
+// second-level cache together. A multiple of `tile`, and that at least.
+GATEWISE_INLINE int64_t round_panels(int64_t vectors, int64_t tile) {
+  constexpr int64_t kRoundBytes = int64_t{384} << 10;
+  const int64_t panels = kRoundBytes / (vectors * kLanes * 4) / tile * tile;
+  return panels < tile ? tile : panels;
+}
+
+// Calls f(first, last, ahead) for `round` of the panels [begin, end) at a time; `ahead` panels further on the next round begins, which
+// after the last is the first again.
+template <class F>
+GATEWISE_INLINE void for_panel_rounds(int64_t begin, int64_t end, int64_t round, F&& f) {
+  for (int64_t first = begin; first < end; first += round) {
+    const bool last = first + round >= end;
+    f(first, last ? end : first + round, last ? begin - first : round);
+  }
 }
 
 template <int N>
