@@ -83,7 +83,7 @@ print(json.dumps([added - results, float(gradients.recurrent_kernel.sum())]))
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="reads the memory of a process from /proc")
 def test_a_hundred_thousand_steps(tmp_path: Path) -> None:
-    # 100,000 steps of 64 units: 4 floats each are 102 MB; 316 states and the gates of 512 steps are less than 1 MB.
+    # 100,000 steps of 64 units: 4 floats each are 102 MB; 261 states and the gates of 384 steps are less than 1 MB.
     kept, expected = run(PEAK + PROGRAM.format(recompute=False), tmp_path)
     recomputed, found = run(PEAK + PROGRAM.format(recompute=True), tmp_path)
     assert found == expected

@@ -18,7 +18,7 @@ namespace {
 // Slabs of so few rows read every weight for little work each, and so do slabs whose weights come from beyond the second-level cache. The
 // input products of some steps are then found beforehand, for rows of different steps at once (utterance on one thread, with the wider tile
 // of one row: 8.4 ms instead of 10.2; large, together with the weights brought ahead: 0.88 of the time).
-constexpr int64_t kFewRows = 3;
+constexpr int64_t kFewRows = 3, kStartedRows = 256;
 
 struct ForwardSlab {
   const Problem& problem;
@@ -67,7 +67,7 @@ struct ForwardSlab {
   static int64_t start_steps(const Problem& p) {
     const bool pays = p.slab_rows <= kFewRows || weights_exceed_cache(p.spec);
     if (!pays || gates_see_different_inputs(p)) return 0;
-    const int64_t steps = kMaxSlots / p.slab_rows;
+    const int64_t steps = kStartedRows / p.slab_rows;
     return steps < kSectionSteps ? steps : kSectionSteps;
   }
   static int64_t input_rows(const Problem& p) { return (start_steps(p) > 0 ? start_steps(p) : 3) * p.slab_rows; }
