@@ -183,16 +183,15 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
 def _weights(module: Any, place: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Brings one direction's parameters to kernel (F, 3U), recurrent kernel (U, 3U) and bias (2, 3U), float32."""
     count = 4 if module.bias else 2
-    ours = [
-        _update_gate_first(weight.float())
-        for weight in module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
-    ]
-    return ours[0].t(), ours[1].t(), torch.stack(ours[2:]) if module.bias else None
+    matrices, biases = module._flat_weights[place * count :][:2], module._flat_weights[place * count :][2:count]  # noqa: SLF001
+    kernel, recurrent_kernel = (_update_gate_first(matrix.t().float()) for matrix in matrices)
+    return kernel, recurrent_kernel, _update_gate_first(torch.stack(biases).float()) if biases else None
 
 
-def _update_gate_first(weight: torch.Tensor) -> torch.Tensor:
-    reset, update, candidate = weight.chunk(3)
-    return torch.cat((update, reset, candidate))
+def _update_gate_first(weights: torch.Tensor) -> torch.Tensor:
+    """Changes the order of the gates of (width, 3U); what comes out is contiguous, as the engine reads it."""
+    reset, update, candidate = weights.chunk(3, 1)
+    return torch.cat((update, reset, candidate), 1)
 
 
 def _dropout_factors(probability: float, sequences: _Sequences, width: int) -> torch.Tensor:
