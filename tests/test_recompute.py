@@ -22,8 +22,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "last_output": {"return_sequences": False, "mask": "left"},
     "empty_rows": {"mask": "empty_rows"},
 }
-# One row, carried by a team; a slab of few rows; several slabs, with several chunks in a segment; one step.
-SHAPES = [(1, 600, 8, 128), (3, 50, 5, 21), (40, 150, 4, 18), (2, 1, 3, 5)]
+# One row, carried by a team; a slab of few rows; several slabs, with several chunks in a segment; one step; weights
+# beyond the cache.
+SHAPES = [(1, 600, 8, 128), (3, 50, 5, 21), (40, 150, 4, 18), (2, 1, 3, 5), (40, 17, 20, 421)]
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -131,8 +131,9 @@ struct BackwardSlab {
       if (!problem.spec.reset_after) {
         team.meet(member);
         for_back_rounds(first_panel, last_panel, 1, [&](int64_t p, int64_t last, int64_t ahead) {
-          for_row_blocks(chunk.live(i),
-                         [&](int64_t begin, auto rows) { reset_gradients<decltype(rows)::value>(i, begin, p, last, ahead); });
+          for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows, int64_t block) {
+            reset_gradients<decltype(rows)::value>(i, begin, p, last, {ahead, block});
+          });
         });
       }
       team.meet(member);
@@ -180,9 +181,10 @@ struct BackwardSlab {
   void add_through_gates(int64_t i, int64_t flowing, bool last) const {
     const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
     const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    for_back_rounds(first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t ahead) {
-      for_row_blocks(flowing, [&](int64_t begin, auto rows) {
+    for_back_rounds(first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t panels_ahead) {
+      for_row_blocks(flowing, [&](int64_t begin, auto rows, int64_t block) {
         constexpr int M = decltype(rows)::value;
+        const Ahead ahead{panels_ahead, block};
         if (!problem.in.recurrent_dropout) {
           return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, ahead, -1);
         }
@@ -200,17 +202,18 @@ struct BackwardSlab {
     for_panel_rounds(begin, end, round_panels(problem.spec.units * gates, panels_per_tile(kRowTile, 1)), f);
   }
 
-  // What a block of rows brings into cache meanwhile: of the weights `panels` further on one panel, and another block another.
+  // Floats to what a block of rows brings into cache meanwhile: one of the panels of a tile.
   template <int M>
-  int64_t back_ahead(int64_t begin, int64_t panels) const {
-    return (panels + begin / kRowTile % panels_per_tile(M, 1)) * problem.spec.units * 3 * kLanes;
+  int64_t floats_ahead(Ahead ahead) const {
+    const int64_t panel_stride = problem.spec.units * 3 * kLanes;
+    return ahead.floats(panel_stride, panels_per_tile(M, 1), panel_stride);
   }
 
   // dh += one product, for M rows from `begin` on and the panels [first, end), times the dropout factors of a gate unless that is -1.
   template <int M>
-  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, int64_t ahead, int gate) const {
+  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, Ahead ahead, int gate) const {
     alignas(64) float sum[kTileFloats];
-    b.ahead = back_ahead<M>(begin, ahead);
+    b.ahead = floats_ahead<M>(ahead);
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
@@ -257,14 +260,14 @@ struct BackwardSlab {
 
   // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
   template <int M>
-  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end, int64_t ahead) const {
+  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end, Ahead ahead) const {
     alignas(64) float sum[kTileFloats];
     const int64_t slot = chunk.offset[i] + begin, units = problem.spec.units;
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
         back_product<M, P>({chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes,
-                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1, back_ahead<M>(begin, ahead)},
+                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1, floats_ahead<M>(ahead)},
                            sum);
         with_activations(problem.spec, [&](auto f) {
           for (int64_t n = 0; n < P; ++n) {
@@ -345,19 +348,20 @@ struct BackwardSlab {
       const int64_t end = begin + kInputSlots < last_slot ? begin + kInputSlots : last_slot;
       for_back_rounds(0, problem.feature_panels, 3, [&](int64_t first, int64_t last, int64_t ahead) {
         for (int64_t slot = begin; slot < end;) {
-          slot += with_constant<kRowTile>(end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, ahead); });
+          slot += with_constant<kRowTile>(
+              end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, {ahead, slot / kRowTile}); });
         }
       });
     }
   }
 
   template <int M>
-  void input_gradients(int64_t slot, int64_t first, int64_t end, int64_t ahead) const {
+  void input_gradients(int64_t slot, int64_t first, int64_t end, Ahead ahead) const {
     alignas(64) float sum[kTileFloats];
     const int64_t units = problem.spec.units;
     const bool apart = gates_see_different_inputs(problem);
-    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3,
-                  back_ahead<M>(slot, ahead)};
+    BackProduct b{
+        chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3, floats_ahead<M>(ahead)};
     for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
       for (int64_t p = first; p < end;) {
         p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {

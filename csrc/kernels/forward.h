@@ -16,9 +16,9 @@ namespace gatewise {
 namespace {
 
 // Slabs of so few rows read every weight for little work each, and so do slabs whose weights come from beyond the second-level cache. The
-// input products of some steps are then found beforehand, for rows of different steps at once (utterance on one thread, with the wider tile
-// of one row: 8.4 ms instead of 10.2; large, together with the weights brought ahead: 0.88 of the time).
-constexpr int64_t kFewRows = 3, kStartedRows = 256;
+// input products of some steps are then found beforehand, for up to kBeforehandRows rows at once (utterance on one thread, with the wider
+// tile of one row: 8.4 ms instead of 10.2; large, together with the weights brought ahead: 0.88 of the time).
+constexpr int64_t kFewRows = 3, kBeforehandRows = 256;
 
 struct ForwardSlab {
   const Problem& problem;
@@ -32,7 +32,7 @@ struct ForwardSlab {
   const int member;
   const int64_t stride;  // floats between rows of state: padded units
   const int64_t padded_features;
-  const int64_t starting;                   // steps whose input products are found beforehand, at once; 0: each step's in its tiles
+  const int64_t beforehand;                 // how many steps' input products are found at once; 0: each step's in its tiles
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
   // Row-major planes of the slab, for all members.
   float *states[2], *reset, *update;
@@ -53,7 +53,7 @@ struct ForwardSlab {
         member(me),
         stride(p.panels * kLanes),
         padded_features(p.feature_panels * kLanes),
-        starting(start_steps(p)) {
+        beforehand(steps_beforehand(p)) {
     const int64_t rows = slab.rows * stride;
     states[0] = memory;
     states[1] = states[0] + rows;
@@ -64,16 +64,16 @@ struct ForwardSlab {
     started = inputs + input_rows(p) * padded_features;
   }
 
-  static int64_t start_steps(const Problem& p) {
+  static int64_t steps_beforehand(const Problem& p) {
     const bool pays = p.slab_rows <= kFewRows || weights_exceed_cache(p.spec);
     if (!pays || gates_see_different_inputs(p)) return 0;
-    const int64_t steps = kStartedRows / p.slab_rows;
+    const int64_t steps = kBeforehandRows / p.slab_rows;
     return steps < kSectionSteps ? steps : kSectionSteps;
   }
-  static int64_t input_rows(const Problem& p) { return (start_steps(p) > 0 ? start_steps(p) : 3) * p.slab_rows; }
+  static int64_t input_rows(const Problem& p) { return (steps_beforehand(p) > 0 ? steps_beforehand(p) : 3) * p.slab_rows; }
   static int64_t shared_floats(const Problem& p) { return p.slab_rows * 4 * p.panels * kLanes; }
   static int64_t own_floats(const Problem& p) {
-    const int64_t started_rows = start_steps(p) * p.slab_rows;
+    const int64_t started_rows = steps_beforehand(p) * p.slab_rows;
     return (p.slab_rows * 3 * p.panels + input_rows(p) * p.feature_panels + started_rows * 3 * p.panels) * kLanes;
   }
 
@@ -117,12 +117,12 @@ struct ForwardSlab {
     last_panel = team.last(member, problem.panels);
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
-      if (starting > 0 && (s - first) % starting == 0) start_inputs(s, s + starting < end ? s + starting : end);
+      if (beforehand > 0 && (s - first) % beforehand == 0) start_inputs(s, s + beforehand < end ? s + beforehand : end);
       live = slab.live(s, live);
       if (saved_to && (s - saved_from) % saved_every == 0) {
         save_states(saved_to + saved.state((s - saved_from) / saved_every, 0), s, live);
       }
-      if (starting == 0) take_inputs(s, live);
+      if (beforehand == 0) take_inputs(s, live);
       if (problem.in.recurrent_dropout) drop_states(s, live);
       if (problem.spec.reset_after) {
         for_tiles(3, s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_after(block, p, last); });
@@ -149,12 +149,12 @@ struct ForwardSlab {
     }
     for (int64_t p = first_panel; p < last_panel;) {
       p += with_constant<panels_per_tile(kRowTile, 3)>(last_panel - p, [&](auto panels) {
-        for_row_blocks(rows, [&](int64_t begin, auto count) {
+        for_row_blocks(rows, [&](int64_t begin, auto count, int64_t block) {
           constexpr int M = decltype(count)::value;
           const float* x[M];
           for (int m = 0; m < M; ++m) x[m] = inputs + (begin + m) * padded_features;
-          start_rows<M, decltype(panels)::value>(problem, x, p, Ahead{decltype(panels)::value, begin / kRowTile},
-                                                 started + begin * 3 * stride, 3 * stride);
+          start_rows<M, decltype(panels)::value>(problem, x, p, Ahead{decltype(panels)::value, block}, started + begin * 3 * stride,
+                                                 3 * stride);
         });
       });
     }
@@ -163,10 +163,12 @@ struct ForwardSlab {
   // Calls f(Block, first panel, end) for every block of rows and every round of panels, `gates` of whose weights are in use.
   template <class F>
   GATEWISE_INLINE void for_tiles(int gates, int64_t s, int64_t live, F&& f) const {
-    const int64_t depth = problem.spec.units + (starting > 0 ? 0 : problem.spec.features);
+    const int64_t depth = problem.spec.units + (beforehand > 0 ? 0 : problem.spec.features);
     const int tile = panels_per_tile(static_cast<int>(live < kRowTile ? live : kRowTile), gates);
     for_panel_rounds(first_panel, last_panel, round_panels(depth * gates, tile), [&](int64_t p, int64_t end, int64_t ahead) {
-      for_row_blocks(live, [&](int64_t begin, auto rows) { f(Block<decltype(rows)::value>(*this, s, begin, ahead), p, end); });
+      for_row_blocks(live, [&](int64_t begin, auto rows, int64_t block) {
+        f(Block<decltype(rows)::value>(*this, s, begin, Ahead{ahead, block}), p, end);
+      });
     });
   }
 
@@ -313,7 +315,7 @@ struct ForwardSlab {
 
 template <int M>
 template <class Forward>
-Block<M>::Block(const Forward& slab, int64_t s, int64_t begin, int64_t panels_ahead) : ahead{panels_ahead, begin / kRowTile} {
+Block<M>::Block(const Forward& slab, int64_t s, int64_t begin, Ahead a) : ahead(a) {
   const Problem& problem = slab.problem;
   for (int i = 0; i < M; ++i) {
     const int64_t m = begin + i, position = slab.slab.position(m, s);
@@ -328,7 +330,7 @@ Block<M>::Block(const Forward& slab, int64_t s, int64_t begin, int64_t panels_ah
     update[i] = slab.update + m * slab.stride;
     factors[i] = slab.slab.state_factors(m, kCandidate);
     outputs[i] = problem.outputs && problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
-    started[i] = slab.starting > 0 ? slab.started + (slab.started_of[s - slab.started_from] + m) * 3 * slab.stride : nullptr;
+    started[i] = slab.beforehand > 0 ? slab.started + (slab.started_of[s - slab.started_from] + m) * 3 * slab.stride : nullptr;
   }
   saved = slab.saves_gates ? slab.saved_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
 }

@@ -14,17 +14,6 @@ constexpr int kPreFloats = 4 * kRowTile * 4 * kLanes;
 
 GATEWISE_INLINE int64_t pre_at(int64_t rows, int64_t panel, int64_t row) { return (panel * rows + row) * 4 * kLanes; }
 
-// What a tile brings into cache while it works: of the weights `panels` further on, one gate's, and another block of rows another's.
-struct Ahead {
-  int64_t panels, block;
-
-  // For weights of `depth` rows, G gates of which are used.
-  template <int G>
-  GATEWISE_INLINE int64_t floats(int64_t depth) const {
-    return (panels * depth * 3 + block % G) * kLanes;
-  }
-};
-
 // The rows of one tile at one step.
 template <int M>
 struct Block {
@@ -42,7 +31,7 @@ struct Block {
   Ahead ahead;
 
   template <class Forward>
-  Block(const Forward& slab, int64_t s, int64_t begin, int64_t panels_ahead);
+  Block(const Forward& slab, int64_t s, int64_t begin, Ahead a);
 };
 
 // acc = bias + x times the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
@@ -56,7 +45,7 @@ GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const 
     for (int n = 0; n < P * G; ++n) acc[m][n] = load(bias + (n / G * 4 + kFirst + n % G) * kLanes);
   }
   multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features,
-                                       ahead.floats<G>(features));
+                                       ahead.floats(features * 3 * kLanes, G, kLanes));
 }
 
 // The same for all gates, written to (M rows, P, 3, W) `stride` floats apart.
@@ -105,7 +94,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Block<M
     }
   }
   multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units,
-                                       block.ahead.template floats<G>(units));
+                                       block.ahead.floats(units * 3 * kLanes, G, kLanes));
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24

@@ -39,6 +39,17 @@ constexpr int panels_per_tile(int rows, int gates) {
   return p < 1 ? 1 : p > most ? most : p;
 }
 
+// What a block of rows brings into cache while it works: weights of the panels that come next, every block another part of them.
+struct Ahead {
+  int64_t panels;  // from a panel to the one that is brought
+  int64_t block;   // the number of the block
+
+  // Floats from a panel's weights to the part: one of `parts`, which are `part_stride` apart.
+  GATEWISE_INLINE int64_t floats(int64_t panel_stride, int64_t parts, int64_t part_stride) const {
+    return panels * panel_stride + block % parts * part_stride;
+  }
+};
+
 // How many panels, each with `vectors` vectors of weights, are taken at a time: those in use and those on their way have to stay in the
 // second-level cache together. A multiple of `tile`, and that at least.
 GATEWISE_INLINE int64_t round_panels(int64_t vectors, int64_t tile) {
@@ -80,13 +91,14 @@ GATEWISE_INLINE int64_t with_constant(int64_t left, F&& f) {
   return n;
 }
 
-// Calls f(begin, Constant<rows>) over 0 .. count in blocks of at most kRowTile rows, as even as can be: few rows make a slow tile.
+// Calls f(begin, Constant<rows>, block number) over 0 .. count in blocks of at most kRowTile rows, as even as can be: few rows make a slow
+// tile.
 template <class F>
 GATEWISE_INLINE void for_row_blocks(int64_t count, F&& f) {
   const int64_t blocks = (count + kRowTile - 1) / kRowTile;
   for (int64_t b = 0, begin = 0; b < blocks; ++b) {
     const int64_t end = count * (b + 1) / blocks;
-    with_constant<kRowTile>(end - begin, [&](auto rows) { f(begin, rows); });
+    with_constant<kRowTile>(end - begin, [&](auto rows) { f(begin, rows, b); });
     begin = end;
   }
 }

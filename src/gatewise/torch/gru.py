@@ -183,8 +183,8 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
 def _weights(module: Any, place: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Brings one direction's parameters to kernel (F, 3U), recurrent kernel (U, 3U) and bias (2, 3U), float32."""
     count = 4 if module.bias else 2
-    matrices, biases = module._flat_weights[place * count :][:2], module._flat_weights[place * count :][2:count]  # noqa: SLF001
-    kernel, recurrent_kernel = (_update_gate_first(matrix.t().float()) for matrix in matrices)
+    weight_ih, weight_hh, *biases = module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
+    kernel, recurrent_kernel = (_update_gate_first(weight.t().float()) for weight in (weight_ih, weight_hh))
     return kernel, recurrent_kernel, _update_gate_first(torch.stack(biases).float()) if biases else None
 
 
