@@ -18,6 +18,19 @@ struct BackProduct {
   int64_t ahead = 0;   // floats from the weights to those that are brought into cache meanwhile
 };
 
+// Calls f(first, last, ahead) for rounds of the panels [begin, end), `gates` of whose transposed weights are in use.
+template <class F>
+GATEWISE_INLINE void for_back_rounds(int64_t units, int64_t begin, int64_t end, int64_t gates, F&& f) {
+  for_panel_rounds(begin, end, round_panels(units * gates, panels_per_tile(kRowTile, 1)), f);
+}
+
+// Floats to what a block of M rows brings into cache meanwhile: one of the panels of a tile.
+template <int M>
+GATEWISE_INLINE int64_t floats_ahead(Ahead ahead, int64_t units) {
+  const int64_t panel_stride = units * 3 * kLanes;
+  return ahead.floats(panel_stride, panels_per_tile(M, 1), panel_stride);
+}
+
 template <int M, int P>
 GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
   const int64_t output_stride = b.units * 3 * kLanes;

@@ -10,6 +10,7 @@
 
 #include "back_products.h"
 #include "chunk.h"
+#include "chunk_gradients.h"
 #include "forward.h"
 #include "team.h"
 #include "tile.h"
@@ -114,8 +115,8 @@ struct BackwardSlab {
         return go_back_through(task.part);
       case Task::kGradients:
         carry();
-        add_weight_gradients();
-        if (problem.d.x) write_input_gradients();
+        gradients().add_to_weights(first_panel, last_panel);
+        if (problem.d.x) gradients().write_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
         break;
       default:
         write_initial_state_gradients();
@@ -130,7 +131,7 @@ struct BackwardSlab {
       blend_gradients(i);
       if (!problem.spec.reset_after) {
         team.meet(member);
-        for_back_rounds(first_panel, last_panel, 1, [&](int64_t p, int64_t last, int64_t ahead) {
+        for_back_rounds(problem.spec.units, first_panel, last_panel, 1, [&](int64_t p, int64_t last, int64_t ahead) {
           for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows, int64_t block) {
             reset_gradients<decltype(rows)::value>(i, begin, p, last, {ahead, block});
           });
@@ -181,7 +182,7 @@ struct BackwardSlab {
   void add_through_gates(int64_t i, int64_t flowing, bool last) const {
     const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
     const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    for_back_rounds(first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t panels_ahead) {
+    for_back_rounds(problem.spec.units, first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t panels_ahead) {
       for_row_blocks(flowing, [&](int64_t begin, auto rows, int64_t block) {
         constexpr int M = decltype(rows)::value;
         const Ahead ahead{panels_ahead, block};
@@ -196,24 +197,11 @@ struct BackwardSlab {
     });
   }
 
-  // Calls f(first, last, ahead) for rounds of panels, `gates` of whose transposed weights are in use.
-  template <class F>
-  void for_back_rounds(int64_t begin, int64_t end, int64_t gates, F&& f) const {
-    for_panel_rounds(begin, end, round_panels(problem.spec.units * gates, panels_per_tile(kRowTile, 1)), f);
-  }
-
-  // Floats to what a block of rows brings into cache meanwhile: one of the panels of a tile.
-  template <int M>
-  int64_t floats_ahead(Ahead ahead) const {
-    const int64_t panel_stride = problem.spec.units * 3 * kLanes;
-    return ahead.floats(panel_stride, panels_per_tile(M, 1), panel_stride);
-  }
-
   // dh += one product, for M rows from `begin` on and the panels [first, end), times the dropout factors of a gate unless that is -1.
   template <int M>
   void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, Ahead ahead, int gate) const {
     alignas(64) float sum[kTileFloats];
-    b.ahead = floats_ahead<M>(ahead);
+    b.ahead = floats_ahead<M>(ahead, problem.spec.units);
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
@@ -266,9 +254,10 @@ struct BackwardSlab {
     for (int64_t p = first; p < end;) {
       p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
         constexpr int P = decltype(panels)::value;
-        back_product<M, P>({chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes,
-                            problem.recurrent_kernel_back + p * units * 3 * kLanes, units, kDq, 1, floats_ahead<M>(ahead)},
-                           sum);
+        back_product<M, P>(
+            {chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes, problem.recurrent_kernel_back + p * units * 3 * kLanes,
+             units, kDq, 1, floats_ahead<M>(ahead, problem.spec.units)},
+            sum);
         with_activations(problem.spec, [&](auto f) {
           for (int64_t n = 0; n < P; ++n) {
             for (int64_t m = 0; m < M; ++m) reset_gradient(f, i, p + n, begin + m, load(sum + (n * M + m) * kLanes));
@@ -289,100 +278,13 @@ struct BackwardSlab {
     store(dh_at(p, m), load(dh_at(p, m)) + d.dh_prev);
   }
 
+  ChunkGradients gradients() const { return {chunk, partial}; }
+
   void carry() const {
     const int64_t rows = chunk.live(0);
     for (int64_t p = first_panel; p < last_panel; ++p) {
       for (int64_t k = 0; k < rows * 4; ++k) store(carried + (p * slab.rows * 4 + k) * kLanes, load(chunk.gates(p, 0) + k * kLanes));
     }
-  }
-
-  // Adds the chunk to weight gradients whose rows are `n` states or inputs; `from[g]` is what gate g's weights were multiplied with,
-  // `slot_of[g]` and g say where its gradient stands in a slot and in the sums.
-  void add_outer_products(float* const from[3], int64_t n, GateGradient first, const int order[3], float* sums) const {
-    const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
-    const bool shared = from[0] == from[1] && from[1] == from[2];
-    for (int64_t p = first_panel; p < last_panel;) {
-      float* to = sums + p * sums_stride;
-      const float* gates = chunk.gates(p, 0) + first * kLanes;
-      if (shared) {
-        p += with_constant<panels_per_tile(kOuterRows, 3)>(last_panel - p, [&](auto panels) {
-          for (int64_t u = 0; u < n; u += kOuterRows) {
-            outer_product<decltype(panels)::value, 3>(lanes_at(from[0], u), gates, gates_stride, chunk.slots(), to + u * 3 * kLanes,
-                                                      sums_stride);
-          }
-        });
-        continue;
-      }
-      p += with_constant<panels_per_tile(kOuterRows, 1)>(last_panel - p, [&](auto panels) {
-        for (int g = 0; g < 3; ++g) {
-          for (int64_t u = 0; u < n; u += kOuterRows) {
-            outer_product<decltype(panels)::value, 1>(lanes_at(from[order[g]], u), gates + g * kLanes, gates_stride, chunk.slots(),
-                                                      to + (u * 3 + g) * kLanes, sums_stride);
-          }
-        }
-      });
-    }
-  }
-
-  const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * chunk.capacity * kLanes + u % kLanes; }
-
-  void add_weight_gradients() const {
-    static constexpr int h_order[3] = {kCandidate, kUpdate, kReset}, x_order[3] = {kUpdate, kReset, kCandidate};
-    add_outer_products(chunk.h_for, problem.spec.units, kDq, h_order, partial.recurrent_kernel);
-    add_outer_products(chunk.x_for, problem.spec.features, kDz, x_order, partial.kernel);
-    for (int64_t p = first_panel; p < last_panel; ++p) {
-      float* to = partial.bias + p * 4 * kLanes;
-      Vec sum[4] = {load(to), load(to + kLanes), load(to + 2 * kLanes), load(to + 3 * kLanes)};
-      for (int64_t slot = 0; slot < chunk.slots(); ++slot) {
-        for (int g = 0; g < 4; ++g) sum[g] += load(chunk.gates(p, slot) + g * kLanes);
-      }
-      for (int g = 0; g < 4; ++g) store(to + g * kLanes, sum[g]);
-    }
-  }
-
-  // A few slots at a time, whose gate gradients stay in cache while all weights go by (large: 3 % of a training step).
-  void write_input_gradients() const {
-    constexpr int64_t kInputSlots = 64;
-    const int64_t first_slot = team.first(member, chunk.slots()), last_slot = team.last(member, chunk.slots());
-    for (int64_t begin = first_slot; begin < last_slot; begin += kInputSlots) {
-      const int64_t end = begin + kInputSlots < last_slot ? begin + kInputSlots : last_slot;
-      for_back_rounds(0, problem.feature_panels, 3, [&](int64_t first, int64_t last, int64_t ahead) {
-        for (int64_t slot = begin; slot < end;) {
-          slot += with_constant<kRowTile>(
-              end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, {ahead, slot / kRowTile}); });
-        }
-      });
-    }
-  }
-
-  template <int M>
-  void input_gradients(int64_t slot, int64_t first, int64_t end, Ahead ahead) const {
-    alignas(64) float sum[kTileFloats];
-    const int64_t units = problem.spec.units;
-    const bool apart = gates_see_different_inputs(problem);
-    BackProduct b{
-        chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3, floats_ahead<M>(ahead)};
-    for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
-      for (int64_t p = first; p < end;) {
-        p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-          constexpr int P = decltype(panels)::value;
-          b.weights = problem.kernel_back + p * units * 3 * kLanes;
-          back_product<M, P>(b, sum);
-          for (int64_t n = 0; n < P; ++n) {
-            for (int64_t m = 0; m < M; ++m) add_input_gradient(slot + m, gate, p + n, load(sum + (n * M + m) * kLanes));
-          }
-        });
-      }
-    }
-  }
-
-  // The first gate writes, the others add.
-  GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {
-    const int64_t left = problem.spec.features - panel * kLanes, lanes = left < kLanes ? left : kLanes;
-    const float* factors = slab.input_factors(chunk.row_of[slot], gate);
-    float* to = problem.d.x + chunk.input_of[slot] + panel * kLanes;
-    if (factors) v *= load_first(factors + panel * kLanes, lanes);
-    store_first(to, gate == 0 ? v : load_first(to, lanes) + v, lanes);
   }
 
   void write_initial_state_gradients() const {

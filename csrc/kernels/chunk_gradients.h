@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the gate gradients of a chunk to the gradients of weights and inputs, while they are in cache.
+#pragma once
+
+#include "back_products.h"
+#include "chunk.h"
+#include "tile.h"
+
+namespace gatewise {
+namespace {
+
+struct ChunkGradients {
+  const Chunk& chunk;
+  const Partial& partial;
+  const Problem& problem = chunk.problem;
+
+  // Adds the chunk to the weight gradients of the panels [first_panel, last_panel).
+  void add_to_weights(int64_t first_panel, int64_t last_panel) const {
+    static constexpr int h_order[3] = {kCandidate, kUpdate, kReset}, x_order[3] = {kUpdate, kReset, kCandidate};
+    add_outer_products(chunk.h_for, problem.spec.units, kDq, h_order, partial.recurrent_kernel, first_panel, last_panel);
+    add_outer_products(chunk.x_for, problem.spec.features, kDz, x_order, partial.kernel, first_panel, last_panel);
+    for (int64_t p = first_panel; p < last_panel; ++p) {
+      float* to = partial.bias + p * 4 * kLanes;
+      Vec sum[4] = {load(to), load(to + kLanes), load(to + 2 * kLanes), load(to + 3 * kLanes)};
+      for (int64_t slot = 0; slot < chunk.slots(); ++slot) {
+        for (int g = 0; g < 4; ++g) sum[g] += load(chunk.gates(p, slot) + g * kLanes);
+      }
+      for (int g = 0; g < 4; ++g) store(to + g * kLanes, sum[g]);
+    }
+  }
+
+  // Writes the gradients of the inputs of the slots [first_slot, last_slot), a few at a time, whose gate gradients stay in cache while all
+  // weights go by (large: 3 % of a training step).
+  void write_inputs(int64_t first_slot, int64_t last_slot) const {
+    constexpr int64_t kInputSlots = 64;
+    for (int64_t begin = first_slot; begin < last_slot; begin += kInputSlots) {
+      const int64_t end = begin + kInputSlots < last_slot ? begin + kInputSlots : last_slot;
+      for_back_rounds(problem.spec.units, 0, problem.feature_panels, 3, [&](int64_t first, int64_t last, int64_t ahead) {
+        for (int64_t slot = begin; slot < end;) {
+          slot += with_constant<kRowTile>(
+              end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, {ahead, slot / kRowTile}); });
+        }
+      });
+    }
+  }
+
+ private:
+  // Adds to sums whose rows are `n` states or inputs; `from[gate]` is what a gate's weights were multiplied with. Gate order[g] stands at g
+  // in the sums and at first + g in a slot.
+  void add_outer_products(float* const from[3], int64_t n, GateGradient first, const int order[3], float* sums, int64_t first_panel,
+                          int64_t last_panel) const {
+    const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
+    const bool shared = from[0] == from[1] && from[1] == from[2];
+    for (int64_t p = first_panel; p < last_panel;) {
+      float* to = sums + p * sums_stride;
+      const float* gates = chunk.gates(p, 0) + first * kLanes;
+      if (shared) {
+        p += with_constant<panels_per_tile(kOuterRows, 3)>(last_panel - p, [&](auto panels) {
+          for (int64_t u = 0; u < n; u += kOuterRows) {
+            outer_product<decltype(panels)::value, 3>(lanes_at(from[0], u), gates, gates_stride, chunk.slots(), to + u * 3 * kLanes,
+                                                      sums_stride);
+          }
+        });
+        continue;
+      }
+      p += with_constant<panels_per_tile(kOuterRows, 1)>(last_panel - p, [&](auto panels) {
+        for (int g = 0; g < 3; ++g) {
+          for (int64_t u = 0; u < n; u += kOuterRows) {
+            outer_product<decltype(panels)::value, 1>(lanes_at(from[order[g]], u), gates + g * kLanes, gates_stride, chunk.slots(),
+                                                      to + (u * 3 + g) * kLanes, sums_stride);
+          }
+        }
+      });
+    }
+  }
+
+  const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * chunk.capacity * kLanes + u % kLanes; }
+
+  template <int M>
+  void input_gradients(int64_t slot, int64_t first, int64_t end, Ahead ahead) const {
+    alignas(64) float sum[kTileFloats];
+    const int64_t units = problem.spec.units;
+    const bool apart = gates_see_different_inputs(problem);
+    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3,
+                  floats_ahead<M>(ahead, units)};
+    for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
+      for (int64_t p = first; p < end;) {
+        p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
+          constexpr int P = decltype(panels)::value;
+          b.weights = problem.kernel_back + p * units * 3 * kLanes;
+          back_product<M, P>(b, sum);
+          for (int64_t n = 0; n < P; ++n) {
+            for (int64_t m = 0; m < M; ++m) add_input_gradient(slot + m, gate, p + n, load(sum + (n * M + m) * kLanes));
+          }
+        });
+      }
+    }
+  }
+
+  // The first gate writes, the others add.
+  GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {
+    const int64_t left = problem.spec.features - panel * kLanes, lanes = left < kLanes ? left : kLanes;
+    const float* factors = chunk.slab.input_factors(chunk.row_of[slot], gate);
+    float* to = problem.d.x + chunk.input_of[slot] + panel * kLanes;
+    if (factors) v *= load_first(factors + panel * kLanes, lanes);
+    store_first(to, gate == 0 ? v : load_first(to, lanes) + v, lanes);
+  }
+};
+
+}  // namespace
+}  // namespace gatewise
