@@ -100,10 +100,10 @@ void for_weight_panels(int64_t panels, int64_t floats, Body&& body) {
 void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, float* to) {
   const Packed packed(spec, isa.lanes);
   for_weight_panels(round_up(spec.units, isa.lanes) / isa.lanes, packed.floats, [&](int64_t panel) {
-    pack_kernel_panel(in.kernel, panel, spec.features, spec.units, isa.lanes, to);
-    pack_kernel_panel(in.recurrent_kernel, panel, spec.units, spec.units, isa.lanes, to + packed.recurrent);
+    pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, to);
+    pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, to + packed.recurrent);
   });
-  pack_bias(in.bias, spec.reset_after != 0, spec.units, isa.lanes, to + packed.bias);
+  pack_bias(spec, in, isa.lanes, to + packed.bias);
 }
 
 void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
@@ -149,12 +149,10 @@ void sum_partials(const Problem& problem, const Partials& partials, int64_t grou
   const gatewise_gru_spec& spec = problem.spec;
   const Partial first = partials.group(0);
   parallel_for(problem.panels, threads(), [&](int64_t panel) {
-    unpack_kernel_panel(first.recurrent_kernel, groups, partials.stride, panel, spec.units, spec.units, lanes, kRecurrentOrder,
+    unpack_kernel_panel(spec, first.recurrent_kernel, groups, partials.stride, panel, spec.units, lanes, kRecurrentOrder,
                         problem.d.recurrent_kernel);
-    unpack_kernel_panel(first.kernel, groups, partials.stride, panel, spec.features, spec.units, lanes, kForwardOrder, problem.d.kernel);
-    if (problem.d.bias) {
-      unpack_bias_panel(first.bias, groups, partials.stride, panel, spec.reset_after != 0, spec.units, lanes, problem.d.bias);
-    }
+    unpack_kernel_panel(spec, first.kernel, groups, partials.stride, panel, spec.features, lanes, kForwardOrder, problem.d.kernel);
+    if (problem.d.bias) unpack_bias_panel(spec, first.bias, groups, partials.stride, panel, lanes, problem.d);
   });
 }
 
@@ -168,9 +166,9 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   const Scratch packed(kernel_floats + recurrent_floats);
   for_weight_panels(problem.panels + problem.feature_panels, kernel_floats + recurrent_floats, [&](int64_t i) {
     if (i < problem.panels) {
-      pack_transposed_panel(in.recurrent_kernel, i, units, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
+      pack_transposed_panel(spec, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
     } else {
-      pack_transposed_panel(in.kernel, i - problem.panels, spec.features, units, lanes, kForwardOrder, packed.data());
+      pack_transposed_panel(spec, in.kernel, i - problem.panels, spec.features, lanes, kForwardOrder, packed.data());
     }
   });
   std::optional<Scratch> again;
@@ -200,7 +198,8 @@ void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gr
   const auto row = static_cast<size_t>(3 * spec.units) * sizeof(float);
   memset(out.kernel, 0, static_cast<size_t>(spec.features) * row);
   memset(out.recurrent_kernel, 0, static_cast<size_t>(spec.units) * row);
-  if (out.bias) memset(out.bias, 0, (spec.reset_after ? 2 : 1) * row);
+  if (out.bias) memset(out.bias, 0, (spec.reset_after && !spec.torch_layout ? 2 : 1) * row);
+  if (out.recurrent_bias) memset(out.recurrent_bias, 0, row);
 }
 
 // Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.

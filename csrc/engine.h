@@ -2,10 +2,10 @@
 // The engine's C interface: everything that NumPy, TensorFlow, JAX and torch call.
 //
 // Letters: B = batch, T = timesteps, F = features, U = units. Arrays are float32, C-contiguous, in host memory, aligned to 4 bytes at
-// least. Gates stand in the order z | r | h (update, reset, candidate). The caller owns every array; the engine keeps no pointer after a
-// call returns and writes only what is named an output. Outputs must not overlap anything, but `state` may be `initial_state`; inputs may
-// overlap each other.
-// Calls may run concurrently from any threads. No function throws, prints or aborts.
+// least. Gates stand in the order z | r | h (update, reset, candidate), unless weights are in PyTorch's layout. The caller owns every
+// array; the engine keeps no pointer after a call returns and writes only what is named an output. Outputs must not overlap anything, but
+// `state` may be `initial_state`; inputs may overlap each other. Calls may run concurrently from any threads. No function throws, prints or
+// aborts.
 #pragma once
 
 #include <stddef.h>
@@ -48,15 +48,17 @@ typedef struct gatewise_gru_spec {
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
+  int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
 } gatewise_gru_spec;
 
 typedef struct gatewise_gru_inputs {
   const float* x;                  // (B, T, F); masked steps are never read
   const float* initial_state;      // (B, U), or null: zeros
   const uint8_t* mask;             // (B, T), nonzero = valid, or null: every step is valid. A masked step keeps the state.
-  const float* kernel;             // (F, 3U)
-  const float* recurrent_kernel;   // (U, 3U)
-  const float* bias;               // (2, 3U) [input, recurrent] if reset_after, else (3U,); or null: zeros
+  const float* kernel;             // (F, 3U); PyTorch's: (3U, F), gates r | z | h
+  const float* recurrent_kernel;   // (U, 3U); PyTorch's: (3U, U), gates r | z | h
+  const float* bias;               // (2, 3U) [input, recurrent] if reset_after, else (3U,); PyTorch's: (3U,), of the input; or null: zeros
+  const float* recurrent_bias;     // PyTorch's, if there is a bias and reset_after: (3U,); else null
   const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;     // 1: one factor for all gates; 3: one for each gate
   const float* recurrent_dropout;  // (3, B, U), factors on the previous state, one for each gate; or null
@@ -72,9 +74,10 @@ typedef struct gatewise_gru_outputs {
 typedef struct gatewise_gru_gradients {
   float* x;                 // (B, T, F), zeros in masked steps; or null: not wanted
   float* initial_state;     // (B, U), or null
-  float* kernel;            // (F, 3U)
-  float* recurrent_kernel;  // (U, 3U)
+  float* kernel;            // as the kernel
+  float* recurrent_kernel;  // as the recurrent kernel
   float* bias;              // as the bias; null if there is none
+  float* recurrent_bias;    // likewise
 } gatewise_gru_gradients;
 
 // How many floats a forward call saves for the backward call of the same spec: about 4 BTU, or with `recompute` about BU sqrt(T). The
@@ -82,7 +85,8 @@ typedef struct gatewise_gru_gradients {
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte
-// aligned, private to the instruction set in use. Of the spec they read units, features and reset_after, of the inputs the weights.
+// aligned, private to the instruction set in use. Of the spec they read units, features, reset_after and torch_layout, of the inputs the
+// weights.
 GATEWISE_API int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec);
 GATEWISE_API int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed);
 

@@ -6,6 +6,8 @@
 namespace gatewise {
 namespace {
 
+constexpr int64_t kMaxLanes = 16;
+
 int64_t panels_of(int64_t units, int64_t lanes) { return (units + lanes - 1) / lanes; }
 
 int64_t lanes_of(int64_t panel, int64_t units, int64_t lanes) {
@@ -13,88 +15,119 @@ int64_t lanes_of(int64_t panel, int64_t units, int64_t lanes) {
   return left < lanes ? left : lanes;
 }
 
-void copy_padded(const float* from, int64_t n, int64_t lanes, float* to) {
-  memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+// Where the weights of a kernel with so many rows stand; with one row, those of a bias.
+struct Layout {
+  int64_t gate[3];    // floats to the gates z r h
+  int64_t row, unit;  // floats from one to the next
+
+  Layout(const gatewise_gru_spec& spec, int64_t rows) : gate{0, spec.units, 2 * spec.units}, row(3 * spec.units), unit(1) {
+    if (!spec.torch_layout) return;
+    gate[0] = rows * spec.units;
+    gate[1] = 0;
+    gate[2] = 2 * rows * spec.units;
+    row = 1;
+    unit = rows;
+  }
+};
+
+void copy_padded(const float* from, int64_t stride, int64_t n, int64_t lanes, float* to) {
+  if (stride == 1) {
+    memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
+  }
   for (int64_t i = n; i < lanes; ++i) to[i] = 0.0f;
+}
+
+const float* recurrent_bias_of(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in) {
+  return spec.torch_layout ? in.recurrent_bias : in.bias + 3 * spec.units;
 }
 
 }  // namespace
 
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(units, lanes) * rows * 3 * lanes; }
 
-void pack_kernel_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, float* to) {
-  const int64_t width = lanes_of(panel, units, lanes);
+void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes, float* to) {
+  const Layout layout(spec, rows);
+  const int64_t width = lanes_of(panel, spec.units, lanes);
+  kernel += panel * lanes * layout.unit;
   to += panel * rows * 3 * lanes;
   for (int64_t k = 0; k < rows; ++k) {
-    for (int64_t gate = 0; gate < 3; ++gate, to += lanes) copy_padded(kernel + (k * 3 + gate) * units + panel * lanes, width, lanes, to);
+    for (const int64_t gate : layout.gate) {
+      copy_padded(kernel + gate + k * layout.row, layout.unit, width, lanes, to);
+      to += lanes;
+    }
   }
 }
 
-void pack_bias(const float* bias, bool reset_after, int64_t units, int64_t lanes, float* to) {
-  const int64_t panels = panels_of(units, lanes);
-  memset(to, 0, static_cast<size_t>(panels * 4 * lanes) * sizeof(float));
-  if (!bias) return;
-  for (int64_t u = 0; u < units; ++u) {
+void pack_bias(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, int64_t lanes, float* to) {
+  memset(to, 0, static_cast<size_t>(panels_of(spec.units, lanes) * 4 * lanes) * sizeof(float));
+  if (!in.bias) return;
+  const Layout layout(spec, 1);
+  const float* const recurrent = recurrent_bias_of(spec, in);
+  for (int64_t u = 0; u < spec.units; ++u) {
     float* lane = to + u / lanes * 4 * lanes + u % lanes;
-    for (int64_t gate = 0; gate < 3; ++gate) lane[gate * lanes] = bias[gate * units + u];
-    if (!reset_after) continue;
-    const float* recurrent = bias + 3 * units;
-    for (int64_t gate = 0; gate < 2; ++gate) lane[gate * lanes] += recurrent[gate * units + u];
-    lane[3 * lanes] = recurrent[2 * units + u];
+    for (int64_t g = 0; g < 3; ++g) lane[g * lanes] = in.bias[layout.gate[g] + u];
+    if (!spec.reset_after) continue;
+    for (int64_t g = 0; g < 2; ++g) lane[g * lanes] += recurrent[layout.gate[g] + u];
+    lane[3 * lanes] = recurrent[layout.gate[2] + u];
   }
 }
 
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(rows, lanes) * 3 * units * lanes; }
 
-void pack_transposed_panel(const float* kernel, int64_t panel, int64_t rows, int64_t units, int64_t lanes, const int gate_order[3],
-                           float* to) {
-  const int64_t first = panel * lanes, n = lanes_of(panel, rows, lanes);
-  to += panel * 3 * units * lanes;
-  for (int64_t p = 0; p < panels_of(units, lanes); ++p) {
-    const int64_t width = lanes_of(p, units, lanes);
-    for (int g = 0; g < 3; ++g, to += width * lanes) {
-      const float* from = kernel + first * 3 * units + gate_order[g] * units + p * lanes;
-      for (int64_t j = 0; j < width; ++j) {
-        for (int64_t i = 0; i < n; ++i) to[j * lanes + i] = from[i * 3 * units + j];
-        for (int64_t i = n; i < lanes; ++i) to[j * lanes + i] = 0.0f;
+void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes,
+                           const int gate_order[3], float* to) {
+  const Layout layout(spec, rows);
+  const int64_t width = lanes_of(panel, rows, lanes);
+  kernel += panel * lanes * layout.row;
+  to += panel * 3 * spec.units * lanes;
+  for (int64_t p = 0; p < panels_of(spec.units, lanes); ++p) {
+    for (int g = 0; g < 3; ++g) {
+      const float* from = kernel + layout.gate[gate_order[g]] + p * lanes * layout.unit;
+      for (int64_t j = 0; j < lanes_of(p, spec.units, lanes); ++j, to += lanes) {
+        copy_padded(from + j * layout.unit, layout.row, width, lanes, to);
       }
     }
   }
 }
 
-void unpack_kernel_panel(const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t rows, int64_t units, int64_t lanes,
-                         const int gate_order[3], float* kernel) {
-  const int64_t width = lanes_of(panel, units, lanes);
+void unpack_kernel_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t rows,
+                         int64_t lanes, const int gate_order[3], float* kernel) {
+  const Layout layout(spec, rows);
+  const int64_t width = lanes_of(panel, spec.units, lanes);
   const float* from = partial + panel * round_up(rows, kPartialRows) * 3 * lanes;
+  kernel += panel * lanes * layout.unit;
   for (int64_t k = 0; k < rows; ++k) {
     for (int g = 0; g < 3; ++g, from += lanes) {
-      float* to = kernel + (k * 3 + gate_order[g]) * units + panel * lanes;
-      memcpy(to, from, static_cast<size_t>(width) * sizeof(float));
+      float sum[kMaxLanes];
+      memcpy(sum, from, static_cast<size_t>(lanes) * sizeof(float));
       for (int64_t copy = 1; copy < copies; ++copy) {
-        for (int64_t i = 0; i < width; ++i) to[i] += from[copy * stride + i];
+        for (int64_t i = 0; i < lanes; ++i) sum[i] += from[copy * stride + i];
       }
+      float* to = kernel + layout.gate[gate_order[g]] + k * layout.row;
+      for (int64_t i = 0; i < width; ++i) to[i * layout.unit] = sum[i];
     }
   }
 }
 
-void unpack_bias_panel(const float* partial, int64_t copies, int64_t stride, int64_t panel, bool reset_after, int64_t units, int64_t lanes,
-                       float* bias) {
+void unpack_bias_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t lanes,
+                       const gatewise_gru_gradients& out) {
+  const Layout layout(spec, 1);
   const float* from = partial + panel * 4 * lanes;
-  for (int64_t i = 0; i < lanes_of(panel, units, lanes); ++i) {
+  float* const recurrent = spec.torch_layout ? out.recurrent_bias : out.bias + 3 * spec.units;
+  for (int64_t i = 0; i < lanes_of(panel, spec.units, lanes); ++i) {
     float sum[4];
     for (int64_t g = 0; g < 4; ++g) {
       sum[g] = from[g * lanes + i];
       for (int64_t copy = 1; copy < copies; ++copy) sum[g] += from[copy * stride + g * lanes + i];
     }
-    const int64_t u = panel * lanes + i;
-    const float dq = sum[0], dz = sum[1], dr = sum[2], dh = sum[3];
-    bias[u] = dz;
-    bias[units + u] = dr;
-    bias[2 * units + u] = dh;
-    if (!reset_after) continue;
-    bias[3 * units + u] = dz;
-    bias[4 * units + u] = dr;
-    bias[5 * units + u] = dq;
+    const float dq = sum[0], gates[3] = {sum[1], sum[2], sum[3]};
+    for (int g = 0; g < 3; ++g) {
+      const int64_t u = layout.gate[g] + panel * lanes + i;
+      out.bias[u] = gates[g];
+      if (spec.reset_after) recurrent[u] = g == 2 ? dq : gates[g];
+    }
   }
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine_case import MASKS, Case, threads
+from engine_case import ISAS, MASKS, Case, instruction_set, threads
 from gatewise import native
 from gatewise.reference import gru_backward, gru_forward
 from tolerance import assert_close, tolerance
@@ -20,7 +20,7 @@ from tolerance import assert_close, tolerance
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
 
 from gatewise.ops import torch as engine  # noqa: E402  # after the skip
-from torch_case import INPUTS, layer, run, tensors  # noqa: E402
+from torch_case import INPUTS, WEIGHTS, in_torch_layout, layer, run, tensors  # noqa: E402
 
 BOUNDED = ("hard_sigmoid", "tanh", "sigmoid", "sigmoid", "sigmoid")  # a gate's for each candidate's
 REFUSALS = (RuntimeError, TypeError, ValueError)  # those of the kernels in C++, and in Python
@@ -164,6 +164,51 @@ def test_a_batch_of_none_and_a_sequence_of_none_are_served() -> None:
         assert found["outputs"].shape == (batch, timesteps, 7)
         assert torch.equal(found["state"], torch.from_numpy(case.arrays["initial_state"]))
         assert not found["d_kernel"].any()
+
+
+# --- PyTorch's layout ---
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_weights_in_pytorch_s_layout_give_the_same_bits_as_specified(
+    reset_after: bool, use_bias: bool, isa: str
+) -> None:
+    for batch in (3, 20, 0):
+        case = Case(batch, 4, 35, 19, reset_after=reset_after, use_bias=use_bias)
+        with instruction_set(isa):
+            expected, found = run(case), run(case, in_torch_layout(case, tensors(case)))
+        turned = in_torch_layout(case, tensors(case) | {n: expected.get(f"d_{n}") for n in WEIGHTS})
+        expected |= {f"d_{name}": turned[name].detach() for name in WEIGHTS if turned[name] is not None}
+        assert found.keys() == expected.keys()
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, expected[name], err_msg=f"{name}, batch of {batch}")
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_second_derivatives_in_pytorch_s_layout_are_those_in_keras_s(reset_after: bool) -> None:
+    case = Case(3, 4, 2, 5, reset_after=reset_after)
+
+    def second(values: dict[str, Any]) -> dict[str, Any]:
+        names = [name for name in (*INPUTS, "recurrent_bias") if values.get(name) is not None]
+        outputs, _ = layer(case, values)
+        (d_x,) = torch.autograd.grad(outputs.square().sum(), values["x"], create_graph=True)
+        return dict(zip(names, torch.autograd.grad(d_x.square().sum(), [values[n] for n in names]), strict=True))
+
+    keras, found = second(tensors(case)), second(in_torch_layout(case, tensors(case)))
+    expected = keras | {n: v for n, v in in_torch_layout(case, keras).items() if n in WEIGHTS and v is not None}
+    assert found.keys() == expected.keys()
+    for name, value in found.items():
+        assert value.any()
+        assert_close(name, value, expected[name].detach(), tolerance(7, 4, 3))
+
+
+def test_a_recurrent_bias_apart_is_refused_in_keras_s_layout() -> None:
+    case = Case(5, 6, 3, 7)
+    values = tensors(case)
+    with pytest.raises(REFUSALS, match=r"recurrent_bias stands beside bias with reset_after and torch_layout"):
+        layer(case, values | {"recurrent_bias": torch.ones(21)})
 
 
 # --- Second derivatives ---

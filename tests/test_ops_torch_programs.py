@@ -19,17 +19,18 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
 
 from gatewise.ops import torch as engine  # noqa: E402  # after the skip
-from torch_case import INPUTS, OTHERS, layer, run, tensors  # noqa: E402
+from torch_case import INPUTS, OTHERS, in_torch_layout, layer, run, tensors  # noqa: E402
 
 FULL = Case(3, 2, 2, 5, mask="holes", input_dropout_masks=1, recurrent_dropout=True)
 BARE = Case(3, 2, 2, 5, reset_after=False, use_bias=False, initial_state=False, return_sequences=False)
 CASES = pytest.mark.parametrize("case", [FULL, BARE], ids=["full", "bare"])
+LAYOUTS = pytest.mark.parametrize("torch_layout", [False, True], ids=["keras", "torch"])
 
 
-def arguments(case: Case) -> tuple[list[Any], dict[str, Any]]:
+def arguments(case: Case, *, torch_layout: bool = False) -> tuple[list[Any], dict[str, Any]]:
     """The inputs and options of the operations for a case."""
-    values = tensors(case)
-    return [values[name] for name in (*INPUTS, *OTHERS)], {
+    values = in_torch_layout(case, tensors(case)) if torch_layout else tensors(case)
+    return [values.get(name) for name in (*INPUTS, "recurrent_bias", *OTHERS)], {
         "reset_after": case.reset_after,
         "activation": 0,
         "recurrent_activation": 1,
@@ -37,29 +38,33 @@ def arguments(case: Case) -> tuple[list[Any], dict[str, Any]]:
         "return_sequences": case.return_sequences,
         "zero_output_for_mask": case.zero_output_for_mask,
         "recompute": False,
+        "torch_layout": torch_layout,
     }
 
 
 # --- torch's own check of operations ---
 
 
+@LAYOUTS
 @CASES
-def test_the_layer_passes_opcheck(case: Case) -> None:
-    inputs, options = arguments(case)
+def test_the_layer_passes_opcheck(case: Case, torch_layout: bool) -> None:
+    inputs, options = arguments(case, torch_layout=torch_layout)
     torch.library.opcheck(torch.ops.gatewise.gru.default, inputs, options)
 
 
+@LAYOUTS
 @CASES
-def test_the_saving_layer_passes_opcheck(case: Case) -> None:
+def test_the_saving_layer_passes_opcheck(case: Case, torch_layout: bool) -> None:
     # Not `test_aot_dispatch_dynamic`: it compares what is saved, of which the engine does not fill every element.
-    inputs, options = arguments(case)
+    inputs, options = arguments(case, torch_layout=torch_layout)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
     torch.library.opcheck(torch.ops.gatewise.gru_train.default, inputs, options, test_utils=checks)
 
 
+@LAYOUTS
 @CASES
-def test_the_way_back_passes_opcheck(case: Case) -> None:
-    inputs, options = arguments(case)
+def test_the_way_back_passes_opcheck(case: Case, torch_layout: bool) -> None:
+    inputs, options = arguments(case, torch_layout=torch_layout)
     with torch.no_grad():
         saved = torch.ops.gatewise.gru_train.default(*inputs, **options)[2]
     values = tensors(case)

@@ -76,7 +76,8 @@ Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<B
                go_backwards,
                return_sequences,
                zero_output_for_mask,
-               recompute};
+               recompute,
+               0};  // weights in Keras's layout
   call.x = std::move(x);
   call.kernel = std::move(kernel);
   call.recurrent_kernel = std::move(recurrent_kernel);
@@ -103,7 +104,8 @@ void forward(const Call& call, Output3 outputs, Output2 state, std::optional<Out
 void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, std::optional<Input2> d_state, Output3 d_x,
               Output2 d_initial_state, Output2 d_kernel, Output2 d_recurrent_kernel, std::optional<OutputBias> d_bias) {
   const gatewise_gru_inputs in = call.inputs();
-  const gatewise_gru_gradients out{d_x.data(), d_initial_state.data(), d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias)};
+  const gatewise_gru_gradients out{d_x.data(), d_initial_state.data(), d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias),
+                                   nullptr};
   nb::gil_scoped_release release;
   check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out));
 }

@@ -4,7 +4,7 @@
 //   gatewise::gru        runs the layer:        x ... recurrent_dropout, options                              -> outputs, state
 //   gatewise::gru_train  the same, and saves:   x ... recurrent_dropout, options                              -> outputs, state, saved
 //   gatewise::gru_grad   the way back:          x ... recurrent_dropout, saved, d_outputs, d_state, options, x_gradient
-//                                               -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
+//                                               -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, d_recurrent_bias
 //
 // Shapes are those of engine.h, strides are free. src/gatewise/ops/torch/ declares the operations, their gradients and their shapes, and
 // calls gatewise_torch_register() once, after torch is loaded. The gradient of an absent input, and d_x without x_gradient, have no
@@ -42,10 +42,10 @@ void check_engine(int status) {
 
 // Takes the arguments from a kernel's stack, in the schema's order. All tensors are taken before anything can raise: they are then freed.
 struct Layer {
-  Tensor x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout;
+  Tensor x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, input_dropout, recurrent_dropout;
   gatewise_gru_spec spec{};
 
-  static constexpr int kTensors = 8, kOptions = 7;
+  static constexpr int kTensors = 9, kOptions = 8;
 
   Layer(const StableValue* tensors, const StableValue* options)
       : x(Tensor::required(tensors[0])),
@@ -53,9 +53,10 @@ struct Layer {
         kernel(Tensor::required(tensors[2])),
         recurrent_kernel(Tensor::required(tensors[3])),
         bias(Tensor::optional(tensors[4])),
-        mask(Tensor::optional(tensors[5])),
-        input_dropout(Tensor::optional(tensors[6])),
-        recurrent_dropout(Tensor::optional(tensors[7])) {
+        recurrent_bias(Tensor::optional(tensors[5])),
+        mask(Tensor::optional(tensors[6])),
+        input_dropout(Tensor::optional(tensors[7])),
+        recurrent_dropout(Tensor::optional(tensors[8])) {
     const auto option = [options](int i) { return static_cast<int32_t>(options[i]); };
     spec.reset_after = option(0);
     spec.activation = option(1);
@@ -64,26 +65,32 @@ struct Layer {
     spec.return_sequences = option(4);
     spec.zero_output_for_mask = option(5);
     spec.recompute = option(6);
+    spec.torch_layout = option(7);
   }
 
   // Sets the sizes from x and recurrent_kernel and checks every tensor against them.
   void check_shapes() {
     const int32_t real = aoti_torch_dtype_float32(), boolean = aoti_torch_dtype_bool();
     expect(x, "x", real, {{"batch"}, {"timesteps"}, {"features"}});
-    expect(recurrent_kernel, "recurrent_kernel", real, {{"units"}, {"3 * units"}});
+    expect_kernel(recurrent_kernel, "recurrent_kernel", {"units"}, {"3 * units"});
     spec.batch = x.sizes()[0];
     spec.timesteps = x.sizes()[1];
     spec.features = x.sizes()[2];
-    spec.units = recurrent_kernel.sizes()[0];
+    spec.units = recurrent_kernel.sizes()[spec.torch_layout ? 1 : 0];
     const Axis batch{"batch", spec.batch}, timesteps{"timesteps", spec.timesteps}, features{"features", spec.features};
     const Axis units{"units", spec.units}, gates{"3 * units", 3 * spec.units};
-    expect(recurrent_kernel, "recurrent_kernel", real, {units, gates});
-    expect(kernel, "kernel", real, {features, gates});
+    expect_kernel(recurrent_kernel, "recurrent_kernel", units, gates);
+    expect_kernel(kernel, "kernel", features, gates);
     expect(initial_state, "initial_state", real, {batch, units});
-    if (spec.reset_after)
+    if (spec.reset_after && !spec.torch_layout)
       expect(bias, "bias", real, {{"input and recurrent", 2}, gates});
     else
       expect(bias, "bias", real, {gates});
+    expect(recurrent_bias, "recurrent_bias", real, {gates});
+    if (static_cast<bool>(recurrent_bias) != (bias && spec.reset_after && spec.torch_layout)) {
+      throw std::runtime_error(
+          "gatewise::gru: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give or leave out both.");
+    }
     expect(mask, "mask", boolean, {batch, timesteps});
     expect(input_dropout, "input_dropout", real, {{"masks", dropout_masks()}, batch, features});
     expect(recurrent_dropout, "recurrent_dropout", real, {{"gates", 3}, batch, units});
@@ -97,6 +104,7 @@ struct Layer {
     in.kernel = kernel.data<float>();
     in.recurrent_kernel = recurrent_kernel.data<float>();
     in.bias = bias.data<float>();
+    in.recurrent_bias = recurrent_bias.data<float>();
     in.input_dropout = input_dropout.data<float>();
     in.input_dropout_masks = dropout_masks();
     in.recurrent_dropout = recurrent_dropout.data<float>();
@@ -119,6 +127,13 @@ struct Layer {
   }
 
  private:
+  void expect_kernel(Tensor& tensor, const char* name, Axis rows, Axis gates) const {
+    if (spec.torch_layout)
+      expect(tensor, name, aoti_torch_dtype_float32(), {gates, rows});
+    else
+      expect(tensor, name, aoti_torch_dtype_float32(), {rows, gates});
+  }
+
   int64_t dropout_masks() const { return input_dropout && input_dropout.rank() == 3 && input_dropout.sizes()[0] == 3 ? 3 : 1; }
 };
 
@@ -179,12 +194,20 @@ void gru_grad(StableValue* stack, uint64_t, uint64_t) {
   expect(d_outputs, "d_outputs", aoti_torch_dtype_float32(), {{"batch", s.batch}, steps, units});
   expect(d_state, "d_state", aoti_torch_dtype_float32(), {{"batch", s.batch}, units});
 
-  Tensor gradients[] = {x_gradient ? Tensor::floats_like(layer.x) : Tensor::floats({0}), Tensor::floats_like(layer.initial_state),
-                        Tensor::floats_like(layer.kernel), Tensor::floats_like(layer.recurrent_kernel), Tensor::floats_like(layer.bias)};
-  const auto& [d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias] = gradients;
+  Tensor gradients[] = {x_gradient ? Tensor::floats_like(layer.x) : Tensor::floats({0}),
+                        Tensor::floats_like(layer.initial_state),
+                        Tensor::floats_like(layer.kernel),
+                        Tensor::floats_like(layer.recurrent_kernel),
+                        Tensor::floats_like(layer.bias),
+                        Tensor::floats_like(layer.recurrent_bias)};
+  const auto& [d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, d_recurrent_bias] = gradients;
   const gatewise_gru_inputs in = layer.inputs();
-  const gatewise_gru_gradients out{x_gradient ? d_x.data<float>() : nullptr, layer.initial_state ? d_initial_state.data<float>() : nullptr,
-                                   d_kernel.data<float>(), d_recurrent_kernel.data<float>(), layer.bias ? d_bias.data<float>() : nullptr};
+  const gatewise_gru_gradients out{x_gradient ? d_x.data<float>() : nullptr,
+                                   layer.initial_state ? d_initial_state.data<float>() : nullptr,
+                                   d_kernel.data<float>(),
+                                   d_recurrent_kernel.data<float>(),
+                                   layer.bias ? d_bias.data<float>() : nullptr,
+                                   layer.recurrent_bias ? d_recurrent_bias.data<float>() : nullptr};
   const ThreadsOfTorch threads;
   check_engine(gatewise_gru_backward(&s, &in, saved.data<float>(), d_outputs.data<float>(), d_state.data<float>(), &out));
   for (Tensor& gradient : gradients) *stack++ = gradient.release();

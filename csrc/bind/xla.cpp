@@ -107,7 +107,8 @@ struct Layer {
             o.go_backwards,
             o.return_sequences,
             o.zero_output_for_mask,
-            o.recompute};
+            o.recompute,
+            0};  // weights in Keras's layout
     in.x = x.typed_data();
     in.initial_state = optional_data("initial_state", initial_state, {batch(), units()});
     in.kernel = required_data("kernel", kernel, {features(), gates()});

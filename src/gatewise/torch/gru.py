@@ -2,7 +2,6 @@
 """`torch.nn.GRU` with its layers on the engine. Parameters, checks, packing and the random numbers stay PyTorch's.
 
 Letters: B = batch, T = timesteps, F = features, U = units (`hidden_size`), L = layers, D = directions, 1 or 2.
-PyTorch's weights have their gates in the order r | z | n, (3U, F); the engine's in the order z | r | h, (F, 3U).
 """
 
 from __future__ import annotations
@@ -170,8 +169,9 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
             y, state = engine.gru(
                 x,
                 None if hx is None else hx[place].float(),
-                *_weights(module, place),
-                mask,
+                mask=mask,
+                **_weights(module, place),
+                torch_layout=True,
                 go_backwards=direction == 1,
             )
             outputs.append(y.flip(1) if direction else y)
@@ -180,18 +180,11 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
     return x.to(dtype), torch.stack(states).to(dtype)
 
 
-def _weights(module: Any, place: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Brings one direction's parameters to kernel (F, 3U), recurrent kernel (U, 3U) and bias (2, 3U), float32."""
-    count = 4 if module.bias else 2
-    weight_ih, weight_hh, *biases = module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
-    kernel, recurrent_kernel = (_update_gate_first(weight.t().float()) for weight in (weight_ih, weight_hh))
-    return kernel, recurrent_kernel, _update_gate_first(torch.stack(biases).float()) if biases else None
-
-
-def _update_gate_first(weights: torch.Tensor) -> torch.Tensor:
-    """Changes the order of the gates of (width, 3U); what comes out is contiguous, as the engine reads it."""
-    reset, update, candidate = weights.chunk(3, 1)
-    return torch.cat((update, reset, candidate), 1)
+def _weights(module: Any, place: int) -> dict[str, torch.Tensor]:
+    """Names one direction's parameters as the engine does, in float32: kernels (3U, F) and (3U, U), biases (3U,)."""
+    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")[: 4 if module.bias else 2]
+    weights = module._flat_weights[place * len(names) : (place + 1) * len(names)]  # noqa: SLF001
+    return {name: weight.float() for name, weight in zip(names, weights, strict=True)}
 
 
 def _dropout_factors(probability: float, sequences: _Sequences, width: int) -> torch.Tensor:

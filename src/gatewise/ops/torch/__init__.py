@@ -82,6 +82,8 @@ def gru(
     go_backwards: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    torch_layout: bool = False,
+    recurrent_bias: Tensor | None = None,
     training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
 ) -> tuple[Tensor, Tensor]:
     """Runs a GRU layer over sequences, eagerly or under `torch.compile`.
@@ -105,6 +107,9 @@ def gru(
         return_sequences: False makes `outputs` hold the last output alone.
         zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
             first valid step.
+        torch_layout: whether the weights are laid out as `torch.nn.GRU` has them: kernel (3 * units, features),
+            recurrent_kernel (3 * units, units) and bias (3 * units,), gates in the order r | z | h.
+        recurrent_bias: (3 * units,), beside `bias` with `reset_after` and `torch_layout`; else None.
         training: not needed here: torch says whether a gradient will follow.
 
     Returns:
@@ -126,7 +131,7 @@ def gru(
         raise RuntimeError(
             f"gatewise.ops.torch.gru: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
-    inputs = (x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
+    inputs = (x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, input_dropout, recurrent_dropout)
     options = {
         "reset_after": reset_after,
         "activation": _number("activation", activation),
@@ -135,6 +140,7 @@ def gru(
         "return_sequences": return_sequences,
         "zero_output_for_mask": zero_output_for_mask,
         "recompute": recomputing(),
+        "torch_layout": torch_layout,
     }
     eager = not torch.compiler.is_compiling()
     differentiable = [value for value in inputs[: gradients.DIFFERENTIABLE] if value is not None]

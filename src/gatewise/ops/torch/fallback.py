@@ -14,6 +14,7 @@ import torch
 
 from gatewise import _native
 from gatewise.arrays import real_array
+from gatewise.ops.torch import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,13 +33,13 @@ def register(library: Any, saved_shape: Callable[..., tuple[int, int, int]]) -> 
     """
 
     def gru_train(*inputs: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        call = _checked(*inputs, **options)
+        call = _call(*inputs, **options)
         shape = saved_shape(inputs[0], inputs[3], **options)
         saved = torch.empty(shape, dtype=torch.int32)
         outputs, state = _forward(call, _floats(saved, call))
         return outputs, state, saved
 
-    library.impl("gru", lambda *inputs, **options: _forward(_checked(*inputs, **options), None), "CPU")
+    library.impl("gru", lambda *inputs, **options: _forward(_call(*inputs, **options), None), "CPU")
     library.impl("gru_train", gru_train, "CPU")
     library.impl("gru_grad", _gradients, "CPU")
 
@@ -51,27 +52,42 @@ def _forward(call: _native.Call, saved: npt.NDArray[np.float32] | None) -> tuple
 
 def _gradients(*inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Tensor, ...]:
     *layer, saved, d_outputs, d_state = inputs
-    call = _checked(*layer, **options)
+    call = _call(*layer, **options)
     batch, timesteps, units = call.output_shape
     axes = ("batch", batch), ("timesteps", timesteps), ("units", units)
     dy = _optional("d_outputs", d_outputs, axes)
     dh = _optional("d_state", d_state, (axes[0], axes[2]))
-    x, initial_state, kernel, recurrent_kernel, bias = (
-        torch.empty((0,) if value is None else value.shape) for value in layer[:5]
-    )
-    d_state_0 = torch.empty(call.state_shape) if layer[1] is None else initial_state  # the engine's face wants a place
+    x, d_initial_state = torch.empty(call.x_shape), torch.empty(call.state_shape)
+    kernel, recurrent_kernel = torch.empty(call.x_shape[2], 3 * units), torch.empty(units, 3 * units)
+    bias = None if layer[4] is None else torch.empty((2, 3 * units) if options["reset_after"] else (3 * units,))
     _native.backward(
         call,
         _floats(saved, call),
         dy,
         dh,
         x.numpy(),
-        d_state_0.numpy(),
+        d_initial_state.numpy(),
         kernel.numpy(),
         recurrent_kernel.numpy(),
-        None if layer[4] is None else bias.numpy(),
+        None if bias is None else bias.numpy(),
     )
-    return x if x_gradient else torch.empty(0), initial_state, kernel, recurrent_kernel, bias
+    weights = kernel, recurrent_kernel, bias, None
+    if options["torch_layout"]:
+        weights = layout.from_keras(kernel, recurrent_kernel, bias)
+    states = None if layer[1] is None else d_initial_state
+    return tuple(torch.empty(0) if value is None else value for value in (x if x_gradient else None, states, *weights))
+
+
+def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
+    x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, *others = inputs
+    if torch_layout:
+        kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
+    elif recurrent_bias is not None:
+        raise ValueError(
+            f"{_WHERE}: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give "
+            "or leave out both."
+        )
+    return _checked(x, initial_state, kernel, recurrent_kernel, bias, *others, **options)
 
 
 def _checked(

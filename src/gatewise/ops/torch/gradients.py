@@ -12,6 +12,7 @@ import torch
 
 from gatewise.native import ACTIVATIONS
 from gatewise.ops import composed
+from gatewise.ops.torch import layout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 
-DIFFERENTIABLE = 5  # the first inputs of every operation: x, initial_state, kernel, recurrent_kernel, bias
+DIFFERENTIABLE = 6  # the first inputs of every operation: x, initial_state, kernel, recurrent_kernel and two biases
 
 
 class Layer(torch.autograd.Function):
@@ -94,7 +95,9 @@ def of_gru_grad(ctx: Any, *gradients: Tensor | None) -> Gradients:
     with torch.enable_grad():
         layer = [_variable(value) for value in inputs[:DIFFERENTIABLE]]
         given = [_variable(value) for value in (d_outputs, d_state)]
-        results = composed.gru(_Torch(), *layer, *inputs[DIFFERENTIABLE:], **options)
+        x, initial_state, *weights = layer
+        weights = layout.to_keras(*weights) if options.pop("torch_layout") else weights[:3]
+        results = composed.gru(_Torch(), x, initial_state, *weights, *inputs[DIFFERENTIABLE:], **options)
         first = _derivatives(results, given, layer, again=True)
         second = _derivatives(first, wanted, [*layer, *given], again=again)
     return *second[:DIFFERENTIABLE], None, None, None, None, *second[DIFFERENTIABLE:]

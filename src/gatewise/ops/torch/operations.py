@@ -22,16 +22,19 @@ Tensor: TypeAlias = torch.Tensor
 
 _LIBRARY = Path(__file__).parents[2] / "libgatewise_torch.so"
 _INPUTS = (
-    "Tensor x, Tensor? initial_state, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? mask, "
-    "Tensor? input_dropout, Tensor? recurrent_dropout"
+    "Tensor x, Tensor? initial_state, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? recurrent_bias, "
+    "Tensor? mask, Tensor? input_dropout, Tensor? recurrent_dropout"
 )
 # An activation is its place in gatewise.native.ACTIVATIONS: the oldest of torch's C interfaces hands over no text.
 _OPTIONS = (
     "*, bool reset_after, int activation, int recurrent_activation, bool go_backwards, bool return_sequences, "
-    "bool zero_output_for_mask, bool recompute"
+    "bool zero_output_for_mask, bool recompute, bool torch_layout"
 )
 _GIVEN = "Tensor saved, Tensor? d_outputs, Tensor? d_state"
-_GRADIENTS = "Tensor d_x, Tensor d_initial_state, Tensor d_kernel, Tensor d_recurrent_kernel, Tensor d_bias"
+_GRADIENTS = (
+    "Tensor d_x, Tensor d_initial_state, Tensor d_kernel, Tensor d_recurrent_kernel, Tensor d_bias, "
+    "Tensor d_recurrent_bias"
+)
 _SCHEMAS = (
     f"gru({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state)",
     f"gru_train({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state, Tensor saved)",
@@ -42,7 +45,7 @@ _SCHEMAS = (
 
 
 def saved_shape(
-    x: Tensor, recurrent_kernel: Tensor, *, reset_after: bool, recompute: bool, **_options: Any
+    x: Tensor, recurrent_kernel: Tensor, *, reset_after: bool, recompute: bool, torch_layout: bool, **_options: Any
 ) -> tuple[int, int, int]:
     """Bounds what the engine saves by a formula that torch can trace: (batch, values, padded units).
 
@@ -53,14 +56,18 @@ def saved_shape(
     values = (5 if reset_after else 4) * timesteps
     if recompute:
         values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1  # type: ignore[no-untyped-call]
-    return x.shape[0], values, (recurrent_kernel.shape[0] + 15) // 16 * 16
+    return x.shape[0], values, (_units(recurrent_kernel, torch_layout=torch_layout) + 15) // 16 * 16
+
+
+def _units(recurrent_kernel: Tensor, *, torch_layout: bool) -> int:
+    return recurrent_kernel.shape[1 if torch_layout else 0]
 
 
 def _gru_shapes(
     x: Tensor, _initial_state: Tensor | None, _kernel: Tensor, recurrent_kernel: Tensor, *_others: Any, **options: Any
 ) -> tuple[Tensor, Tensor]:
     steps = x.shape[1] if options["return_sequences"] else 1
-    units = recurrent_kernel.shape[0]
+    units = _units(recurrent_kernel, torch_layout=options["torch_layout"])
     return x.new_empty((x.shape[0], steps, units)), x.new_empty((x.shape[0], units))
 
 
