@@ -15,6 +15,7 @@
 #include "dispatch.h"
 #include "float_mode.h"
 #include "pack.h"
+#include "pages.h"
 #include "plan.h"
 #include "pool.h"
 #include "scratch.h"
@@ -120,6 +121,8 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
   std::optional<Scratch> packed;
   if (!in.packed) pack(isa, spec, in, packed.emplace(Packed(spec, isa.lanes).floats).data());
   set_packed(problem, isa, in.packed ? in.packed : packed->data());
+  use_large_pages(out.outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * spec.units);
+  use_large_pages(out.saved, isa.saved_floats(spec, plan.chunk_steps));
   problem.outputs = out.outputs;
   problem.state = out.state;
   problem.saved = out.saved;
@@ -178,6 +181,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   }
   problem.kernel_back = packed.data();
   problem.recurrent_kernel_back = packed.data() + kernel_floats;
+  use_large_pages(out.x, spec.batch * spec.timesteps * spec.features);
   problem.saved_in = saved;
   problem.d_outputs = d_outputs;
   problem.d_state = d_state;

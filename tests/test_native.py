@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -78,6 +80,33 @@ def test_results_are_written_in_full_and_nothing_beyond() -> None:
     for array in guarded:
         assert np.isnan(array[:32]).all()
         assert np.isnan(array[-32:]).all()
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no large pages")
+def test_large_results_are_written_to_large_pages() -> None:
+    # Memory of our own: NumPy asks for large pages too.
+    batch, timesteps, units = 64, 500, 48
+    memory = mmap.mmap(-1, batch * timesteps * units * 4, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    outputs = np.frombuffer(memory, np.float32).reshape(batch, timesteps, units)
+    inside = int(outputs.ctypes.data) + outputs.nbytes // 2
+
+    def wishes() -> list[str]:
+        """The flags of the pages in the middle of the array; "hg" are those that are wanted large."""
+        place = None
+        for line in Path("/proc/self/smaps").read_text().splitlines():
+            if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+                place = int(found[1], 16) <= inside < int(found[2], 16)
+            elif place and line.startswith("VmFlags:"):
+                return line.split()[1:]
+        raise AssertionError("the array lies in no mapping")
+
+    weights = gatewise.GRUWeights(np.ones((5, 3 * units)), np.ones((units, 3 * units)))
+    x = np.zeros((batch, timesteps, 5), np.float32)
+    call = _native.make_call(x, weights.kernel, weights.recurrent_kernel, None, None, None, None, None, True, 0, 1,
+                             False, True, False, False)  # fmt: skip
+    assert "hg" not in wishes()
+    _native.forward(call, outputs, np.empty((batch, units), np.float32), None)
+    assert "hg" in wishes()
 
 
 def refused(error: type[Exception], *parts: str, **arguments: Any) -> None:
