@@ -46,13 +46,20 @@ int default_threads() {
     const long n = strtol(text, &end, 10);
     if (end != text && *end == '\0' && n >= 1 && n <= 4096) return static_cast<int>(n);
   }
-  const int affinity = std::max(cpus_of_affinity(), 1), quota = cpus_of_quota();
-  return quota > 0 ? std::min(affinity, quota) : affinity;
+  return cpus();
 }
 
 std::atomic<int> chosen{0};
 
 }  // namespace
+
+int cpus() {
+  static const int allowed = [] {
+    const int affinity = std::max(cpus_of_affinity(), 1), quota = cpus_of_quota();
+    return quota > 0 ? std::min(affinity, quota) : affinity;
+  }();
+  return allowed;
+}
 
 int threads() {
   const int n = chosen.load(std::memory_order_relaxed);

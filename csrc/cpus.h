@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// How many threads a call may use.
+// How many CPUs there are for this process, and how many threads a call may use.
 #pragma once
 
 namespace gatewise {
 
-// What set_threads last said, else GATEWISE_NUM_THREADS, else the CPUs that affinity and cgroup quota allow this process.
+// The CPUs that affinity and cgroup quota allow this process, as they were at the first question.
+int cpus();
+
+// What set_threads last said, else GATEWISE_NUM_THREADS, else cpus().
 int threads();
 
 // n >= 1; 0 restores the default.

@@ -57,19 +57,28 @@ struct TeamWork {
   TeamWork(int64_t scratch_floats, int members) : scratch(scratch_floats), team(members) {}
 };
 
+// How much work a pass over a layer is, in multiply-adds; 0 if it is over before a thread that waited for its turn had woken.
+double size_of(const gatewise_gru_spec& spec) {
+  constexpr double kMillisecond = 5e7;
+  const double size = 3.0 * static_cast<double>(spec.units) * static_cast<double>(spec.units + spec.features) *
+                      static_cast<double>(spec.batch) * static_cast<double>(spec.timesteps);
+  return size < kMillisecond ? 0 : size;
+}
+
 // Runs body(item, scratch, team, member) on the pool for every item and each of its members. Throws std::bad_alloc.
 template <class Body>
-void run_teams(int64_t items, int members, int64_t scratch_floats, Body&& body) {
+void run_teams(int64_t items, int members, int64_t scratch_floats, double size, Body&& body) {
   if (members == 1) {
     std::atomic<bool> out_of_memory{false};
-    parallel_for(items, threads(), [&](int64_t item) {
+    auto alone = [&](int64_t item) {
       try {
         TeamWork work(scratch_floats, 1);
         body(item, work.scratch.data(), work.team, 0);
       } catch (const std::bad_alloc&) {
         out_of_memory.store(true);
       }
-    });
+    };
+    parallel_for(items, threads(), alone, size);
     if (out_of_memory.load()) throw std::bad_alloc();
     return;
   }
@@ -127,7 +136,7 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
   problem.state = out.state;
   problem.saved = out.saved;
   const int members = team_size(spec, plan, threads());
-  run_teams(plan.slabs(), members, isa.forward_scratch_floats(problem, members),
+  run_teams(plan.slabs(), members, isa.forward_scratch_floats(problem, members), size_of(spec),
             [&](int64_t slab, float* scratch, Team& team, int member) { isa.forward_slab(problem, slab, scratch, team, member); });
 }
 
@@ -190,7 +199,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   const Partials partials(problem, lanes, groups);
   const int members = groups == plan.slabs() ? team_size(spec, plan, threads()) : 1;
   const int64_t scratch_floats = isa.backward_scratch_floats(problem, members);
-  run_teams(groups, members, scratch_floats, [&](int64_t group, float* scratch, Team& team, int member) {
+  run_teams(groups, members, scratch_floats, 2 * size_of(spec), [&](int64_t group, float* scratch, Team& team, int member) {
     const Partial partial = partials.group(group);
     if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));
     for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);

@@ -10,6 +10,7 @@
 #include <system_error>
 #include <thread>
 
+#include "cpus.h"
 #include "float_mode.h"
 #include "spin.h"
 
@@ -20,13 +21,23 @@ struct Job {
   int64_t items;
   void (*body)(void*, int64_t);
   void* context;
+  double size;
+  int limit;   // threads that may be busy while one more begins
   int places;  // workers that may still enter; guarded by the pool's mutex
   Job* next = nullptr;
   std::atomic<int64_t> claimed{0};
   std::atomic<int> inside{0};
 
+  // Does an item, unless none is left.
+  bool work_once() {
+    const int64_t item = claimed.fetch_add(1, std::memory_order_relaxed);
+    if (item >= items) return false;
+    body(context, item);
+    return true;
+  }
   void work() {
-    for (int64_t item; (item = claimed.fetch_add(1, std::memory_order_relaxed)) < items;) body(context, item);
+    while (work_once()) {
+    }
   }
   bool exhausted() const { return claimed.load(std::memory_order_relaxed) >= items; }
 };
@@ -45,12 +56,44 @@ class Pool {
 
  private:
   void post(Job& job) {
-    const std::lock_guard<std::mutex> lock(mutex_);
+    std::unique_lock<std::mutex> lock(mutex_);
+    wait_turn(job, lock);
+    ++busy_;
     hire(job.places);
     job.next = jobs_;
     jobs_ = &job;
+    call_workers(std::min(job.places, job.limit - busy_));
+  }
+
+  // Callers of some size begin one after another, in the order in which they came, once a CPU is free.
+  void wait_turn(const Job& job, std::unique_lock<std::mutex>& lock) {
+    const auto free = [&] { return busy_ < job.limit || !is_largest(job); };
+    if (job.size == 0 || (turn_ == turns_ && free())) return;
+    const uint64_t mine = turns_++;
+    begin_.wait(lock, [&] { return turn_ == mine && free(); });
+    ++turn_;
+    begin_.notify_all();
+  }
+
+  bool is_largest(const Job& job) const {
+    for (const Job* other = jobs_; other; other = other->next) {
+      if (other->size > job.size) return false;
+    }
+    return true;
+  }
+
+  void call_workers(int wanted) {
     posted_.fetch_add(1, std::memory_order_release);
-    for (int i = std::min(job.places, sleeping_); i > 0; --i) wake_.notify_one();
+    for (int i = std::min(wanted, sleeping_); i > 0; --i) wake_.notify_one();
+  }
+
+  // One thread less is busy: the next caller's turn has come, or there is work for a worker.
+  void rest() {
+    --busy_;
+    begin_.notify_all();
+    for (const Job* job = jobs_; job; job = job->next) {
+      if (job->places > 0 && !job->exhausted()) return call_workers(1);
+    }
   }
 
   void withdraw(Job& job) {
@@ -58,6 +101,7 @@ class Pool {
     Job** link = &jobs_;
     while (*link != &job) link = &(*link)->next;
     *link = job.next;
+    rest();
   }
 
   // Fewer workers than wanted are no error: the caller does what is left.
@@ -74,8 +118,11 @@ class Pool {
     for (;;) {
       if (Job* job = enter()) {
         lock.unlock();
-        job->work();
+        while (busy_.load(std::memory_order_relaxed) <= job->limit && job->work_once()) {
+        }
         lock.lock();
+        ++job->places;
+        rest();
         if (job->inside.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
         continue;
       }
@@ -93,8 +140,9 @@ class Pool {
 
   Job* enter() {
     for (Job* job = jobs_; job; job = job->next) {
-      if (job->places == 0 || job->exhausted()) continue;
+      if (job->places == 0 || job->exhausted() || busy_ >= job->limit) continue;
       --job->places;
+      ++busy_;
       job->inside.fetch_add(1, std::memory_order_relaxed);
       return job;
     }
@@ -102,10 +150,12 @@ class Pool {
   }
 
   std::mutex mutex_;
-  std::condition_variable wake_, left_;
+  std::condition_variable wake_, left_, begin_;
   std::atomic<uint64_t> posted_{0};
   Job* jobs_ = nullptr;
+  uint64_t turns_ = 0, turn_ = 0;  // given out, and whose it is; equal if nobody waits
   int workers_ = 0, sleeping_ = 0;
+  std::atomic<int> busy_{0};  // callers and workers that do items; changed under the mutex
 };
 
 // Never destroyed: workers may outlive every static object. A forked child has none of the workers and takes a new pool.
@@ -133,8 +183,8 @@ void work_through(void* job) {
 
 void use_threads(Threads threads) { others = threads; }
 
-void run_items(int64_t items, int threads, void (*body)(void*, int64_t), void* context) {
-  Job job{items, body, context, static_cast<int>(std::min<int64_t>(items, threads)) - 1};
+void run_items(int64_t items, int threads, double size, void (*body)(void*, int64_t), void* context) {
+  Job job{items, body, context, size, std::max(threads, cpus()), static_cast<int>(std::min<int64_t>(items, threads)) - 1};
   if (job.places < 1) return job.work();
   if (others) return others(job.places + 1, work_through, &job);
   pool().run(job);

@@ -2,8 +2,10 @@
 // The thread pool: items claimed from a counter by the caller and by whichever workers come in time.
 //
 // A caller never waits for a worker that has not started: it works through the items itself and waits, at the end, only for workers that
-// are inside one. Any number of threads may call at once. Workers spin for about 20 microseconds after a call, then sleep. After a fork the
-// child starts with a new pool. A caller may have its items run on other threads instead.
+// are inside one. Any number of threads may call at once. Workers keep off while every CPU has a thread that does items, and a call of
+// some size waits its turn while others, none of them larger, have all CPUs: three threads on two CPUs end later than one call after the
+// other (large in both directions at once: 1.04 to 1.2 times as late; now 0.9 to 1.03). Workers spin for about 20 microseconds after a
+// call, then sleep. After a fork the child starts with a new pool. A caller may have its items run on other threads instead.
 #pragma once
 
 #include <stdint.h>
@@ -19,12 +21,13 @@ using Threads = void (*)(int n, void (*work)(void* context), void* context);
 void use_threads(Threads threads);
 
 // Calls body(context, item) for every item in [0, items), on at most `threads` threads, the caller's included. Returns when all are done.
-void run_items(int64_t items, int threads, void (*body)(void* context, int64_t item), void* context);
+// `size` says how much work that is, beside other calls; with 0 it never waits its turn.
+void run_items(int64_t items, int threads, double size, void (*body)(void* context, int64_t item), void* context);
 
 template <class Body>
-void parallel_for(int64_t items, int threads, Body&& body) {
+void parallel_for(int64_t items, int threads, Body&& body, double size = 0) {
   using Function = std::remove_reference_t<Body>;
-  run_items(items, threads, [](void* context, int64_t item) { (*static_cast<Function*>(context))(item); }, &body);
+  run_items(items, threads, size, [](void* context, int64_t item) { (*static_cast<Function*>(context))(item); }, &body);
 }
 
 }  // namespace gatewise

@@ -202,7 +202,7 @@ MAY_INCLUDE = {
     "dispatch": {"problem", "engine.h"},
     "pack": {"problem", "engine.h"},
     "plan": {"problem", "team", "engine.h"},
-    "pool": {"float_mode", "spin"},
+    "pool": {"cpus", "float_mode", "spin"},
     "problem": {"engine.h"},
     "pages": set(),
     "scratch": set(),

@@ -185,6 +185,23 @@ def test_callers_on_many_threads_get_their_own_results() -> None:
                     np.testing.assert_array_equal(value, wanted[name])
 
 
+@pytest.mark.parametrize("n", [2, 4])
+def test_large_and_small_calls_at_once_take_turns_and_give_the_same_bits(n: int) -> None:
+    # A large call has work for a millisecond and more, and waits while calls of its size have every CPU.
+    cases = [
+        Case(64, 20, 64, 128, mask="holes", seed=1),
+        Case(80, 20, 64, 128),
+        Case(20, 6, 5, 20),
+        Case(1, 40, 5, 150),
+    ]
+    with threads(1):
+        expected = [case.run() for case in cases]
+    with threads(n), ThreadPoolExecutor(8) as executor:
+        for results, wanted in zip(executor.map(Case.run, cases * 6), expected * 6, strict=True):
+            for name, value in results.items():
+                np.testing.assert_array_equal(value, wanted[name])
+
+
 def test_a_forked_child_runs_on_threads_of_its_own() -> None:
     program = """
 import os, sys, numpy as np, gatewise
