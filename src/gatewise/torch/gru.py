@@ -180,7 +180,7 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
     return x.to(dtype), torch.stack(states).to(dtype)
 
 
-def _weights(module: Any, place: int) -> dict[str, torch.Tensor]:
+def _weights(module: Any, place: int) -> dict[str, Any]:
     """Names one direction's parameters as the engine does, in float32: kernels (3U, F) and (3U, U), biases (3U,)."""
     names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")[: 4 if module.bias else 2]
     weights = module._flat_weights[place * len(names) : (place + 1) * len(names)]  # noqa: SLF001

@@ -71,7 +71,7 @@ def _gradients(*inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Te
         recurrent_kernel.numpy(),
         None if bias is None else bias.numpy(),
     )
-    weights = kernel, recurrent_kernel, bias, None
+    weights: tuple[torch.Tensor | None, ...] = (kernel, recurrent_kernel, bias, None)
     if options["torch_layout"]:
         weights = layout.from_keras(kernel, recurrent_kernel, bias)
     states = None if layer[1] is None else d_initial_state

@@ -93,11 +93,10 @@ def of_gru_grad(ctx: Any, *gradients: Tensor | None) -> Gradients:
         options[name] = ACTIVATIONS[options[name]]
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        layer = [_variable(value) for value in inputs[:DIFFERENTIABLE]]
+        layer: list[Any] = [_variable(value) for value in inputs[:DIFFERENTIABLE]]
         given = [_variable(value) for value in (d_outputs, d_state)]
-        x, initial_state, *weights = layer
-        weights = layout.to_keras(*weights) if options.pop("torch_layout") else weights[:3]
-        results = composed.gru(_Torch(), x, initial_state, *weights, *inputs[DIFFERENTIABLE:], **options)
+        weights: Sequence[Any] = layout.to_keras(*layer[2:]) if options.pop("torch_layout") else layer[2:5]
+        results = composed.gru(_Torch(), *layer[:2], *weights, *inputs[DIFFERENTIABLE:], **options)
         first = _derivatives(results, given, layer, again=True)
         second = _derivatives(first, wanted, [*layer, *given], again=again)
     return *second[:DIFFERENTIABLE], None, None, None, None, *second[DIFFERENTIABLE:]
