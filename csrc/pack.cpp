@@ -39,10 +39,6 @@ void copy_padded(const float* from, int64_t stride, int64_t n, int64_t lanes, fl
   for (int64_t i = n; i < lanes; ++i) to[i] = 0.0f;
 }
 
-const float* recurrent_bias_of(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in) {
-  return spec.torch_layout ? in.recurrent_bias : in.bias + 3 * spec.units;
-}
-
 }  // namespace
 
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(units, lanes) * rows * 3 * lanes; }
@@ -64,7 +60,7 @@ void pack_bias(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, int
   memset(to, 0, static_cast<size_t>(panels_of(spec.units, lanes) * 4 * lanes) * sizeof(float));
   if (!in.bias) return;
   const Layout layout(spec, 1);
-  const float* const recurrent = recurrent_bias_of(spec, in);
+  const float* const recurrent = spec.torch_layout ? in.recurrent_bias : in.bias + 3 * spec.units;
   for (int64_t u = 0; u < spec.units; ++u) {
     float* lane = to + u / lanes * 4 * lanes + u % lanes;
     for (int64_t g = 0; g < 3; ++g) lane[g * lanes] = in.bias[layout.gate[g] + u];

@@ -21,9 +21,9 @@ struct Job {
   int64_t items;
   void (*body)(void*, int64_t);
   void* context;
-  double size;
-  int limit;   // threads that may be busy while one more begins
-  int places;  // workers that may still enter; guarded by the pool's mutex
+  double size;  // of the work, beside other calls; 0: small
+  int limit;    // a thread begins while fewer are busy
+  int places;   // workers that may still enter; guarded by the pool's mutex
   Job* next = nullptr;
   std::atomic<int64_t> claimed{0};
   std::atomic<int> inside{0};
@@ -65,9 +65,9 @@ class Pool {
     call_workers(std::min(job.places, job.limit - busy_));
   }
 
-  // Callers of some size begin one after another, in the order in which they came, once a CPU is free.
+  // Callers of some size begin one after another, in the order in which they came.
   void wait_turn(const Job& job, std::unique_lock<std::mutex>& lock) {
-    const auto free = [&] { return busy_ < job.limit || !is_largest(job); };
+    const auto free = [&] { return busy_ < job.limit || !yields(job); };
     if (job.size == 0 || (turn_ == turns_ && free())) return;
     const uint64_t mine = turns_++;
     begin_.wait(lock, [&] { return turn_ == mine && free(); });
@@ -75,11 +75,11 @@ class Pool {
     begin_.notify_all();
   }
 
-  bool is_largest(const Job& job) const {
-    for (const Job* other = jobs_; other; other = other->next) {
-      if (other->size > job.size) return false;
-    }
-    return true;
+  // Whether a call leaves the CPUs to others: calls of some size, too, but none larger.
+  bool yields(const Job& job) const {
+    double largest = 0;
+    for (const Job* other = jobs_; other; other = other->next) largest = std::max(largest, other->size);
+    return largest > 0 && largest <= job.size;
   }
 
   void call_workers(int wanted) {
