@@ -2,7 +2,7 @@
 // Large pages under arrays that a call fills.
 //
 // JAX and PyTorch take the memory of large layers afresh from the system at every step, and then each page costs a fault when it is first
-// written: a third of the time of a training step of speech or bigbatch on two threads. Pages of 2 MB are 512 times as few.
+// written: a quarter of the time of a training step of speech or bigbatch on two threads. Pages of 2 MB are 512 times as few.
 #pragma once
 
 #include <stdint.h>

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="the module is PyTorch's: install th
 
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E402  # after the skip
 
+import gatewise  # noqa: E402
 from gatewise import native  # noqa: E402
 from gatewise.torch import GRU  # noqa: E402
 
@@ -116,6 +117,16 @@ def test_values_and_gradients_are_those_of_pytorch(
     assert (ran.forward - before.forward, ran.backward - before.backward) == (expected_calls, expected_calls)
     assert ours.fallback_reason is None
     assert_same(ours, actual, results_of(stock, form, leaves))
+
+
+def test_gates_found_again_give_the_same_bits() -> None:
+    ours, _ = make_pair(num_layers=2, bidirectional=True)
+    leaves = make_input("time_first", ours, initial_state=True)
+    expected = results_of(ours, "time_first", leaves)
+    with gatewise.recompute():
+        found = results_of(ours, "time_first", leaves)
+    for name, value in found.items():
+        assert torch.equal(value, expected[name]), name
 
 
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["one_way", "both_ways"])
