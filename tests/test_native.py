@@ -186,7 +186,7 @@ def test_callers_on_many_threads_get_their_own_results() -> None:
 
 
 @pytest.mark.parametrize("n", [2, 4])
-def test_large_and_small_calls_at_once_take_turns_and_give_the_same_bits(n: int) -> None:
+def test_large_and_small_calls_at_once_all_end_with_the_same_bits(n: int) -> None:
     # A large call has work for a millisecond and more, and waits while calls of its size have every CPU.
     cases = [
         Case(64, 20, 64, 128, mask="holes", seed=1),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,16 @@ ALLOWED = tolerance(FEATURES + UNITS, TIMESTEPS, BATCH)
 DIFFERENTIABLE = ("x", "initial_state", "kernel", "recurrent_kernel", "bias")
 PLAIN = Case(BATCH, TIMESTEPS, FEATURES, UNITS)
 MASKED = Case(BATCH, TIMESTEPS, FEATURES, UNITS, mask="holes")  # masked steps of x hold NaN
+
+
+def test_the_structure_in_python_is_that_of_the_engine() -> None:
+    # The engine reads it by place: a field that Python lacks would be read from beyond its end.
+    header = (Path(__file__).parents[1] / "csrc" / "engine.h").read_text()
+    struct = header.partition("typedef struct gatewise_gru_spec {")[2].partition("}")[0]
+    fields = re.findall(r"^ +int(32|64)_t (\w+);", struct, re.MULTILINE)
+    assert len(fields) == len(struct.strip().splitlines())
+    types = {"32": ctypes.c_int32, "64": ctypes.c_int64}
+    assert [(name, types[bits]) for bits, name in fields] == [tuple(field) for field in xla._Spec._fields_]
 
 
 def function_of(case: Case) -> Any:
