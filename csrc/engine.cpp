@@ -39,6 +39,7 @@ Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const ga
   Problem problem{};
   problem.spec = spec;
   problem.in = in;
+  problem.far_weights = weights_exceed(spec, isa.cache_bytes);
   problem.panels = round_up(spec.units, isa.lanes) / isa.lanes;
   problem.feature_panels = round_up(spec.features, isa.lanes) / isa.lanes;
   problem.row = plan.row.data();
@@ -125,7 +126,7 @@ void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
 
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
   const Kernels& isa = kernels();
-  const Plan plan = make_plan(spec, in.mask, false);
+  const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), false);
   Problem problem = make_problem(isa, spec, in, plan);
   std::optional<Scratch> packed;
   if (!in.packed) pack(isa, spec, in, packed.emplace(Packed(spec, isa.lanes).floats).data());
@@ -172,7 +173,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
                   const float* d_state, const gatewise_gru_gradients& out) {
   const Kernels& isa = kernels();
   const int64_t units = spec.units, lanes = isa.lanes;
-  const Plan plan = make_plan(spec, in.mask, true);
+  const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), true);
   Problem problem = make_problem(isa, spec, in, plan);
   const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
   const Scratch packed(kernel_floats + recurrent_floats);
@@ -235,7 +236,8 @@ int guarded(std::atomic<int64_t>& calls, Run&& run) {
 
 int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
   if (!gatewise::valid(*spec)) return 0;
-  return gatewise::kernels().saved_floats(*spec, gatewise::chunk_steps(*spec));
+  const gatewise::Kernels& isa = gatewise::kernels();
+  return isa.saved_floats(*spec, gatewise::chunk_steps(*spec, gatewise::weights_exceed(*spec, isa.cache_bytes)));
 }
 
 int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::Packed(*spec, gatewise::kernels().lanes).floats; }

@@ -16,11 +16,11 @@ constexpr int64_t kTileRows = 8;
 // threads something to do. More rows share what they read: weights beyond the second-level cache (large, on a Xeon with 2 MB of it: 32 rows
 // are 10 % faster than 16, and 16 are 20 % faster than 8), and on the way back the weight gradients of short sequences (quickstart: 15 %),
 // as long as two slabs remain.
-int64_t slab_count(const gatewise_gru_spec& spec) {
-  constexpr int64_t kMinRows = 3, kMinSlabs = 4, kMinSlots = 128, kMaxRows = 32;
+int64_t slab_count(const gatewise_gru_spec& spec, bool far_weights) {
+  constexpr int64_t kMinRows = 3, kMinSlabs = 4, kMinSlots = 128;
   const int64_t batch = spec.batch;
   const int64_t short_rows = round_up((kMinSlots + spec.timesteps - 1) / std::max<int64_t>(spec.timesteps, 1), kTileRows);
-  const int64_t wanted = weights_exceed_cache(spec) ? kMaxRows : std::clamp(short_rows, kTileRows, kMaxRows);
+  const int64_t wanted = far_weights ? kMaxSlabRows : std::clamp(short_rows, kTileRows, kMaxSlabRows);
   const int64_t rows = std::min(wanted, std::max(round_up((batch + 1) / 2, kTileRows), kTileRows));
   const int64_t slabs = (batch + rows - 1) / rows;
   return std::max({slabs, std::min(rows > kTileRows ? 2 : kMinSlabs, batch / kMinRows), int64_t{1}});
@@ -69,8 +69,8 @@ std::vector<int32_t> dealt_out(const std::vector<int32_t>& rows, int64_t slabs) 
 
 }  // namespace
 
-int64_t chunk_steps(const gatewise_gru_spec& spec) {
-  const int64_t slabs = slab_count(spec), rows = std::max<int64_t>((spec.batch + slabs - 1) / slabs, 1);
+int64_t chunk_steps(const gatewise_gru_spec& spec, bool far_weights) {
+  const int64_t slabs = slab_count(spec, far_weights), rows = std::max<int64_t>((spec.batch + slabs - 1) / slabs, 1);
   return std::max<int64_t>(kMaxSlots / rows, 1);
 }
 
@@ -81,9 +81,9 @@ int team_size(const gatewise_gru_spec& spec, const Plan& plan, int threads) {
   return static_cast<int>(std::clamp<int64_t>(std::min(threads / plan.slabs(), spec.units / kMinUnits), 1, Team::kMaxMembers));
 }
 
-Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool with_groups) {
+Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool far_weights, bool with_groups) {
   Plan plan;
-  const int64_t batch = spec.batch, slabs = slab_count(spec);
+  const int64_t batch = spec.batch, slabs = slab_count(spec, far_weights);
   const auto rows = static_cast<size_t>(batch);
   plan.row.resize(rows);
   std::iota(plan.row.begin(), plan.row.end(), 0);
@@ -99,7 +99,7 @@ Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool with_gro
   plan.slab_begin.resize(static_cast<size_t>(slabs) + 1);
   for (int64_t i = 0; i <= slabs; ++i) plan.slab_begin[static_cast<size_t>(i)] = first_row(i, batch, slabs);
   plan.slab_rows = plan.slab_begin[1];
-  plan.chunk_steps = chunk_steps(spec);
+  plan.chunk_steps = chunk_steps(spec, far_weights);
   if (with_groups) {
     const int64_t groups = group_count(spec, slabs);
     plan.groups.resize(static_cast<size_t>(groups));

@@ -27,13 +27,13 @@ struct Plan {
   int64_t slabs() const { return static_cast<int64_t>(slab_begin.size()) - 1; }
 };
 
-// How many steps a chunk of the way back has: what is saved depends on it and on the shapes alone.
-int64_t chunk_steps(const gatewise_gru_spec& spec);
+// How many steps a chunk of the way back has: what is saved depends on it and on the shapes alone. far_weights: see problem.h.
+int64_t chunk_steps(const gatewise_gru_spec& spec, bool far_weights);
 
 // How many threads carry a slab together: more than one where there are fewer slabs than threads, and steps large enough to share.
 int team_size(const gatewise_gru_spec& spec, const Plan& plan, int threads);
 
 // mask: (B, T) or null, as in gatewise_gru_inputs. Throws std::bad_alloc.
-Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool with_groups);
+Plan make_plan(const gatewise_gru_spec& spec, const uint8_t* mask, bool far_weights, bool with_groups);
 
 }  // namespace gatewise

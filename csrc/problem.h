@@ -19,6 +19,7 @@ struct Problem {
   gatewise_gru_inputs in;
   int64_t panels;          // P
   int64_t feature_panels;  // PF
+  bool far_weights;        // they come from beyond the second-level cache
 
   // Packed weights, 64-byte aligned; see pack.h.
   // Those of the way forward are there on the way back with `recompute` alone.
@@ -59,9 +60,12 @@ struct Partial {
 // slower, quickstart 3 %.)
 constexpr int64_t kMaxSlots = 128;
 
-// Whether the weights exceed a second-level cache of 2 MB.
-inline bool weights_exceed_cache(const gatewise_gru_spec& spec) {
-  return 12 * spec.units * (spec.units + spec.features) > int64_t{2} << 20;
+// A slab has at most this many rows.
+constexpr int64_t kMaxSlabRows = 32;
+
+// Whether the weights exceed a second-level cache of so many bytes.
+inline bool weights_exceed(const gatewise_gru_spec& spec, int64_t cache_bytes) {
+  return 12 * spec.units * (spec.units + spec.features) > cache_bytes;
 }
 
 class Team;
@@ -71,6 +75,7 @@ class Team;
 struct Kernels {
   const char* name;
   int64_t lanes;
+  int64_t cache_bytes;  // the second-level cache that is reckoned with
   int64_t (*saved_floats)(const gatewise_gru_spec& spec, int64_t chunk_steps);
   int64_t (*forward_scratch_floats)(const Problem& problem, int members);
   int64_t (*backward_scratch_floats)(const Problem& problem, int members);

@@ -7,68 +7,77 @@
 namespace gatewise {
 namespace {
 
-// Rows of gate gradients times transposed weights: out (P, M, W) = sum over panels q, gates [first, first + count), lanes. `first_slot` is
-// where the run of gate gradients begins in a slot, `run` where its gates begin among the three that the weights hold for a panel.
+// Rows of gate gradients times transposed weights: the sum over panels, gates [run, run + count) of the three that the weights hold for a
+// panel, and lanes. Its depth is counted in panels.
 struct BackProduct {
   const float* gates;    // (panels, rows, 4, W), from the first row and the first gradient of the run
   int64_t panel_stride;  // floats
-  const float* weights;  // (output panels, 3U, W), from the first output panel
+  const float* weights;  // (output panels, 3U, W)
   int64_t units;
-  int64_t run, count;  // gates [run, run + count) of the three
-  int64_t ahead = 0;   // floats from the weights to those that are brought into cache meanwhile
+  int64_t run, count;
+
+  int64_t output_stride() const { return units * 3 * kLanes; }
+  int64_t panels() const { return (units + kLanes - 1) / kLanes; }
+
+  // For the output panels [first, last).
+  Product product(int64_t rows, int64_t first, int64_t last, bool far_weights) const {
+    return {first, last, rows, {0, panels()}, count * kLanes, far_weights};
+  }
 };
 
-// Calls f(first, last, ahead) for rounds of the panels [begin, end), `gates` of whose transposed weights are in use.
-template <class F>
-GATEWISE_INLINE void for_back_rounds(int64_t units, int64_t begin, int64_t end, int64_t gates, F&& f) {
-  for_panel_rounds(begin, end, round_panels(units * gates, panels_per_tile(kRowTile, 1)), f);
-}
-
-// Floats to what a block of M rows brings into cache meanwhile: one of the panels of a tile.
-template <int M>
-GATEWISE_INLINE int64_t floats_ahead(Ahead ahead, int64_t units) {
-  const int64_t panel_stride = units * 3 * kLanes;
-  return ahead.floats(panel_stride, panels_per_tile(M, 1), panel_stride);
-}
-
 template <int M, int P>
-GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b) {
-  const int64_t output_stride = b.units * 3 * kLanes;
+GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b, int64_t row, int64_t panel, Depth depth, int64_t ahead) {
   const float* rows[M];
-  for (int64_t first = 0; first < b.units; first += kLanes) {
-    const int64_t left = b.units - first, lanes = left < kLanes ? left : kLanes;
-#pragma GCC unroll 8
-    for (int m = 0; m < M; ++m) rows[m] = b.gates + first / kLanes * b.panel_stride + m * 4 * kLanes;
-    const float* weights = b.weights + (first * 3 + b.run * lanes) * kLanes;
+  for (int64_t q = depth.begin; q < depth.end; ++q) {
+    const int64_t first = q * kLanes, left = b.units - first, lanes = left < kLanes ? left : kLanes;
+    rows_of(b.gates + q * b.panel_stride, 4 * kLanes, row, rows);
+    const float* weights = b.weights + panel * b.output_stride() + (first * 3 + b.run * lanes) * kLanes;
     if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, output_stride, b.count * kLanes, b.ahead);
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, b.output_stride(), {0, b.count * kLanes}, ahead);
       continue;
     }
     for (int64_t g = 0; g < b.count; ++g) {
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, output_stride, lanes, b.ahead);
+      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, b.output_stride(), {0, lanes}, ahead);
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) rows[m] += kLanes;
     }
   }
 }
 
-// The result of a back_product: (P, M, W).
-constexpr int kTileFloats = 4 * kRowTile * kLanes;
-
+// A part of the product for M rows from `row` on and P panels from `panel` on. `sum` is that of the first row and panel, panels
+// `sum_stride` floats apart.
 template <int M, int P>
-__attribute__((noinline)) void back_product(const BackProduct& b, float* out) {
+__attribute__((noinline)) void back_product(const BackProduct& b, int64_t row, int64_t panel, Depth depth, Ahead ahead, float* sum,
+                                            int64_t sum_stride) {
   Vec acc[M][P];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) acc[m][p] = Vec{};
+    for (int p = 0; p < P; ++p) acc[m][p] = depth.begin == 0 ? Vec{} : load(sum + p * sum_stride + m * kLanes);
   }
-  back_multiply_add<M, P>(acc, b);
+  back_multiply_add<M, P>(acc, b, row, panel, depth, ahead.floats(b.output_stride(), panels_per_tile(M, 1), b.output_stride()));
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
-    for (int p = 0; p < P; ++p) store(out + (p * M + m) * kLanes, acc[m][p]);
+    for (int p = 0; p < P; ++p) store(sum + p * sum_stride + m * kLanes, acc[m][p]);
   }
+}
+
+// Calls each(panel, row, sum) for every sum of a product.
+template <class Each>
+GATEWISE_INLINE void for_back_product(const BackProduct& b, const Product& product, float* sums, Each&& each) {
+  const int64_t stride = product.rows * kLanes;
+  for_tiles<1>(
+      product,
+      [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+        back_product<M.value, P.value>(b, row, panel, depth, ahead, sums + place * stride + row * kLanes, stride);
+      },
+      [&](int64_t first, int64_t end) {
+        const float* sum = sums;
+        for (int64_t p = first; p < end; ++p) {
+          for (int64_t m = 0; m < product.rows; ++m, sum += kLanes) each(p, m, load(sum));
+        }
+      });
 }
 
 // Rows of an outer product are neighbouring lanes of one panel.
@@ -90,7 +99,7 @@ __attribute__((noinline)) void outer_product(const float* lanes_of_rows, const f
       prefetch(sum + kOuterRows * 3 * kLanes);  // for the next rows (U = 1024: a tenth of a training step)
     }
   }
-  multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, slots);
+  multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, {0, slots});
 #pragma GCC unroll 8
   for (int m = 0; m < kOuterRows; ++m) {
 #pragma GCC unroll 24

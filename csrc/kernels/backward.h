@@ -131,11 +131,7 @@ struct BackwardSlab {
       blend_gradients(i);
       if (!problem.spec.reset_after) {
         team.meet(member);
-        for_back_rounds(problem.spec.units, first_panel, last_panel, 1, [&](int64_t p, int64_t last, int64_t ahead) {
-          for_row_blocks(chunk.live(i), [&](int64_t begin, auto rows, int64_t block) {
-            reset_gradients<decltype(rows)::value>(i, begin, p, last, {ahead, block});
-          });
-        });
+        reset_gradients(i);
       }
       team.meet(member);
     }
@@ -165,10 +161,10 @@ struct BackwardSlab {
     }
   }
 
-  // The gate gradients of the step after step i, from row m and gradient `first` on.
-  BackProduct later_gates(int64_t i, bool last, int64_t m, GateGradient first, int64_t count) const {
+  // The gate gradients of the step after step i, from gradient `first` on.
+  BackProduct later_gates(int64_t i, bool last, GateGradient first, int64_t count) const {
     BackProduct b;
-    b.gates = (last ? carried + m * 4 * kLanes : chunk.gates(0, chunk.offset[i + 1] + m)) + first * kLanes;
+    b.gates = (last ? carried : chunk.gates(0, chunk.offset[i + 1])) + first * kLanes;
     b.panel_stride = (last ? slab.rows : chunk.capacity) * 4 * kLanes;
     b.weights = problem.recurrent_kernel_back;
     b.units = problem.spec.units;
@@ -180,43 +176,28 @@ struct BackwardSlab {
   // dh += the product of the later step's gate gradients and the recurrent weights. With recurrent dropout each gate saw a state of its
   // own, and its part of the gradient has that gate's factors.
   void add_through_gates(int64_t i, int64_t flowing, bool last) const {
-    const GateGradient first_gate = problem.spec.reset_after ? kDq : kDz;
+    const GateGradient first = problem.spec.reset_after ? kDq : kDz;
     const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    for_back_rounds(problem.spec.units, first_panel, last_panel, gates, [&](int64_t first, int64_t end, int64_t panels_ahead) {
-      for_row_blocks(flowing, [&](int64_t begin, auto rows, int64_t block) {
-        constexpr int M = decltype(rows)::value;
-        const Ahead ahead{panels_ahead, block};
-        if (!problem.in.recurrent_dropout) {
-          return add_product<M>(later_gates(i, last, begin, first_gate, gates), begin, first, end, ahead, -1);
-        }
-        static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
-        for (int g = first_gate; g < first_gate + gates; ++g) {
-          add_product<M>(later_gates(i, last, begin, static_cast<GateGradient>(g), 1), begin, first, end, ahead, gate_of[g]);
-        }
-      });
-    });
-  }
-
-  // dh += one product, for M rows from `begin` on and the panels [first, end), times the dropout factors of a gate unless that is -1.
-  template <int M>
-  void add_product(BackProduct b, int64_t begin, int64_t first, int64_t end, Ahead ahead, int gate) const {
-    alignas(64) float sum[kTileFloats];
-    b.ahead = floats_ahead<M>(ahead, problem.spec.units);
-    for (int64_t p = first; p < end;) {
-      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        b.weights = problem.recurrent_kernel_back + p * b.units * 3 * kLanes;
-        back_product<M, P>(b, sum);
-        for (int64_t n = 0; n < P; ++n) {
-          for (int64_t m = 0; m < M; ++m) {
-            float* to = dh_at(p + n, begin + m);
-            const float* factors = gate < 0 ? nullptr : slab.state_factors(begin + m, gate);
-            const Vec v = load(sum + (n * M + m) * kLanes);
-            store(to, load(to) + (factors ? v * load_first(factors + (p + n) * kLanes, lanes_of(problem, p + n)) : v));
-          }
-        }
+    if (!problem.in.recurrent_dropout) {
+      return for_recurrent_product(later_gates(i, last, first, gates), flowing, [&](int64_t p, int64_t m, Vec sum) {
+        float* to = dh_at(p, m);
+        store(to, load(to) + sum);
       });
     }
+    static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
+    for (int g = first; g < first + gates; ++g) {
+      for_recurrent_product(later_gates(i, last, static_cast<GateGradient>(g), 1), flowing, [&](int64_t p, int64_t m, Vec sum) {
+        float* to = dh_at(p, m);
+        store(to, load(to) + sum * load_first(slab.state_factors(m, gate_of[g]) + p * kLanes, lanes_of(problem, p)));
+      });
+    }
+  }
+
+  // Calls each(panel, row, sum) for every sum of a product with this member's recurrent weights.
+  template <class Each>
+  void for_recurrent_product(const BackProduct& b, int64_t rows, Each&& each) const {
+    alignas(64) float sums[run_rows(kMaxSlabRows) * kLanes];
+    for_back_product(b, b.product(rows, first_panel, last_panel, problem.far_weights), sums, each);
   }
 
   // From dh of all live rows to the gradients of update gate and candidate and, with reset_after, of the reset gate and q.
@@ -247,24 +228,16 @@ struct BackwardSlab {
   }
 
   // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
-  template <int M>
-  void reset_gradients(int64_t i, int64_t begin, int64_t first, int64_t end, Ahead ahead) const {
-    alignas(64) float sum[kTileFloats];
-    const int64_t slot = chunk.offset[i] + begin, units = problem.spec.units;
-    for (int64_t p = first; p < end;) {
-      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        back_product<M, P>(
-            {chunk.gates(0, slot) + kDq * kLanes, chunk.capacity * 4 * kLanes, problem.recurrent_kernel_back + p * units * 3 * kLanes,
-             units, kDq, 1, floats_ahead<M>(ahead, problem.spec.units)},
-            sum);
-        with_activations(problem.spec, [&](auto f) {
-          for (int64_t n = 0; n < P; ++n) {
-            for (int64_t m = 0; m < M; ++m) reset_gradient(f, i, p + n, begin + m, load(sum + (n * M + m) * kLanes));
-          }
-        });
-      });
-    }
+  void reset_gradients(int64_t i) const {
+    const BackProduct b{chunk.gates(0, chunk.offset[i]) + kDq * kLanes,
+                        chunk.capacity * 4 * kLanes,
+                        problem.recurrent_kernel_back,
+                        problem.spec.units,
+                        kDq,
+                        1};
+    with_activations(problem.spec, [&](auto f) {
+      for_recurrent_product(b, chunk.live(i), [&](int64_t p, int64_t m, Vec sum) { reset_gradient(f, i, p, m, sum); });
+    });
   }
 
   template <class Activations>

@@ -33,14 +33,20 @@ struct ChunkGradients {
   // weights go by (large: 3 % of a training step).
   void write_inputs(int64_t first_slot, int64_t last_slot) const {
     constexpr int64_t kInputSlots = 64;
+    alignas(64) float sums[run_rows(kInputSlots) * kLanes];
+    const bool apart = gates_see_different_inputs(problem);
     for (int64_t begin = first_slot; begin < last_slot; begin += kInputSlots) {
-      const int64_t end = begin + kInputSlots < last_slot ? begin + kInputSlots : last_slot;
-      for_back_rounds(problem.spec.units, 0, problem.feature_panels, 3, [&](int64_t first, int64_t last, int64_t ahead) {
-        for (int64_t slot = begin; slot < end;) {
-          slot += with_constant<kRowTile>(
-              end - slot, [&](auto rows) { input_gradients<decltype(rows)::value>(slot, first, last, {ahead, slot / kRowTile}); });
-        }
-      });
+      const int64_t rows = last_slot - begin < kInputSlots ? last_slot - begin : kInputSlots;
+      for (int gate = 0; gate < (apart ? 3 : 1); ++gate) {
+        const BackProduct b{chunk.gates(0, begin) + (kDz + gate) * kLanes,
+                            chunk.capacity * 4 * kLanes,
+                            problem.kernel_back,
+                            problem.spec.units,
+                            gate,
+                            apart ? 1 : 3};
+        for_back_product(b, b.product(rows, 0, problem.feature_panels, problem.far_weights), sums,
+                         [&](int64_t p, int64_t m, Vec sum) { add_input_gradient(begin + m, gate, p, sum); });
+      }
     }
   }
 
@@ -75,27 +81,6 @@ struct ChunkGradients {
   }
 
   const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * chunk.capacity * kLanes + u % kLanes; }
-
-  template <int M>
-  void input_gradients(int64_t slot, int64_t first, int64_t end, Ahead ahead) const {
-    alignas(64) float sum[kTileFloats];
-    const int64_t units = problem.spec.units;
-    const bool apart = gates_see_different_inputs(problem);
-    BackProduct b{chunk.gates(0, slot) + kDz * kLanes, chunk.capacity * 4 * kLanes, nullptr, units, 0, apart ? 1 : 3,
-                  floats_ahead<M>(ahead, units)};
-    for (int gate = 0; gate < (apart ? 3 : 1); ++gate, ++b.run, b.gates += kLanes) {
-      for (int64_t p = first; p < end;) {
-        p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-          constexpr int P = decltype(panels)::value;
-          b.weights = problem.kernel_back + p * units * 3 * kLanes;
-          back_product<M, P>(b, sum);
-          for (int64_t n = 0; n < P; ++n) {
-            for (int64_t m = 0; m < M; ++m) add_input_gradient(slot + m, gate, p + n, load(sum + (n * M + m) * kLanes));
-          }
-        });
-      }
-    }
-  }
 
   // The first gate writes, the others add.
   GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {

@@ -38,7 +38,7 @@ struct ForwardSlab {
   float *states[2], *reset, *update;
   // Planes of this member. The inputs of a step are copied side by side, for in x the rows of a batch are often a multiple of the page size
   // apart and fall on the same cache sets (text: 110 GFLOP/s without the copy, 145 with it).
-  float *dropped_states, *inputs, *started;
+  float *dropped_states, *inputs, *started, *pre;
   int64_t started_from = 0;           // the first step in `started`
   int64_t started_of[kSectionSteps];  // where the rows of each step begin there
 
@@ -62,10 +62,11 @@ struct ForwardSlab {
     dropped_states = memory + shared_floats(p) + me * own_floats(p);
     inputs = dropped_states + 3 * rows;
     started = inputs + input_rows(p) * padded_features;
+    pre = started + steps_beforehand(p) * p.slab_rows * 3 * stride;
   }
 
   static int64_t steps_beforehand(const Problem& p) {
-    const bool pays = p.slab_rows <= kFewRows || weights_exceed_cache(p.spec);
+    const bool pays = p.slab_rows <= kFewRows || p.far_weights;
     if (!pays || gates_see_different_inputs(p)) return 0;
     const int64_t steps = kBeforehandRows / p.slab_rows;
     return steps < kSectionSteps ? steps : kSectionSteps;
@@ -74,7 +75,8 @@ struct ForwardSlab {
   static int64_t shared_floats(const Problem& p) { return p.slab_rows * 4 * p.panels * kLanes; }
   static int64_t own_floats(const Problem& p) {
     const int64_t started_rows = steps_beforehand(p) * p.slab_rows;
-    return (p.slab_rows * 3 * p.panels + input_rows(p) * p.feature_panels + started_rows * 3 * p.panels) * kLanes;
+    return (p.slab_rows * 3 * p.panels + input_rows(p) * p.feature_panels + started_rows * 3 * p.panels + run_rows(p.slab_rows) * 4) *
+           kLanes;
   }
 
   void lead() {
@@ -124,12 +126,14 @@ struct ForwardSlab {
       }
       if (beforehand == 0) take_inputs(s, live);
       if (problem.in.recurrent_dropout) drop_states(s, live);
+      const StepRows rows = rows_of_step(s, live);
+      const Operands operands = operands_of_step(s);
       if (problem.spec.reset_after) {
-        for_tiles(3, s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_after(block, p, last); });
+        step_reset_after(rows, operands);
       } else {
-        for_tiles(2, s, live, [&](auto block, int64_t p, int64_t last) { tiles_reset_gates(block, p, last); });
+        step_reset_gates(rows, operands);
         team.meet(member);
-        for_tiles(1, s, live, [&](auto block, int64_t p, int64_t last) { tiles_candidate(block, p, last); });
+        step_candidate(rows, operands);
       }
       team.meet(member);
     }
@@ -149,30 +153,54 @@ struct ForwardSlab {
     }
     for (int64_t p = first_panel; p < last_panel;) {
       p += with_constant<panels_per_tile(kRowTile, 3)>(last_panel - p, [&](auto panels) {
-        for_row_blocks(rows, [&](int64_t begin, auto count, int64_t block) {
-          constexpr int M = decltype(count)::value;
-          const float* x[M];
-          for (int m = 0; m < M; ++m) x[m] = inputs + (begin + m) * padded_features;
-          start_rows<M, decltype(panels)::value>(problem, x, p, Ahead{decltype(panels)::value, block}, started + begin * 3 * stride,
-                                                 3 * stride);
+        constexpr int P = decltype(panels)::value;
+        for_row_blocks(cut_into_blocks(rows), [&](int64_t row, auto count, int64_t block) {
+          start_rows<decltype(count)::value, P>(problem, inputs + row * padded_features, padded_features, p, Ahead{P, block},
+                                                started + row * 3 * stride, 3 * stride);
         });
       });
     }
   }
 
-  // Calls f(Block, first panel, end) for every block of rows and every round of panels, `gates` of whose weights are in use.
-  template <class F>
-  GATEWISE_INLINE void for_tiles(int gates, int64_t s, int64_t live, F&& f) const {
-    const int64_t depth = problem.spec.units + (beforehand > 0 ? 0 : problem.spec.features);
-    const int tile = panels_per_tile(static_cast<int>(live < kRowTile ? live : kRowTile), gates);
-    for_panel_rounds(first_panel, last_panel, round_panels(depth * gates, tile), [&](int64_t p, int64_t end, int64_t ahead) {
-      for_row_blocks(live, [&](int64_t begin, auto rows, int64_t block) {
-        f(Block<decltype(rows)::value>(*this, s, begin, Ahead{ahead, block}), p, end);
-      });
-    });
+  // What the gates of step s read and write.
+  StepRows rows_of_step(int64_t s, int64_t live) const {
+    StepRows rows;
+    rows.count = live;
+    rows.stride = stride;
+    rows.h_prev = state_before(s, 0);
+    rows.h_next = state_before(s + 1, 0);
+    rows.reset = reset;
+    rows.update = update;
+    rows.saved = saves_gates ? saved_to + saved.gates(s - saved_from, 0, 0) : nullptr;
+    const bool writes = problem.outputs && problem.spec.return_sequences;
+    for (int64_t m = 0; m < live; ++m) {
+      rows.outputs[m] = writes ? problem.outputs + slab.output_offset(m, slab.position(m, s)) : nullptr;
+      rows.factors[m] = slab.state_factors(m, kCandidate);
+    }
+    return rows;
   }
 
-  Gates gates() const { return {problem, saved}; }
+  // What the weights are multiplied with at step s.
+  Operands operands_of_step(int64_t s) const {
+    Operands operands;
+    for (int gate = 0; gate < 3; ++gate) {
+      const int64_t plane = problem.in.input_dropout_masks == 3 ? gate : 0;
+      operands.x[gate] = inputs + plane * slab.rows * padded_features;
+      operands.h[gate] = problem.in.recurrent_dropout ? dropped_states + gate * slab.rows * stride : state_before(s, 0);
+    }
+    if (!problem.spec.reset_after) operands.h[kCandidate] = reset;
+    operands.started = beforehand > 0 ? started + started_of[s - started_from] * 3 * stride : nullptr;
+    operands.x_stride = padded_features;
+    operands.h_stride = stride;
+    operands.started_stride = 3 * stride;
+    return operands;
+  }
+
+  // The product of a step, `gates` gates at a time.
+  Product product_of_step(int64_t rows, int gates) const {
+    const int64_t features = problem.spec.features, from = beforehand > 0 ? features : 0;
+    return {first_panel, last_panel, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
+  }
 
   float* state_before(int64_t s, int64_t m) const { return states[s % 2] + m * stride; }
 
@@ -219,59 +247,60 @@ struct ForwardSlab {
     }
   }
 
-  template <int M>
-  void tiles_reset_after(const Block<M>& block, int64_t p, int64_t end) const {
-    alignas(64) float pre[kPreFloats];
-    const bool apart = gates_see_different_rows(problem);
-    while (p < end && apart) {
-      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
-        preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
-        preactivate<M, P, kCandidate, 1, true>(problem, block, p, pre);
-        gates().reset_after(block, p, P, pre);
-      });
-    }
-    while (p < end) {
-      p += with_constant<panels_per_tile(M, 3)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        preactivate<M, P, kUpdate, 3, true>(problem, block, p, pre);
-        gates().reset_after(block, p, P, pre);
-      });
-    }
-  }
-
-  template <int M>
-  void tiles_reset_gates(const Block<M>& block, int64_t p, int64_t end) const {
-    alignas(64) float pre[kPreFloats];
-    const bool apart = gates_see_different_rows(problem);
-    while (p < end && apart) {
-      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        preactivate<M, P, kUpdate, 1, false>(problem, block, p, pre);
-        preactivate<M, P, kReset, 1, false>(problem, block, p, pre);
-        gates().reset_before(block, p, P, pre);
-      });
-    }
-    while (p < end) {
-      p += with_constant<panels_per_tile(M, 2)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        preactivate<M, P, kUpdate, 2, false>(problem, block, p, pre);
-        gates().reset_before(block, p, P, pre);
-      });
+  void step_reset_after(const StepRows& rows, const Operands& operands) const {
+    const Pre<4> pre_of{pre, rows.count};
+    const Gates gates{problem, saved, rows};
+    const auto done = [&](int64_t first, int64_t end) { gates.reset_after(first, end, pre_of); };
+    if (gates_see_different_rows(problem)) {
+      for_tiles<1>(
+          product_of_step(rows.count, 1),
+          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+            preactivate<M.value, P.value, kUpdate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+            preactivate<M.value, P.value, kReset, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+            preactivate<M.value, P.value, kCandidate, 1, true>(problem, operands, row, panel, depth, ahead, pre_of, place);
+          },
+          done);
+    } else {
+      for_tiles<3>(
+          product_of_step(rows.count, 3),
+          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+            preactivate<M.value, P.value, kUpdate, 3, true>(problem, operands, row, panel, depth, ahead, pre_of, place);
+          },
+          done);
     }
   }
 
-  template <int M>
-  void tiles_candidate(const Block<M>& block, int64_t p, int64_t end) const {
-    alignas(64) float pre[kPreFloats];
-    while (p < end) {
-      p += with_constant<panels_per_tile(M, 1)>(end - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        preactivate<M, P, kCandidate, 1, false>(problem, block, p, pre);
-        gates().reset_before_candidate(block, p, P, pre);
-      });
+  void step_reset_gates(const StepRows& rows, const Operands& operands) const {
+    const Pre<2> pre_of{pre, rows.count};
+    const Gates gates{problem, saved, rows};
+    const auto done = [&](int64_t first, int64_t end) { gates.reset_before(first, end, pre_of); };
+    if (gates_see_different_rows(problem)) {
+      for_tiles<1>(
+          product_of_step(rows.count, 1),
+          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+            preactivate<M.value, P.value, kUpdate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+            preactivate<M.value, P.value, kReset, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+          },
+          done);
+    } else {
+      for_tiles<2>(
+          product_of_step(rows.count, 2),
+          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+            preactivate<M.value, P.value, kUpdate, 2, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+          },
+          done);
     }
+  }
+
+  void step_candidate(const StepRows& rows, const Operands& operands) const {
+    const Pre<1> pre_of{pre, rows.count};
+    const Gates gates{problem, saved, rows};
+    for_tiles<1>(
+        product_of_step(rows.count, 1),
+        [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
+          preactivate<M.value, P.value, kCandidate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
+        },
+        [&](int64_t first, int64_t end) { gates.reset_before_candidate(first, end, pre_of); });
   }
 
   // The final states, and the outputs that no step wrote.
@@ -312,28 +341,6 @@ struct ForwardSlab {
     }
   }
 };
-
-template <int M>
-template <class Forward>
-Block<M>::Block(const Forward& slab, int64_t s, int64_t begin, Ahead a) : ahead(a) {
-  const Problem& problem = slab.problem;
-  for (int i = 0; i < M; ++i) {
-    const int64_t m = begin + i, position = slab.slab.position(m, s);
-    h_prev[i] = slab.state_before(s, m);
-    h_next[i] = slab.state_before(s + 1, m);
-    for (int gate = 0; gate < 3; ++gate) {
-      const int64_t plane = problem.in.input_dropout_masks == 3 ? gate : 0;
-      x[gate][i] = slab.inputs + (plane * slab.slab.rows + m) * slab.padded_features;
-      h[gate][i] = problem.in.recurrent_dropout ? slab.dropped_states + (gate * slab.slab.rows + m) * slab.stride : h_prev[i];
-    }
-    reset[i] = slab.reset + m * slab.stride;
-    update[i] = slab.update + m * slab.stride;
-    factors[i] = slab.slab.state_factors(m, kCandidate);
-    outputs[i] = problem.outputs && problem.spec.return_sequences ? problem.outputs + slab.slab.output_offset(m, position) : nullptr;
-    started[i] = slab.beforehand > 0 ? slab.started + (slab.started_of[s - slab.started_from] + m) * 3 * slab.stride : nullptr;
-  }
-  saved = slab.saves_gates ? slab.saved_to + slab.saved.gates(s - slab.saved_from, 0, begin) : nullptr;
-}
 
 int64_t forward_scratch_floats(const Problem& problem, int members) {
   return ForwardSlab::shared_floats(problem) + members * ForwardSlab::own_floats(problem);

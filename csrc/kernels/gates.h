@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the pre-activations of a tile to its next states, and to what the way back needs.
+// From the pre-activations of a few panels to the next states, and to what the way back needs.
 #pragma once
 
 #include "cells/gru.h"
@@ -9,77 +9,92 @@
 namespace gatewise {
 namespace {
 
+// The rows of one step, whose gates are to be found.
+struct StepRows {
+  int64_t count;
+  int64_t stride;                      // floats between rows of state
+  const float* h_prev;                 // (rows, stride)
+  float* h_next;                       // likewise
+  float *reset, *update;               // likewise; with reset_after=False r * h_prev, and z between the two rounds
+  float* outputs[kMaxSlabRows];        // of the step, or null
+  const float* factors[kMaxSlabRows];  // dropout of the candidate's state, or null
+  float* saved;                        // of the step, or null
+};
+
 struct Gates {
   const Problem& problem;
   const SavedSlab& saved;
+  const StepRows& step;
 
   // Gates of all rows first, candidates then: what waits for nothing stands side by side, so that the CPU has enough to do while one row's
   // exponential waits for itself (32 cycles a row and panel instead of 40).
-  template <int M>
-  void reset_after(const Block<M>& block, int64_t first, int64_t panels, float* pre) const {
+  void reset_after(int64_t first, int64_t end, const Pre<4>& pre) const {
     with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        float* tile = pre + pre_at(M, p - first, 0);
-        float* to = block.saved ? block.saved + p * saved.panel_stride : nullptr;
-        for (int64_t m = 0; m < M; ++m) {
-          float* a = tile + pre_at(M, 0, m);
+      for (int64_t p = first; p < end; ++p) {
+        for (int64_t m = 0; m < step.count; ++m) {
+          float* a = pre.at(p - first, m);
           const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
           const Vec q = load(a + kRecurrent * kLanes);
           store(a + kUpdate * kLanes, z);
           store(a + kCandidate * kLanes, gru_reset_after(load(a + kCandidate * kLanes), r, q));
-          if (!to) continue;
-          store_unaligned(to + m * saved.row_stride + kSavedZ * kLanes, z);
-          store_unaligned(to + m * saved.row_stride + kSavedR * kLanes, r);
-          store_unaligned(to + m * saved.row_stride + kSavedQ * kLanes, q);
+          if (!step.saved) continue;
+          save(p, m, kSavedZ, z);
+          save(p, m, kSavedR, r);
+          save(p, m, kSavedQ, q);
         }
-        for (int64_t m = 0; m < M; ++m) {
-          const float* a = tile + pre_at(M, 0, m);
+      }
+      for (int64_t p = first; p < end; ++p) {
+        for (int64_t m = 0; m < step.count; ++m) {
+          const float* a = pre.at(p - first, m);
           const Vec h_tilde = f.candidate(load(a + kCandidate * kLanes));
-          write_state(block, p, m, gru_blend(load(a + kUpdate * kLanes), load(block.h_prev[m] + p * kLanes), h_tilde));
-          if (to) store_unaligned(to + m * saved.row_stride + kSavedCandidate * kLanes, h_tilde);
+          write_state(p, m, gru_blend(load(a + kUpdate * kLanes), h_prev(p, m), h_tilde));
+          if (step.saved) save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });
   }
 
-  template <int M>
-  void reset_before(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
+  void reset_before(int64_t first, int64_t end, const Pre<2>& pre) const {
     with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        for (int64_t m = 0; m < M; ++m) {
-          const float* a = pre + pre_at(M, p - first, m);
+      for (int64_t p = first; p < end; ++p) {
+        for (int64_t m = 0; m < step.count; ++m) {
+          const float* a = pre.at(p - first, m);
           const Vec z = f.gate(load(a + kUpdate * kLanes)), r = f.gate(load(a + kReset * kLanes));
-          Vec h = load(block.h_prev[m] + p * kLanes);
-          if (block.factors[m]) h *= load_first(block.factors[m] + p * kLanes, lanes_of(problem, p));
-          store(block.update[m] + p * kLanes, z);
-          store(block.reset[m] + p * kLanes, r * h);
-          if (block.saved) store_unaligned(block.saved + p * saved.panel_stride + m * saved.row_stride + kSavedR * kLanes, r);
+          Vec h = h_prev(p, m);
+          if (step.factors[m]) h *= load_first(step.factors[m] + p * kLanes, lanes_of(problem, p));
+          store(step.update + m * step.stride + p * kLanes, z);
+          store(step.reset + m * step.stride + p * kLanes, r * h);
+          if (step.saved) save(p, m, kSavedR, r);
         }
       }
     });
   }
 
-  template <int M>
-  void reset_before_candidate(const Block<M>& block, int64_t first, int64_t panels, const float* pre) const {
+  void reset_before_candidate(int64_t first, int64_t end, const Pre<1>& pre) const {
     with_activations(problem.spec, [&](auto f) {
-      for (int64_t p = first; p < first + panels; ++p) {
-        for (int64_t m = 0; m < M; ++m) {
-          const Vec h_tilde = f.candidate(load(pre + pre_at(M, p - first, m) + kCandidate * kLanes));
-          const Vec z = load(block.update[m] + p * kLanes);
-          write_state(block, p, m, gru_blend(z, load(block.h_prev[m] + p * kLanes), h_tilde));
-          if (!block.saved) continue;
-          float* to = block.saved + p * saved.panel_stride + m * saved.row_stride;
-          store_unaligned(to + kSavedZ * kLanes, z);
-          store_unaligned(to + kSavedCandidate * kLanes, h_tilde);
+      for (int64_t p = first; p < end; ++p) {
+        for (int64_t m = 0; m < step.count; ++m) {
+          const Vec h_tilde = f.candidate(load(pre.at(p - first, m)));
+          const Vec z = load(step.update + m * step.stride + p * kLanes);
+          write_state(p, m, gru_blend(z, h_prev(p, m), h_tilde));
+          if (!step.saved) continue;
+          save(p, m, kSavedZ, z);
+          save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });
   }
 
-  template <int M>
-  GATEWISE_INLINE void write_state(const Block<M>& block, int64_t panel, int64_t m, Vec h) const {
-    store(block.h_next[m] + panel * kLanes, h);
-    if (block.outputs[m]) store_first(block.outputs[m] + panel * kLanes, h, lanes_of(problem, panel));
+ private:
+  GATEWISE_INLINE Vec h_prev(int64_t panel, int64_t m) const { return load(step.h_prev + m * step.stride + panel * kLanes); }
+
+  GATEWISE_INLINE void save(int64_t panel, int64_t m, Saved what, Vec v) const {
+    store_unaligned(step.saved + panel * saved.panel_stride + m * saved.row_stride + what * kLanes, v);
+  }
+
+  GATEWISE_INLINE void write_state(int64_t panel, int64_t m, Vec h) const {
+    store(step.h_next + m * step.stride + panel * kLanes, h);
+    if (step.outputs[m]) store_first(step.outputs[m] + panel * kLanes, h, lanes_of(problem, panel));
   }
 };
 

@@ -9,51 +9,53 @@
 namespace gatewise {
 namespace {
 
-// Pre-activations of one tile's panels: (panels, rows, 4, W), indexed by Gate.
-constexpr int kPreFloats = 4 * kRowTile * 4 * kLanes;
-
-GATEWISE_INLINE int64_t pre_at(int64_t rows, int64_t panel, int64_t row) { return (panel * rows + row) * 4 * kLanes; }
-
-// The rows of one tile at one step.
-template <int M>
-struct Block {
-  static constexpr int kRows = M;
-  const float* x[3][M];  // what the gates' input weights are multiplied with; gates differ under dropout only
-  const float* h[3][M];  // and the recurrent weights
-  const float* h_prev[M];
-  float* h_next[M];
-  float* reset[M];          // r * h_prev, with reset_after=False
-  float* update[M];         // z between the two rounds, with reset_after=False
-  const float* factors[M];  // dropout of the candidate's state, or null
-  float* outputs[M];        // or null
-  const float* started[M];  // (P, 3, W): bias and input product, where they were found beforehand; or null
-  float* saved;             // of the first row and panel 0, or null
-  Ahead ahead;
-
-  template <class Forward>
-  Block(const Forward& slab, int64_t s, int64_t begin, Ahead a);
+// What the rows of a step are multiplied with: planes by gate, which differ under dropout only, and the floats from a row to the next.
+struct Operands {
+  const float* x[3];
+  const float* h[3];
+  const float* started;  // (rows, P, 3, W): bias and input product, where they were found beforehand; or null
+  int64_t x_stride, h_stride, started_stride;
 };
 
-// acc = bias + x times the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
+// Pre-activations of some panels for all rows of a step: (panels, rows, kCount, W), indexed by Gate; one alone is the candidate's.
+template <int kCount>
+struct Pre {
+  float* data;
+  int64_t rows;
+
+  static constexpr int kFirst = kCount == 1 ? kCandidate : kUpdate, kRow = kCount * kLanes;
+  int64_t panel_stride() const { return rows * kRow; }
+  float* at(int64_t panel, int64_t row) const { return data + panel * panel_stride() + row * kRow; }
+};
+
 template <int M, int P, int kFirst, int G>
-GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* const (&x)[M], int64_t panel, Ahead ahead, Vec (&acc)[M][P * G]) {
-  const int64_t features = problem.spec.features;
+GATEWISE_INLINE void start_with_bias(const Problem& problem, int64_t panel, Vec (&acc)[M][P * G]) {
   const float* bias = problem.bias + panel * 4 * kLanes;
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
     for (int n = 0; n < P * G; ++n) acc[m][n] = load(bias + (n / G * 4 + kFirst + n % G) * kLanes);
   }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + (panel * features * 3 + kFirst) * kLanes, features * 3 * kLanes, features,
-                                       ahead.floats(features * 3 * kLanes, G, kLanes));
 }
 
-// The same for all gates, written to (M rows, P, 3, W) `stride` floats apart.
+// acc += x times rows [begin, end) of the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
+template <int M, int P, int kFirst, int G>
+GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* (&x)[M], int64_t panel, Depth depth, Ahead ahead,
+                                     Vec (&acc)[M][P * G]) {
+  const int64_t panel_stride = problem.spec.features * 3 * kLanes;
+  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + panel * panel_stride + kFirst * kLanes, panel_stride, depth,
+                                       ahead.floats(panel_stride, G, kLanes));
+}
+
+// The whole input product and the bias, for all gates, written to (M rows, P, 3, W) `stride` floats apart.
 template <int M, int P>
-__attribute__((noinline)) void start_rows(const Problem& problem, const float* const (&x)[M], int64_t panel, Ahead ahead, float* to,
-                                          int64_t stride) {
+__attribute__((noinline)) void start_rows(const Problem& problem, const float* inputs, int64_t inputs_stride, int64_t panel, Ahead ahead,
+                                          float* to, int64_t stride) {
+  const float* x[M];
   Vec acc[M][P * 3];
-  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, ahead, acc);
+  rows_of(inputs, inputs_stride, 0, x);
+  start_with_bias<M, P, kUpdate, 3>(problem, panel, acc);
+  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, {0, problem.spec.features}, ahead, acc);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
@@ -61,46 +63,69 @@ __attribute__((noinline)) void start_rows(const Problem& problem, const float* c
   }
 }
 
-// Pre-activations of gates kFirst .. kFirst + G of P panels from `panel` on. kApart: the recurrent part of the candidate stays apart (q).
-template <int M, int P, int kFirst, int G, bool kApart>
-__attribute__((noinline)) void preactivate(const Problem& problem, const Block<M>& block, int64_t panel, float* pre) {
-  const int64_t units = problem.spec.units;
-  const float* bias = problem.bias + panel * 4 * kLanes;
-  constexpr int kLast = kFirst + G - 1;
+// Pre-activations of gates kFirst .. kFirst + G, for M rows from `row` on and P panels from `panel` on, which are number `place` of `pre`.
+// `depth` is a part of features and units, counted through; parts come in rising order, and all but the first go on with what the one
+// before left in `pre`. kApart: the recurrent part of the candidate stays apart (q).
+template <int M, int P, int kFirst, int G, bool kApart, int kCount>
+__attribute__((noinline)) void preactivate(const Problem& problem, const Operands& operands, int64_t row, int64_t panel, Depth depth,
+                                           Ahead ahead, const Pre<kCount>& pre, int64_t place) {
+  const int64_t features = problem.spec.features, panel_stride = problem.spec.units * 3 * kLanes;
+  const bool begins = depth.begin == (operands.started ? features : 0);
+  const Depth of_inputs = depth.below(features), of_states = depth.from(features);
   const float *x[M], *h[M];
   Vec acc[M][P * G];
-#pragma GCC unroll 8
-  for (int m = 0; m < M; ++m) {
-    x[m] = block.x[kFirst][m];
-    h[m] = (kFirst == kCandidate && !kApart ? block.reset : block.h[kFirst])[m];
-  }
-  if (block.started[0]) {
+  rows_of(operands.x[kFirst], operands.x_stride, row, x);
+  rows_of(operands.h[kFirst], operands.h_stride, row, h);
+  float* const sums = pre.at(place, row);
+  const int64_t panel_of_sums = pre.panel_stride();
+  const auto sum_at = [&](int m, int p, int gate) { return sums + p * panel_of_sums + m * pre.kRow + (gate - pre.kFirst) * kLanes; };
+  // The candidate's sum while its recurrent part is added up.
+  constexpr int kSum = kApart ? kRecurrent : kCandidate;
+  const int64_t candidate = (of_states.begin > 0 ? kSum : kCandidate) * kLanes;
+  if (!begins) {
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
-      for (int n = 0; n < P * G; ++n) acc[m][n] = load(block.started[m] + ((panel + n / G) * 3 + kFirst + n % G) * kLanes);
+      for (int n = 0; n < P * G; ++n) {
+        const int gate = kFirst + n % G;
+        acc[m][n] = load(gate == kCandidate ? sum_at(m, n / G, 0) + candidate : sum_at(m, n / G, gate));
+      }
     }
-  } else {
-    multiply_inputs<M, P, kFirst, G>(problem, x, panel, block.ahead, acc);
-  }
-  if constexpr (kApart) {
+  } else if (operands.started) {
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
+      const float* from = operands.started + (row + m) * operands.started_stride + (panel * 3 + kFirst) * kLanes;
+#pragma GCC unroll 24
+      for (int n = 0; n < P * G; ++n) acc[m][n] = load(from + (n / G * 3 + n % G) * kLanes);
+    }
+  } else {
+    start_with_bias<M, P, kFirst, G>(problem, panel, acc);
+  }
+  if (of_inputs.end > of_inputs.begin) multiply_inputs<M, P, kFirst, G>(problem, x, panel, of_inputs, ahead, acc);
+  const bool reaches_states = of_states.end > 0;
+  const int64_t reached = (reaches_states ? kSum : kCandidate) * kLanes;
+  if constexpr (kApart) {
+    if (reaches_states && of_states.begin == 0) {
+#pragma GCC unroll 8
+      for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
-      for (int p = 0; p < P; ++p) {
-        store(pre + pre_at(M, p, m) + kCandidate * kLanes, acc[m][p * G + G - 1]);
-        acc[m][p * G + G - 1] = load(bias + (p * 4 + kRecurrent) * kLanes);
+        for (int p = 0; p < P; ++p) {
+          store(sum_at(m, p, kCandidate), acc[m][p * G + G - 1]);
+          acc[m][p * G + G - 1] = load(problem.bias + ((panel + p) * 4 + kRecurrent) * kLanes);
+        }
       }
     }
   }
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + (panel * units * 3 + kFirst) * kLanes, units * 3 * kLanes, units,
-                                       block.ahead.floats(units * 3 * kLanes, G, kLanes));
+  if (reaches_states) {
+    multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + panel * panel_stride + kFirst * kLanes, panel_stride, of_states,
+                                         ahead.floats(panel_stride, G, kLanes));
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
     for (int n = 0; n < P * G; ++n) {
       const int gate = kFirst + n % G;
-      store(pre + pre_at(M, n / G, m) + (kApart && gate == kLast ? kRecurrent : gate) * kLanes, acc[m][n]);
+      store(gate == kCandidate ? sum_at(m, n / G, 0) + reached : sum_at(m, n / G, gate), acc[m][n]);
     }
   }
 }

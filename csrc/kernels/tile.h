@@ -10,21 +10,45 @@
 namespace gatewise {
 namespace {
 
-// acc[m][p * G + g] += sum over k < depth of rows[m][k * kRowStep] * weights[p * panel_stride + k * kWeightStep + g * kLanes + lane]
+// rows[m] = row first + m of a plane whose rows are `stride` floats apart.
+template <int M>
+GATEWISE_INLINE void rows_of(const float* plane, int64_t stride, int64_t first, const float* (&rows)[M]) {
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) rows[m] = plane + (first + m) * stride;
+}
+
+// A part [begin, end) of what a product sums over.
+struct Depth {
+  int64_t begin, end;
+
+  // What of it lies below `n`, and from `n` on, counted from there.
+  GATEWISE_INLINE Depth below(int64_t n) const { return {begin < n ? begin : n, end < n ? end : n}; }
+  GATEWISE_INLINE Depth from(int64_t n) const { return {begin > n ? begin - n : 0, end > n ? end - n : 0}; }
+};
+
+// acc[m][p * G + g] += sum over k in depth of rows[m][k * kRowStep] * weights[p * panel_stride + k * kWeightStep + g * kLanes + lane]
 //
 // Meanwhile it brings a vector for each k into cache, `ahead` floats further on: of weights that will be needed soon.
 template <int kRowStep, int kWeightStep, int M, int P, int G>
 GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&rows)[M], const float* weights, int64_t panel_stride,
-                                  int64_t depth, int64_t ahead = 0) {
+                                  Depth depth, int64_t ahead = 0) {
+  const float* row[M];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) {
+    row[m] = rows[m] + depth.begin * kRowStep;
+    asm("" : "+r"(row[m]));
+  }
+  weights += depth.begin * kWeightStep;
+  const int64_t count = depth.end - depth.begin;
 #pragma GCC unroll 4
-  for (int64_t k = 0; k < depth; ++k) {
-    if constexpr (M > 1) prefetch(weights + ahead);  // one row waits for loads already
+  for (int64_t k = 0; k < count; ++k) {
+    if constexpr (M > 1 && kAsksAhead) prefetch(weights + ahead);  // one row waits for loads already
     Vec w[P * G];
 #pragma GCC unroll 24
     for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      const Vec a = broadcast(rows[m][k * kRowStep]);
+      const Vec a = broadcast(row[m][k * kRowStep]);
 #pragma GCC unroll 24
       for (int n = 0; n < P * G; ++n) acc[m][n] = fma(a, w[n], acc[m][n]);
     }
@@ -37,35 +61,6 @@ GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&row
 constexpr int panels_per_tile(int rows, int gates) {
   const int p = kAccumulators / (rows * gates), most = rows == 1 ? 8 : 4;
   return p < 1 ? 1 : p > most ? most : p;
-}
-
-// What a block of rows brings into cache while it works: weights of the panels that come next, every block another part of them.
-struct Ahead {
-  int64_t panels;  // from a panel to the one that is brought
-  int64_t block;   // the number of the block
-
-  // Floats from a panel's weights to the part: one of `parts`, which are `part_stride` apart.
-  GATEWISE_INLINE int64_t floats(int64_t panel_stride, int64_t parts, int64_t part_stride) const {
-    return panels * panel_stride + block % parts * part_stride;
-  }
-};
-
-// How many panels, each with `vectors` vectors of weights, are taken at a time: those in use and those on their way have to stay in the
-// second-level cache together. A multiple of `tile`, and that at least.
-GATEWISE_INLINE int64_t round_panels(int64_t vectors, int64_t tile) {
-  constexpr int64_t kRoundBytes = int64_t{384} << 10;
-  const int64_t panels = kRoundBytes / (vectors * kLanes * 4) / tile * tile;
-  return panels < tile ? tile : panels;
-}
-
-// Calls f(first, last, ahead) for `round` of the panels [begin, end) at a time; `ahead` panels further on the next round begins, which
-// after the last is the first again.
-template <class F>
-GATEWISE_INLINE void for_panel_rounds(int64_t begin, int64_t end, int64_t round, F&& f) {
-  for (int64_t first = begin; first < end; first += round) {
-    const bool last = first + round >= end;
-    f(first, last ? end : first + round, last ? begin - first : round);
-  }
 }
 
 template <int N>
@@ -82,26 +77,99 @@ GATEWISE_INLINE void call_with_constant(int64_t n, F&& f) {
   f(Constant<kMost>{});
 }
 
-// Takes a tile's worth of what is left, at most kMost, and calls f(Constant<n>) on it; returns n. One more than a tile is taken as two
-// halves, for a tile of one is slow.
+// A tile's worth of what is left, at most `most`. One more than a tile is taken as two halves, for a tile of one is slow.
+GATEWISE_INLINE int64_t share_of(int64_t left, int64_t most) { return left == most + 1 ? (left + 1) / 2 : left < most ? left : most; }
+
+// Calls f(Constant<n>) for n = share_of(left, kMost); returns n.
 template <int kMost, class F>
 GATEWISE_INLINE int64_t with_constant(int64_t left, F&& f) {
-  const int64_t n = left == kMost + 1 ? (left + 1) / 2 : left < kMost ? left : kMost;
+  const int64_t n = share_of(left, kMost);
   call_with_constant<kMost>(n, f);
   return n;
 }
 
-// Calls f(begin, Constant<rows>, block number) over 0 .. count in blocks of at most kRowTile rows, as even as can be: few rows make a slow
-// tile.
+// Cuts `n` things into `parts` that are as even as can be, the larger ones first.
+struct Cut {
+  int64_t parts, size, larger;
+
+  GATEWISE_INLINE Cut(int64_t n, int64_t count) : parts(count), size(n / count), larger(n % count) {}
+  GATEWISE_INLINE int64_t begin(int64_t part) const { return part * size + (part < larger ? part : larger); }
+};
+
+// Blocks of at most kRowTile rows: even, for few rows make a slow tile.
+GATEWISE_INLINE Cut cut_into_blocks(int64_t rows) { return Cut(rows, (rows + kRowTile - 1) / kRowTile); }
+
+// Calls f(begin, Constant<rows>, block number) for every block.
 template <class F>
-GATEWISE_INLINE void for_row_blocks(int64_t count, F&& f) {
-  const int64_t blocks = (count + kRowTile - 1) / kRowTile;
-  for (int64_t b = 0, begin = 0; b < blocks; ++b) {
-    const int64_t end = count * (b + 1) / blocks;
-    with_constant<kRowTile>(end - begin, [&](auto rows) { f(begin, rows, b); });
-    begin = end;
+GATEWISE_INLINE void for_row_blocks(const Cut& blocks, F&& f) {
+  for (int64_t b = 0; b < blocks.parts; ++b) {
+    const int64_t begin = blocks.begin(b);
+    call_with_constant<kRowTile>(blocks.begin(b + 1) - begin, [&](auto rows) { f(begin, rows, b); });
   }
 }
+
+// What a block of rows brings into cache while it works: weights of the panels that come next, every block another part of them.
+struct Ahead {
+  int64_t panels;  // from a panel to the one that is brought
+  int64_t block;   // the number of the block
+
+  // Floats from a panel's weights to the part: one of `parts`, which are `part_stride` apart.
+  GATEWISE_INLINE int64_t floats(int64_t panel_stride, int64_t parts, int64_t part_stride) const {
+    return panels * panel_stride + block % parts * part_stride;
+  }
+};
+
+// A product of all rows of a step, or of several steps, and the weights of some panels.
+struct Product {
+  int64_t first_panel, last_panel;
+  int64_t rows;
+  Depth depth;
+  int64_t vectors;   // of weights, a panel and a step of the depth
+  bool far_weights;  // see problem.h
+};
+
+// Where there are several blocks of rows and weights from beyond the second-level cache, the depth is taken in parts whose weights stay in
+// the first-level cache while one block after the other uses them.
+GATEWISE_INLINE Cut cut_depth(const Product& product, int64_t panels, int64_t blocks) {
+  const int64_t depth = product.depth.end - product.depth.begin;
+  if (kPartBytes == 0 || !product.far_weights || blocks == 1) return Cut(depth, 1);
+  const int64_t fit = kPartBytes / (panels * product.vectors * kLanes * 4), most = fit < 1 ? 1 : fit;
+  return Cut(depth, (depth + most - 1) / most);
+}
+
+// Calls tile(panel, rows, row, depth, ahead, place) with Constant<P> and Constant<M> for every tile of M rows and P panels of a product,
+// and done(first panel, end) for a run of panels whose sums are complete; `place` counts the panels of a run.
+//
+// One tile of panels after the other, for all blocks of rows and one part of the depth after the other.
+template <int kGates, class Tile, class Done>
+GATEWISE_INLINE void for_tiles(const Product& product, Tile&& tile, Done&& done) {
+  if (product.rows == 0) return;
+  const Cut blocks = cut_into_blocks(product.rows);
+  const int64_t panels_of_tile = panels_per_tile(static_cast<int>(blocks.size), kGates);
+  const Cut parts = cut_depth(product, panels_of_tile, blocks.parts);
+  int64_t run = product.first_panel;
+  for (int64_t first = run; first < product.last_panel;) {
+    const int64_t end = first + share_of(product.last_panel - first, panels_of_tile);
+    const int64_t ahead = !product.far_weights ? 0 : end == product.last_panel ? product.first_panel - first : end - first;
+    for (int64_t part = 0; part < parts.parts; ++part) {
+      const Depth of_part{product.depth.begin + parts.begin(part), product.depth.begin + parts.begin(part + 1)};
+      for_row_blocks(blocks, [&](int64_t row, auto rows, int64_t block) {
+        for (int64_t p = first; p < end;) {
+          p += with_constant<panels_per_tile(decltype(rows)::value, kGates)>(
+              end - p, [&](auto panels) { tile(panels, rows, p, row, of_part, Ahead{ahead, block}, p - run); });
+        }
+      });
+    }
+    first = end;
+    if (first == product.last_panel || (first - run + panels_of_tile) * product.rows > kRunRows) {
+      done(run, first);
+      run = first;
+    }
+  }
+}
+
+// How many panels of rows a run has at most, times its rows.
+constexpr int64_t run_rows(int64_t rows) { return 4 * rows > kRunRows ? 4 * rows : kRunRows; }
 
 }  // namespace
 }  // namespace gatewise
