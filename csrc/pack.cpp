@@ -49,9 +49,9 @@ void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64
   kernel += panel * lanes * layout.unit;
   to += panel * rows * 3 * lanes;
   for (int64_t k = 0; k < rows; ++k) {
-    for (const int64_t gate : layout.gate) {
-      copy_padded(kernel + gate + k * layout.row, layout.unit, width, lanes, to);
-      to += lanes;
+    for (int64_t g = 0; g < 3; ++g) {
+      float* const at = to + (g < 2 ? k * 2 + g : rows * 2 + k) * lanes;
+      copy_padded(kernel + layout.gate[g] + k * layout.row, layout.unit, width, lanes, at);
     }
   }
 }

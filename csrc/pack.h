@@ -10,7 +10,8 @@
 
 namespace gatewise {
 
-// One panel of a kernel -> (P, rows, 3, W), gates z r h; padding lanes zero.
+// One panel of a kernel: (rows, 2, W), gates z r, and then (rows, W), gate h; padding lanes zero. The candidate stands apart because with
+// reset_after=False it is multiplied apart, and half of every cache line would be read in vain with vectors of half a line.
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes, float* to);
 

@@ -129,7 +129,7 @@ class Pool {
       const uint64_t seen = posted_.load(std::memory_order_relaxed);
       const auto news = [&] { return posted_.load(std::memory_order_acquire) != seen; };
       lock.unlock();
-      const bool awake = spin(20, news);
+      const bool awake = spin(100, news);
       lock.lock();
       if (awake) continue;
       ++sleeping_;

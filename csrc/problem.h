@@ -23,8 +23,8 @@ struct Problem {
 
   // Packed weights, 64-byte aligned; see pack.h.
   // Those of the way forward are there on the way back with `recompute` alone.
-  const float* kernel;                 // (P, F, 3, W): gates z r h
-  const float* recurrent_kernel;       // (P, U, 3, W): gates z r h
+  const float* kernel;                 // (P, 3F, W): see pack.h
+  const float* recurrent_kernel;       // (P, 3U, W): likewise
   const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence
   const float* kernel_back;            // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
   const float* recurrent_kernel_back;  // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward

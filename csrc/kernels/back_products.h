@@ -32,12 +32,13 @@ GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b, i
     const int64_t first = q * kLanes, left = b.units - first, lanes = left < kLanes ? left : kLanes;
     rows_of(b.gates + q * b.panel_stride, 4 * kLanes, row, rows);
     const float* weights = b.weights + panel * b.output_stride() + (first * 3 + b.run * lanes) * kLanes;
+    const auto of = [&](const float* from) { return weights_from<kLanes, M, P, 1>(from, b.output_stride(), ahead); };
     if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights, b.output_stride(), {0, b.count * kLanes}, ahead);
+      multiply_add<1>(acc, rows, b.count * kLanes, of(weights));
       continue;
     }
     for (int64_t g = 0; g < b.count; ++g) {
-      multiply_add<1, kLanes, M, P, 1>(acc, rows, weights + g * lanes * kLanes, b.output_stride(), {0, lanes}, ahead);
+      multiply_add<1>(acc, rows, lanes, of(weights + g * lanes * kLanes));
 #pragma GCC unroll 8
       for (int m = 0; m < M; ++m) rows[m] += kLanes;
     }
@@ -99,7 +100,7 @@ __attribute__((noinline)) void outer_product(const float* lanes_of_rows, const f
       prefetch(sum + kOuterRows * 3 * kLanes);  // for the next rows (U = 1024: a tenth of a training step)
     }
   }
-  multiply_add<kLanes, 4 * kLanes, kOuterRows, P, G>(acc, rows, gates, gates_stride, {0, slots});
+  multiply_add<kLanes>(acc, rows, slots, weights_from<4 * kLanes, kOuterRows, P, G>(gates, gates_stride));
 #pragma GCC unroll 8
   for (int m = 0; m < kOuterRows; ++m) {
 #pragma GCC unroll 24

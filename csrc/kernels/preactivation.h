@@ -38,13 +38,38 @@ GATEWISE_INLINE void start_with_bias(const Problem& problem, int64_t panel, Vec 
   }
 }
 
-// acc += x times rows [begin, end) of the input weights, for gates kFirst .. kFirst + G of P panels from `panel` on.
+// The weights of gates kFirst .. kFirst + G of P panels, (P, 3K, W) as pack.h lays them out, from `first` of the K on. Every block of rows
+// asks for another gate of the panels that come next.
 template <int M, int P, int kFirst, int G>
-GATEWISE_INLINE void multiply_inputs(const Problem& problem, const float* (&x)[M], int64_t panel, Depth depth, Ahead ahead,
-                                     Vec (&acc)[M][P * G]) {
-  const int64_t panel_stride = problem.spec.features * 3 * kLanes;
-  multiply_add<1, 3 * kLanes, M, P, G>(acc, x, problem.kernel + panel * panel_stride + kFirst * kLanes, panel_stride, depth,
-                                       ahead.floats(panel_stride, G, kLanes));
+GATEWISE_INLINE auto gate_weights(const float* weights, int64_t count, int64_t first, Ahead ahead) {
+  const int64_t panel_stride = count * 3 * kLanes;
+  const float *gates = weights + first * 2 * kLanes, *candidate = weights + (count * 2 + first) * kLanes;
+  const int64_t asked = kFirst + ahead.block % G, step = asked == kCandidate ? kLanes : 2 * kLanes;
+  const float* next = (asked == kCandidate ? candidate : gates + asked * kLanes) + ahead.panels * panel_stride;
+  return [=](Vec(&w)[P* G]) mutable {
+    if constexpr (M > 1 && kAsksAhead) {  // one row waits for loads already
+      prefetch(next);
+      next += step;
+    }
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) {
+      const int gate = kFirst + n % G;
+      w[n] = load((gate == kCandidate ? candidate : gates + gate * kLanes) + n / G * panel_stride);
+    }
+    gates += 2 * kLanes;
+    candidate += kLanes;
+  };
+}
+
+// acc += rows times a part of the weights of gates kFirst .. kFirst + G of P panels, from `panel` on.
+template <int M, int P, int kFirst, int G>
+GATEWISE_INLINE void multiply_gates(const float* weights, int64_t count, int64_t panel, const float* (&rows)[M], Depth depth, Ahead ahead,
+                                    Vec (&acc)[M][P * G]) {
+  const float* from[M];
+#pragma GCC unroll 8
+  for (int m = 0; m < M; ++m) from[m] = rows[m] + depth.begin;
+  multiply_add<1>(acc, from, depth.end - depth.begin,
+                  gate_weights<M, P, kFirst, G>(weights + panel * count * 3 * kLanes, count, depth.begin, ahead));
 }
 
 // The whole input product and the bias, for all gates, written to (M rows, P, 3, W) `stride` floats apart.
@@ -55,7 +80,8 @@ __attribute__((noinline)) void start_rows(const Problem& problem, const float* i
   Vec acc[M][P * 3];
   rows_of(inputs, inputs_stride, 0, x);
   start_with_bias<M, P, kUpdate, 3>(problem, panel, acc);
-  multiply_inputs<M, P, kUpdate, 3>(problem, x, panel, {0, problem.spec.features}, ahead, acc);
+  const int64_t features = problem.spec.features;
+  multiply_gates<M, P, kUpdate, 3>(problem.kernel, features, panel, x, {0, features}, ahead, acc);
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
@@ -69,7 +95,7 @@ __attribute__((noinline)) void start_rows(const Problem& problem, const float* i
 template <int M, int P, int kFirst, int G, bool kApart, int kCount>
 __attribute__((noinline)) void preactivate(const Problem& problem, const Operands& operands, int64_t row, int64_t panel, Depth depth,
                                            Ahead ahead, const Pre<kCount>& pre, int64_t place) {
-  const int64_t features = problem.spec.features, panel_stride = problem.spec.units * 3 * kLanes;
+  const int64_t features = problem.spec.features;
   const bool begins = depth.begin == (operands.started ? features : 0);
   const Depth of_inputs = depth.below(features), of_states = depth.from(features);
   const float *x[M], *h[M];
@@ -101,7 +127,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Operand
   } else {
     start_with_bias<M, P, kFirst, G>(problem, panel, acc);
   }
-  if (of_inputs.end > of_inputs.begin) multiply_inputs<M, P, kFirst, G>(problem, x, panel, of_inputs, ahead, acc);
+  if (of_inputs.end > of_inputs.begin) multiply_gates<M, P, kFirst, G>(problem.kernel, features, panel, x, of_inputs, ahead, acc);
   const bool reaches_states = of_states.end > 0;
   const int64_t reached = (reaches_states ? kSum : kCandidate) * kLanes;
   if constexpr (kApart) {
@@ -117,8 +143,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Operand
     }
   }
   if (reaches_states) {
-    multiply_add<1, 3 * kLanes, M, P, G>(acc, h, problem.recurrent_kernel + panel * panel_stride + kFirst * kLanes, panel_stride, of_states,
-                                         ahead.floats(panel_stride, G, kLanes));
+    multiply_gates<M, P, kFirst, G>(problem.recurrent_kernel, problem.spec.units, panel, h, of_states, ahead, acc);
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {

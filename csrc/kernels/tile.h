@@ -26,34 +26,38 @@ struct Depth {
   GATEWISE_INLINE Depth from(int64_t n) const { return {begin > n ? begin - n : 0, end > n ? end - n : 0}; }
 };
 
-// acc[m][p * G + g] += sum over k in depth of rows[m][k * kRowStep] * weights[p * panel_stride + k * kWeightStep + g * kLanes + lane]
-//
-// Meanwhile it brings a vector for each k into cache, `ahead` floats further on: of weights that will be needed soon.
-template <int kRowStep, int kWeightStep, int M, int P, int G>
-GATEWISE_INLINE void multiply_add(Vec (&acc)[M][P * G], const float* const (&rows)[M], const float* weights, int64_t panel_stride,
-                                  Depth depth, int64_t ahead = 0) {
+// acc[m][n] += sum over k < depth of rows[m][k * kRowStep] * w[n], where weights(w) finds the w of one k after the other.
+template <int kRowStep, int M, int N, class Weights>
+GATEWISE_INLINE void multiply_add(Vec (&acc)[M][N], const float* const (&rows)[M], int64_t depth, Weights&& weights) {
   const float* row[M];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
-    row[m] = rows[m] + depth.begin * kRowStep;
-    asm("" : "+r"(row[m]));
+    row[m] = rows[m];
+    asm("" : "+r"(row[m]));  // a pointer a row: GCC 12 would go from one row to the next in every step (5 % of a small layer's time)
   }
-  weights += depth.begin * kWeightStep;
-  const int64_t count = depth.end - depth.begin;
 #pragma GCC unroll 4
-  for (int64_t k = 0; k < count; ++k) {
-    if constexpr (M > 1 && kAsksAhead) prefetch(weights + ahead);  // one row waits for loads already
-    Vec w[P * G];
-#pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
+  for (int64_t k = 0; k < depth; ++k) {
+    Vec w[N];
+    weights(w);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
       const Vec a = broadcast(row[m][k * kRowStep]);
 #pragma GCC unroll 24
-      for (int n = 0; n < P * G; ++n) acc[m][n] = fma(a, w[n], acc[m][n]);
+      for (int n = 0; n < N; ++n) acc[m][n] = fma(a, w[n], acc[m][n]);
     }
-    weights += kWeightStep;
   }
+}
+
+// The weights of G vectors of each of P panels: those of a k are kStep floats after those of the one before. Meanwhile it brings a vector
+// for each k into cache, `ahead` floats further on: of weights that will be needed soon.
+template <int kStep, int M, int P, int G>
+GATEWISE_INLINE auto weights_from(const float* weights, int64_t panel_stride, int64_t ahead = 0) {
+  return [=](Vec(&w)[P* G]) mutable {
+    if constexpr (M > 1 && kAsksAhead) prefetch(weights + ahead);  // one row waits for loads already
+#pragma GCC unroll 24
+    for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
+    weights += kStep;
+  };
 }
 
 // How many panels a tile of `rows` rows and `gates` vectors a panel takes: as many as there are accumulators for, at most four, or eight
