@@ -50,7 +50,8 @@ void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64
   to += panel * rows * 3 * lanes;
   for (int64_t k = 0; k < rows; ++k) {
     for (int64_t g = 0; g < 3; ++g) {
-      float* const at = to + (g < 2 ? k * 2 + g : rows * 2 + k) * lanes;
+      const int64_t apart = g < 2 ? k * 2 + g : rows * 2 + k;
+      float* const at = to + (candidate_apart(lanes) ? apart : k * 3 + g) * lanes;
       copy_padded(kernel + layout.gate[g] + k * layout.row, layout.unit, width, lanes, at);
     }
   }

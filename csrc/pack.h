@@ -10,8 +10,8 @@
 
 namespace gatewise {
 
-// One panel of a kernel: (rows, 2, W), gates z r, and then (rows, W), gate h; padding lanes zero. The candidate stands apart because with
-// reset_after=False it is multiplied apart, and half of every cache line would be read in vain with vectors of half a line.
+// One panel of a kernel: (rows, 3, W), gates z r h; padding lanes zero. Where a vector is less than a cache line of 16 floats, gate h
+// stands apart: (rows, 2, W) and then (rows, W). With reset_after=False it is multiplied apart, and would read most of every line in vain.
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes, float* to);
 

@@ -63,6 +63,9 @@ constexpr int64_t kMaxSlots = 128;
 // A slab has at most this many rows.
 constexpr int64_t kMaxSlabRows = 32;
 
+// Whether a panel of weights of the way forward holds the candidate's apart from those of the other two gates; see pack.h.
+constexpr bool candidate_apart(int64_t lanes) { return lanes < 16; }
+
 // Whether the weights exceed a second-level cache of so many bytes.
 inline bool weights_exceed(const gatewise_gru_spec& spec, int64_t cache_bytes) {
   return 12 * spec.units * (spec.units + spec.features) > cache_bytes;

@@ -42,23 +42,22 @@ GATEWISE_INLINE void start_with_bias(const Problem& problem, int64_t panel, Vec 
 // asks for another gate of the panels that come next.
 template <int M, int P, int kFirst, int G>
 GATEWISE_INLINE auto gate_weights(const float* weights, int64_t count, int64_t first, Ahead ahead) {
-  const int64_t panel_stride = count * 3 * kLanes;
-  const float *gates = weights + first * 2 * kLanes, *candidate = weights + (count * 2 + first) * kLanes;
-  const int64_t asked = kFirst + ahead.block % G, step = asked == kCandidate ? kLanes : 2 * kLanes;
-  const float* next = (asked == kCandidate ? candidate : gates + asked * kLanes) + ahead.panels * panel_stride;
-  return [=](Vec(&w)[P* G]) mutable {
-    if constexpr (M > 1 && kAsksAhead) {  // one row waits for loads already
-      prefetch(next);
-      next += step;
-    }
+  if constexpr (!candidate_apart(kLanes)) {
+    return weights_from<3 * kLanes, M, P, G>(weights + (first * 3 + kFirst) * kLanes, count * 3 * kLanes,
+                                             ahead.floats(count * 3 * kLanes, G, kLanes));
+  } else {
+    const int64_t panel_stride = count * 3 * kLanes;
+    const float *gates = weights + first * 2 * kLanes, *candidate = weights + (count * 2 + first) * kLanes;
+    return [=](Vec(&w)[P* G]) mutable {
 #pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) {
-      const int gate = kFirst + n % G;
-      w[n] = load((gate == kCandidate ? candidate : gates + gate * kLanes) + n / G * panel_stride);
-    }
-    gates += 2 * kLanes;
-    candidate += kLanes;
-  };
+      for (int n = 0; n < P * G; ++n) {
+        const int gate = kFirst + n % G;
+        w[n] = load((gate == kCandidate ? candidate : gates + gate * kLanes) + n / G * panel_stride);
+      }
+      gates += 2 * kLanes;
+      candidate += kLanes;
+    };
+  }
 }
 
 // acc += rows times a part of the weights of gates kFirst .. kFirst + G of P panels, from `panel` on.
