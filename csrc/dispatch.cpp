@@ -20,15 +20,23 @@ struct Row {
   bool (*supported)();
 };
 
+#if defined(GATEWISE_HAVE_X86)
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#if defined(GATEWISE_EMULATE)
+bool has_avx512() { return has_avx2(); }
+#else
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
+}
+#endif
+#endif
+
 // Best first.
 const Row kRows[] = {
 #if defined(GATEWISE_HAVE_X86)
-    {&kAvx512Kernels,
-     [] {
-       return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("fma");
-     }},
-    {&kAvx2Kernels, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }},
+    {&kAvx512Kernels, has_avx512},
+    {&kAvx2Kernels, has_avx2},
 #endif
     {&kGenericKernels, [] { return true; }},
 };

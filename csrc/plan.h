@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The plan of a call: which rows travel together, in what order, and which slabs add to one copy of the weight gradients.
 //
-// It follows from the shapes and the mask alone, never from the number of threads, so that results are the same bits for any number of
-// them.
+// It follows from the shapes, the mask and the instruction set alone, never from the number of threads, so that results are the same bits
+// for any number of them.
 #pragma once
 
 #include <stdint.h>

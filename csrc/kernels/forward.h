@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way forward: a slab of rows through all its steps.
 //
-// A step takes the panels of units in groups; for each, one tile adds bias, input product and recurrent product in registers, and the
-// cell's gates turn the pre-activations into the next state. With reset_after=False the candidate needs r * h_prev of all units, so there
+// A step takes the panels of units in runs: tiles add bias, input product and recurrent product in registers, and the cell's gates turn the
+// pre-activations of a run into the next state. With reset_after=False the candidate needs r * h_prev of all units, so there
 // are two rounds over the panels. A team (see team.h) shares the panels out.
 #pragma once
 
@@ -128,12 +128,16 @@ struct ForwardSlab {
       if (problem.in.recurrent_dropout) drop_states(s, live);
       const StepRows rows = rows_of_step(s, live);
       const Operands operands = operands_of_step(s);
+      const Gates gates{problem, saved, rows};
       if (problem.spec.reset_after) {
-        step_reset_after(rows, operands);
+        preactivate_gates<kUpdate, 3, true, 4>(rows, operands,
+                                               [&](int64_t p, int64_t end, const Pre<4>& found) { gates.reset_after(p, end, found); });
       } else {
-        step_reset_gates(rows, operands);
+        preactivate_gates<kUpdate, 2, false, 2>(rows, operands,
+                                                [&](int64_t p, int64_t end, const Pre<2>& found) { gates.reset_before(p, end, found); });
         team.meet(member);
-        step_candidate(rows, operands);
+        preactivate_gates<kCandidate, 1, false, 1>(
+            rows, operands, [&](int64_t p, int64_t end, const Pre<1>& found) { gates.reset_before_candidate(p, end, found); });
       }
       team.meet(member);
     }
@@ -247,60 +251,31 @@ struct ForwardSlab {
     }
   }
 
-  void step_reset_after(const StepRows& rows, const Operands& operands) const {
-    const Pre<4> pre_of{pre, rows.count};
-    const Gates gates{problem, saved, rows};
-    const auto done = [&](int64_t first, int64_t end) { gates.reset_after(first, end, pre_of); };
-    if (gates_see_different_rows(problem)) {
+  // Finds pre-activations of G gates from kFirst on, kCount values a unit: by one product, or, where dropout gives gates different rows, by
+  // one for each gate. Calls done(first panel, end, pre-activations) for a run of panels after the other.
+  template <int kFirst, int G, bool kApart, int kCount, class Done>
+  void preactivate_gates(const StepRows& rows, const Operands& operands, Done&& done) const {
+    const Pre<kCount> found{pre, rows.count};
+    const auto run_done = [&](int64_t first, int64_t end) { done(first, end, found); };
+    if (G > 1 && gates_see_different_rows(problem)) {
       for_tiles<1>(
           product_of_step(rows.count, 1),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kUpdate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-            preactivate<M.value, P.value, kReset, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-            preactivate<M.value, P.value, kCandidate, 1, true>(problem, operands, row, panel, depth, ahead, pre_of, place);
+            preactivate<M.value, P.value, kFirst, 1, false>(problem, operands, row, panel, depth, ahead, found, place);
+            if constexpr (G > 1)
+              preactivate<M.value, P.value, kFirst + 1, 1, false>(problem, operands, row, panel, depth, ahead, found, place);
+            if constexpr (G > 2)
+              preactivate<M.value, P.value, kFirst + 2, 1, kApart>(problem, operands, row, panel, depth, ahead, found, place);
           },
-          done);
+          run_done);
     } else {
-      for_tiles<3>(
-          product_of_step(rows.count, 3),
+      for_tiles<G>(
+          product_of_step(rows.count, G),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kUpdate, 3, true>(problem, operands, row, panel, depth, ahead, pre_of, place);
+            preactivate<M.value, P.value, kFirst, G, kApart>(problem, operands, row, panel, depth, ahead, found, place);
           },
-          done);
+          run_done);
     }
-  }
-
-  void step_reset_gates(const StepRows& rows, const Operands& operands) const {
-    const Pre<2> pre_of{pre, rows.count};
-    const Gates gates{problem, saved, rows};
-    const auto done = [&](int64_t first, int64_t end) { gates.reset_before(first, end, pre_of); };
-    if (gates_see_different_rows(problem)) {
-      for_tiles<1>(
-          product_of_step(rows.count, 1),
-          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kUpdate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-            preactivate<M.value, P.value, kReset, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-          },
-          done);
-    } else {
-      for_tiles<2>(
-          product_of_step(rows.count, 2),
-          [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kUpdate, 2, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-          },
-          done);
-    }
-  }
-
-  void step_candidate(const StepRows& rows, const Operands& operands) const {
-    const Pre<1> pre_of{pre, rows.count};
-    const Gates gates{problem, saved, rows};
-    for_tiles<1>(
-        product_of_step(rows.count, 1),
-        [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-          preactivate<M.value, P.value, kCandidate, 1, false>(problem, operands, row, panel, depth, ahead, pre_of, place);
-        },
-        [&](int64_t first, int64_t end) { gates.reset_before_candidate(first, end, pre_of); });
   }
 
   // The final states, and the outputs that no step wrote.

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine built in another way, and tests that run on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import gatewise
+
+ROOT = Path(__file__).parents[1]
+COMPILER = "g++"
+
+
+def build(option: str, folder: Path) -> Path:
+    """Builds the engine and its NumPy face with a CMake option on; returns the folder of the package that has them."""
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if cmake is None or shutil.which(COMPILER) is None:
+        pytest.skip("needs cmake and g++: install both")
+    made = folder / "build"
+    configure = [cmake, "-S", str(ROOT), "-B", str(made), f"-D{option}=ON", f"-DPython_EXECUTABLE={sys.executable}"]
+    subprocess.run([*configure, f"-DCMAKE_CXX_COMPILER={COMPILER}"], check=True, timeout=300)
+    subprocess.run([cmake, "--build", str(made), "--target", "gatewise", "_native", "-j2"], check=True, timeout=3000)
+    package = folder / "site" / "gatewise"
+    shutil.copytree(Path(gatewise.__file__).parent, package)
+    for library in (made / "libgatewise.so", *made.glob("_native*.so")):
+        shutil.copy(library, package)
+    return package
+
+
+def run_tests(package: Path, names: list[str], environment: dict[str, str]) -> None:
+    """Runs test files on a package that `build` made; fails if one of them does."""
+    found = {"LD_LIBRARY_PATH": str(package), "PYTHONPATH": str(package.parent)}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(f"tests/{name}.py" for name in names)]
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=os.environ | found | environment,
+        timeout=3000,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout[-5000:] + ran.stderr[-5000:]
