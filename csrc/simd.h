@@ -115,7 +115,7 @@ GATEWISE_INLINE Vec at_least(Vec limit, Vec x) {
 
 // The two steps of an exponential. AVX-512 has instructions for them, which take any number: kAnyExponent.
 //   split: t = whole + rest, whole the nearest integer; of an infinity the rest is 0. Without kAnyExponent: |t| <= 2^21
-//   times_power_of_two: a * 2^n for an integer n. Without kAnyExponent: |n| <= 126
+//   times_power_of_two: a * 2^whole. Without kAnyExponent: |whole| <= 126, and what stands for it is its sum with kRounding
 struct Split {
   Vec whole, rest;
 };
@@ -125,15 +125,15 @@ GATEWISE_INLINE Split split(Vec t) {
   const Vec rest = (Vec)_mm512_maskz_reduce_ps((__mmask16)-1, (__m512)t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
   return {t - rest, rest};
 }
-GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec n) { return (Vec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)a, (__m512)n); }
+GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec whole) { return (Vec)_mm512_maskz_scalef_ps((__mmask16)-1, (__m512)a, (__m512)whole); }
 #else
 constexpr bool kAnyExponent = false;
 constexpr float kRounding = 12582912.0f;  // 1.5 * 2^23: a sum with it has no fraction, and the integer in its lowest bits
 GATEWISE_INLINE Split split(Vec t) {
-  const Vec whole = (t + broadcast(kRounding)) - broadcast(kRounding);
-  return {whole, t - whole};
+  const Vec rounded = t + broadcast(kRounding);
+  return {rounded, t - (rounded - broadcast(kRounding))};
 }
-GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec n) { return a * (Vec)((((IntVec)(n + broadcast(kRounding))) << 23) + 0x3f800000); }
+GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec whole) { return a * (Vec)(((IntVec)whole << 23) + 0x3f800000); }
 #endif
 
 // `v` where the comparison holds, else zero. A comparison of Vecs gives an IntVec of all ones or zeros.
