@@ -5,7 +5,8 @@
 
 namespace gatewise {
 
-extern const Kernels kAvx512Kernels = {
-    "avx512", kLanes, kCacheBytes, saved_floats, forward_scratch_floats, backward_scratch_floats, forward_slab, backward_slab};
+extern const Kernels kAvx512Kernels;
+const Kernels kAvx512Kernels = {"avx512",     kLanes,       kCacheBytes, saved_floats, forward_scratch_floats, backward_scratch_floats,
+                                forward_slab, backward_slab};
 
 }  // namespace gatewise
