@@ -2,9 +2,9 @@
 // A team: threads that carry one slab together, each with panels of its own, and meet after every step.
 //
 // It is for batches too small to share out by rows. The leader works from the first moment on and takes in whoever has come, at the
-// beginning of a *section*, a run of some thirty meetings; who takes part in a section stays to its end. If meeting costs a leader a long
-// wait, because another process has the CPU, the leaders of this process work alone for ten times as long as it waited. Who computes a
-// panel changes nothing in it: results are the same bits.
+// beginning of a *section*, a run of some thirty meetings; who takes part in a section stays to its end. If meetings cost leaders too much,
+// because another process has a CPU, the leaders of this process work alone for ten times as long as was lost. Little waits, such as the
+// host of a virtual machine causes, are borne. Who computes a panel changes nothing in it: results are the same bits.
 #pragma once
 
 #include <stdint.h>
