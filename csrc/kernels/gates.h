@@ -16,7 +16,6 @@ struct StepRows {
   const float* h_prev;                 // (rows, stride)
   float* h_next;                       // likewise
   float *reset, *update;               // likewise; with reset_after=False r * h_prev, and z between the two rounds
-  float* outputs[kMaxSlabRows];        // of the step, or null
   const float* factors[kMaxSlabRows];  // dropout of the candidate's state, or null
   float* saved;                        // of the step, or null
 };
@@ -92,10 +91,7 @@ struct Gates {
     store_unaligned(step.saved + panel * saved.panel_stride + m * saved.row_stride + what * kLanes, v);
   }
 
-  GATEWISE_INLINE void write_state(int64_t panel, int64_t m, Vec h) const {
-    store(step.h_next + m * step.stride + panel * kLanes, h);
-    if (step.outputs[m]) store_first(step.outputs[m] + panel * kLanes, h, lanes_of(problem, panel));
-  }
+  GATEWISE_INLINE void write_state(int64_t panel, int64_t m, Vec h) const { store(step.h_next + m * step.stride + panel * kLanes, h); }
 };
 
 }  // namespace
