@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Waiting without sleeping, for what comes within microseconds.
+// Waiting without sleeping, for what comes within microseconds: holding the CPU, or leaving it to whoever wants it.
 #pragma once
 
 #include <chrono>
+#include <thread>
 
 namespace gatewise {
 
@@ -25,6 +26,17 @@ bool spin(int microseconds, Ready&& ready) {
       if (ready()) return true;
       pause();
     }
+  } while (std::chrono::steady_clock::now() < end);
+  return false;
+}
+
+// The same, but lets other threads run meanwhile.
+template <class Ready>
+bool spin_yielding(int microseconds, Ready&& ready) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(microseconds);
+  do {
+    std::this_thread::yield();
+    if (ready()) return true;
   } while (std::chrono::steady_clock::now() < end);
   return false;
 }
