@@ -129,9 +129,8 @@ class Pool {
       const uint64_t seen = posted_.load(std::memory_order_relaxed);
       const auto news = [&] { return posted_.load(std::memory_order_acquire) != seen; };
       lock.unlock();
-      // Between two calls of a small layer lie more than 20 us, in a framework some 100, and waking takes longer (quickstart, training:
-      // 0.45 ms with 20 us of spinning, 0.26 to 0.36 with 100; in JAX 0.77 with 100, 0.53 with as long again and more, the CPU left to
-      // others).
+      // Waking takes longer than what lies between two calls of a small layer: more than 20 us, in a framework some 100. (Quickstart,
+      // training: 0.45 ms with 20 us of spinning, 0.26 to 0.36 with 100. In JAX: 0.77 with 100, 0.53 with 300 of yielding after them.)
       const bool awake = spin(100, news) || spin_yielding(300, news);
       lock.lock();
       if (awake) continue;

@@ -15,7 +15,7 @@ namespace {
 // Where the host of two virtual CPUs took one away 200 times a second, for 20 to 200 us, utterance takes 0.75 of the time that it took to
 // spin for 50 us, then sleep, and work alone for ten times as long as any sleep. Beside a busy process it takes the same.
 constexpr int kSpinMicroseconds = 10;        // in a meeting: about what a step takes
-constexpr int kYieldMicroseconds = 200;      // then
+constexpr int kYieldMicroseconds = 200;      // then, while others may run
 constexpr int kJoinMicroseconds = 1000;      // for a section to begin: many times what one takes
 constexpr int64_t kToleratedNs = 1'000'000;  // what may be lost at once,
 constexpr int64_t kToleratedShare = 10;      // and one part in so many of the time
@@ -40,7 +40,7 @@ int64_t wait(Ready&& ready) {
 // What meetings have cost the leaders of this process lately, and until when they work alone for it. Leaders that race lose a sample.
 class Losses {
  public:
-  bool forbid(int64_t now) const { return now < alone_until_.load(std::memory_order_relaxed); }
+  bool alone(int64_t now) const { return now < alone_until_.load(std::memory_order_relaxed); }
 
   void add(int64_t lost, int64_t now) {
     const int64_t passed = now - since_.exchange(now, std::memory_order_relaxed);
@@ -88,7 +88,7 @@ Team::Team(int members) : state_(members > 1 ? new State(members) : nullptr) {}
 
 Team::~Team() { delete state_; }
 
-bool Team::advisable() { return !losses.forbid(now_ns()); }
+bool Team::advisable() { return !losses.alone(now_ns()); }
 
 void Team::begin(int64_t what) {
   if (!state_) return;
@@ -99,7 +99,7 @@ void Team::begin(int64_t what) {
   const int64_t now = now_ns();
   losses.add(team.lost_ns, now);
   team.lost_ns = 0;
-  const bool alone = losses.forbid(now);
+  const bool alone = losses.alone(now);
   if (team.alone.load(std::memory_order_relaxed) != alone) team.alone.store(alone, std::memory_order_relaxed);
   if (alone) return;
   for (int i = 1; i < team.members; ++i) {
