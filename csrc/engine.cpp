@@ -32,7 +32,8 @@ std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 bool valid(const gatewise_gru_spec& spec) {
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   return spec.batch >= 0 && spec.batch <= INT32_MAX && spec.timesteps >= 0 && spec.timesteps <= INT32_MAX && spec.features >= 1 &&
-         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation);
+         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation) &&
+         (!spec.candidates_again || (spec.return_sequences && !spec.recompute));
 }
 
 Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan) {
@@ -64,6 +65,13 @@ double size_of(const gatewise_gru_spec& spec) {
   const double size = 3.0 * static_cast<double>(spec.units) * static_cast<double>(spec.units + spec.features) *
                       static_cast<double>(spec.batch) * static_cast<double>(spec.timesteps);
   return size < kMillisecond ? 0 : size;
+}
+
+// glibc takes what is larger than 32 MB anew from the system for every call. Page faults and memory traffic spared pay for the products
+// where rows are short: speech and bigbatch train in 0.97 to 1.04 of the time on JAX and TensorFlow, though the engine alone takes 1.11.
+bool candidates_again_pay(const gatewise_gru_spec& spec, int64_t saved_floats) {
+  constexpr int64_t kKeptFloats = int64_t{8} << 20, kMaxRow = 512;
+  return saved_floats > kKeptFloats && spec.features + spec.units <= kMaxRow;
 }
 
 // Runs body(item, scratch, team, member) on the pool for every item and each of its members. Throws std::bad_alloc.
@@ -169,8 +177,8 @@ void sum_partials(const Problem& problem, const Partials& partials, int64_t grou
   });
 }
 
-void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const float* saved, const float* d_outputs,
-                  const float* d_state, const gatewise_gru_gradients& out) {
+void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const float* saved, const float* outputs,
+                  const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out) {
   const Kernels& isa = kernels();
   const int64_t units = spec.units, lanes = isa.lanes;
   const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), true);
@@ -185,7 +193,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
     }
   });
   std::optional<Scratch> again;
-  if (spec.recompute) {
+  if (spec.recompute || spec.candidates_again) {
     pack(isa, spec, in, again.emplace(Packed(spec, lanes).floats).data());
     set_packed(problem, isa, again->data());
   }
@@ -193,6 +201,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   problem.recurrent_kernel_back = packed.data() + kernel_floats;
   use_large_pages(out.x, spec.batch * spec.timesteps * spec.features);
   problem.saved_in = saved;
+  problem.outputs_in = outputs;
   problem.d_outputs = d_outputs;
   problem.d_state = d_state;
   problem.d = out;
@@ -240,6 +249,13 @@ int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
   return isa.saved_floats(*spec, gatewise::chunk_steps(*spec, gatewise::weights_exceed(*spec, isa.cache_bytes)));
 }
 
+int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec) {
+  if (!spec->return_sequences || spec->recompute) return 0;
+  gatewise_gru_spec without = *spec;
+  without.candidates_again = 0;
+  return gatewise::candidates_again_pay(without, gatewise_gru_saved_floats(&without)) ? 1 : 0;
+}
+
 int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::Packed(*spec, gatewise::kernels().lanes).floats; }
 
 int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed) {
@@ -259,12 +275,12 @@ int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_input
   });
 }
 
-int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* d_outputs,
-                          const float* d_state, const gatewise_gru_gradients* out) {
+int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* outputs,
+                          const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out) {
   if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
   return gatewise::guarded(gatewise::backward_calls, [&] {
     if (spec->batch > 0) {
-      gatewise::run_backward(*spec, *in, saved, d_outputs, d_state, *out);
+      gatewise::run_backward(*spec, *in, saved, outputs, d_outputs, d_state, *out);
     } else {
       gatewise::clear_weight_gradients(*spec, *out);
     }

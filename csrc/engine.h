@@ -48,6 +48,7 @@ typedef struct gatewise_gru_spec {
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
+  int32_t candidates_again;      // 1: half as much is saved, and the way back, given the outputs, finds the candidates again
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
 } gatewise_gru_spec;
 
@@ -80,9 +81,13 @@ typedef struct gatewise_gru_gradients {
   float* recurrent_bias;    // likewise
 } gatewise_gru_gradients;
 
-// How many floats a forward call saves for the backward call of the same spec: about 4 BTU, or with `recompute` about BU sqrt(T). The
-// layout is private to the instruction set in use.
+// How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T); with
+// `candidates_again`, which asks for `return_sequences` and no `recompute`, 2 BTU. The layout is private to the instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
+
+// Whether `candidates_again` is worth its time, a ninth of the multiply-adds of a training step, to a caller who has the outputs at hand
+// on the way back: 1 where what is saved without is so large that the system makes its memory anew for every call.
+GATEWISE_API int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte
 // aligned, private to the instruction set in use. Of the spec they read units, features, reset_after and torch_layout, of the inputs the
@@ -95,11 +100,13 @@ GATEWISE_API int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatew
 
 // The vector-Jacobian product of gatewise_gru_forward.
 //   saved:     what the forward call with the same spec and inputs wrote
+//   outputs:   likewise, with candidates_again; else not read, and may be null
 //   d_outputs: gradient of `outputs`, same shape, or null: zeros
 //   d_state:   gradient of `state`, (B, U), or null: zeros
 // Returns a gatewise_status.
 GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved,
-                                       const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out);
+                                       const float* outputs, const float* d_outputs, const float* d_state,
+                                       const gatewise_gru_gradients* out);
 
 // The number of threads a call may use, the caller's included. n >= 1 is honoured as given; n = 0 restores the default: the
 // GATEWISE_NUM_THREADS variable, else the number of CPUs that affinity and cgroup quota allow. Results do not depend on it, bit for bit.

@@ -13,7 +13,15 @@ from other_build import build, run_tests
 if TYPE_CHECKING:
     from pathlib import Path
 
-TESTS = ["test_engine", "test_properties", "test_same_bits", "test_native", "test_recompute", "test_step"]
+TESTS = [
+    "test_engine",
+    "test_properties",
+    "test_same_bits",
+    "test_native",
+    "test_recompute",
+    "test_candidates_again",
+    "test_step",
+]
 
 
 @pytest.mark.deep

@@ -3,7 +3,7 @@
 //
 //   GatewiseGru       runs the layer:            x ... recurrent_dropout                        -> outputs, state
 //   GatewiseGruTrain  the same, and saves:       x ... recurrent_dropout                        -> outputs, state, saved
-//   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, d_outputs, d_state
+//   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, outputs, d_outputs, d_state
 //                                                -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
 // Shapes are those of engine.h. An optional input that is absent is a tensor of shape (0,), and so is its gradient; d_x is (0,) as well
@@ -106,8 +106,8 @@ static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
     out.bias = allocate_like(&c, 4, kBias);
     read_inputs(&c);
     if (TF_GetCode(c.status) == kOk) {
-      report(&c, gatewise_gru_backward(&c.spec, &c.inputs, TF_TensorData(c.in[kSaved]), TF_TensorData(c.in[kOutputsGradient]),
-                                       TF_TensorData(c.in[kStateGradient]), &out));
+      report(&c, gatewise_gru_backward(&c.spec, &c.inputs, TF_TensorData(c.in[kSaved]), data(&c, kOutputs),
+                                       TF_TensorData(c.in[kOutputsGradient]), TF_TensorData(c.in[kStateGradient]), &out));
     }
   }
   close_call(&c);

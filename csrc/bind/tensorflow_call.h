@@ -22,6 +22,7 @@ enum {
   kRecurrentDropout,
   kLayerInputs,
   kSaved = kLayerInputs,
+  kOutputs,
   kOutputsGradient,
   kStateGradient,
   kGradInputs
@@ -29,7 +30,7 @@ enum {
 enum { kMostOutputs = 5 };
 static const char* const kInputs[] = {"x: float",    "initial_state: float", "kernel: float",        "recurrent_kernel: float",
                                       "bias: float", "mask: bool",           "input_dropout: float", "recurrent_dropout: float",
-                                      "saved: bool", "d_outputs: float",     "d_state: float"};
+                                      "saved: bool", "outputs: float",       "d_outputs: float",     "d_state: float"};
 typedef struct call {
   TF_OpKernelContext* context;
   TF_Status* status;
@@ -109,6 +110,7 @@ static bool check_layer(call* c) {
   s->timesteps = TF_Dim(c->in[kX], 1);
   s->features = TF_Dim(c->in[kX], 2);
   s->units = TF_Dim(c->in[kRecurrentKernel], 0);
+  s->candidates_again = gatewise_gru_candidates_again_pays(s);
   const axis batch = {"batch", s->batch}, timesteps = {"timesteps", s->timesteps}, features = {"features", s->features};
   const axis units = {"units", s->units}, gates = {"3 * units", 3 * s->units}, three = {"gates", 3};
   c->inputs.input_dropout_masks = TF_NumDims(c->in[kInputDropout]) == 3 && TF_Dim(c->in[kInputDropout], 0) == 3 ? 3 : 1;
@@ -127,8 +129,8 @@ static bool check_gradient(call* c) {
   if (!check_layer(c)) return false;
   const axis batch = {"batch", c->spec.batch}, units = {"units", c->spec.units};
   const axis steps = {"timesteps", c->spec.return_sequences ? c->spec.timesteps : 1};
-  return SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && SHAPE(c, kOutputsGradient, batch, steps, units) &&
-         SHAPE(c, kStateGradient, batch, units);
+  return SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && (!c->spec.candidates_again || SHAPE(c, kOutputs, batch, steps, units)) &&
+         SHAPE(c, kOutputsGradient, batch, steps, units) && SHAPE(c, kStateGradient, batch, units);
 }
 
 // --- Data --------------------------------------------------------------------------------------------------------------------------------

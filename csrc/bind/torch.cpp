@@ -209,7 +209,7 @@ void gru_grad(StableValue* stack, uint64_t, uint64_t) {
                                    layer.bias ? d_bias.data<float>() : nullptr,
                                    layer.recurrent_bias ? d_recurrent_bias.data<float>() : nullptr};
   const ThreadsOfTorch threads;
-  check_engine(gatewise_gru_backward(&s, &in, saved.data<float>(), d_outputs.data<float>(), d_state.data<float>(), &out));
+  check_engine(gatewise_gru_backward(&s, &in, saved.data<float>(), nullptr, d_outputs.data<float>(), d_state.data<float>(), &out));
   for (Tensor& gradient : gradients) *stack++ = gradient.release();
 }
 

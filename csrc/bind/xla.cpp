@@ -4,7 +4,7 @@
 //
 //   gatewise_xla_gru        runs the layer:         x ... recurrent_dropout                        -> outputs, state
 //   gatewise_xla_gru_train  the same, and saves:    x ... recurrent_dropout                        -> outputs, state, saved
-//   gatewise_xla_gru_grad   the way back:           x ... recurrent_dropout, saved, d_outputs, d_state
+//   gatewise_xla_gru_grad   the way back:           x ... recurrent_dropout, saved, outputs, d_outputs, d_state
 //                                                   -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
 // Shapes are those of engine.h. What is absent or not wanted is an array of shape (0,). `saved` is (batch, at least what a row needs), so
@@ -31,7 +31,7 @@ using SavedOutput = ffi::ResultBuffer<ffi::U32>;
 
 // The attributes of every call, named as in gatewise_gru_spec.
 struct Options {
-  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute;
+  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute, candidates_again;
 };
 
 // --- Shapes ------------------------------------------------------------------------------------------------------------------------------
@@ -108,6 +108,7 @@ struct Layer {
             o.return_sequences,
             o.zero_output_for_mask,
             o.recompute,
+            o.candidates_again,
             0};  // weights in Keras's layout
     in.x = x.typed_data();
     in.initial_state = optional_data("initial_state", initial_state, {batch(), units()});
@@ -195,7 +196,7 @@ ffi::Error gru_train(Options options, Input x, Input initial_state, Input kernel
 }
 
 ffi::Error gru_grad(Options options, Input x, Input initial_state, Input kernel, Input recurrent_kernel, Input bias, Mask mask,
-                    Input input_dropout, Input recurrent_dropout, Saved saved, Input d_outputs, Input d_state, Output d_x,
+                    Input input_dropout, Input recurrent_dropout, Saved saved, Input outputs, Input d_outputs, Input d_state, Output d_x,
                     Output d_initial_state, Output d_kernel, Output d_recurrent_kernel, Output d_bias) {
   return guarded([&] {
     const Layer layer(options, x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout);
@@ -206,9 +207,10 @@ ffi::Error gru_grad(Options options, Input x, Input initial_state, Input kernel,
     out.kernel = required_data("d_kernel", *d_kernel, {features, gates});
     out.recurrent_kernel = required_data("d_recurrent_kernel", *d_recurrent_kernel, {units, gates});
     out.bias = layer.bias_data("d_bias", *d_bias);
-    const float* outputs = optional_data("d_outputs", d_outputs, {batch, layer.steps(), units});
-    const float* state = optional_data("d_state", d_state, {batch, units});
-    check_status(gatewise_gru_backward(&layer.spec, &layer.in, layer.saved_data(saved), outputs, state, &out));
+    const float* found = layer.spec.candidates_again ? required_data("outputs", outputs, {batch, layer.steps(), units}) : nullptr;
+    const float* d_of_outputs = optional_data("d_outputs", d_outputs, {batch, layer.steps(), units});
+    const float* d_of_state = optional_data("d_state", d_state, {batch, units});
+    check_status(gatewise_gru_backward(&layer.spec, &layer.in, layer.saved_data(saved), found, d_of_outputs, d_of_state, &out));
   });
 }
 
@@ -230,7 +232,7 @@ auto layer_call() {
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Options, ffi::StructMember<int32_t>("reset_after"), ffi::StructMember<int32_t>("activation"),
                                       ffi::StructMember<int32_t>("recurrent_activation"), ffi::StructMember<int32_t>("go_backwards"),
                                       ffi::StructMember<int32_t>("return_sequences"), ffi::StructMember<int32_t>("zero_output_for_mask"),
-                                      ffi::StructMember<int32_t>("recompute"));
+                                      ffi::StructMember<int32_t>("recompute"), ffi::StructMember<int32_t>("candidates_again"));
 
 extern "C" {
 GATEWISE_API XLA_FFI_Error* gatewise_xla_gru(XLA_FFI_CallFrame* frame);
@@ -244,4 +246,4 @@ XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru_train, gru_train, layer_call().Re
 
 XLA_FFI_DEFINE_HANDLER_SYMBOL(
     gatewise_xla_gru_grad, gru_grad,
-    layer_call().Arg<Saved>().Arg<Input>().Arg<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>());
+    layer_call().Arg<Saved>().Arg<Input>().Arg<Input>().Arg<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>());

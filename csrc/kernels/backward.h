@@ -9,6 +9,7 @@
 #pragma once
 
 #include "back_products.h"
+#include "candidates.h"
 #include "chunk.h"
 #include "chunk_gradients.h"
 #include "forward.h"
@@ -110,6 +111,9 @@ struct BackwardSlab {
       case Task::kTake:
         chunk.take_states(first_panel, last_panel);
         chunk.take_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
+        if (!problem.spec.candidates_again) break;
+        team.meet(member);
+        Candidates{chunk}.find(first_panel, last_panel);
         break;
       case Task::kSteps:
         return go_back_through(task.part);
@@ -207,7 +211,7 @@ struct BackwardSlab {
       for (int64_t p = first_panel; p < last_panel; ++p) {
         for (int64_t m = 0; m < live; ++m) {
           const float* gate = chunk.gates_at(i, p, m);
-          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
+          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(chunk.candidate_at(i, p, m));
           const Vec total = load(dh_at(p, m)) + load(chunk.panel(chunk.d_output, p, slot + m));
           const BlendGradient d = gru_blend_gradient(f, total, z, load(chunk.panel(chunk.h_prev, p, slot + m)), h_tilde);
           float* to = chunk.gates(p, slot + m);
@@ -216,7 +220,7 @@ struct BackwardSlab {
           store(to + kDh * kLanes, d.dah);
           if (problem.spec.reset_after) {
             const Vec r = load_unaligned(gate + kSavedR * kLanes);
-            const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, load_unaligned(gate + kSavedQ * kLanes));
+            const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, load_unaligned(chunk.recurrent_at(i, p, m)));
             store(to + kDr * kLanes, reset.dar);
             store(to + kDq * kLanes, reset.dq);
           } else {

@@ -57,6 +57,22 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
+  // h_tilde and q: saved, or found again, where their gradients will stand.
+  const float* candidate_at(int64_t i, int64_t p, int64_t m) const {
+    return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDh * kLanes : gates_at(i, p, m) + kSavedCandidate * kLanes;
+  }
+  const float* recurrent_at(int64_t i, int64_t p, int64_t m) const {
+    return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDq * kLanes : gates_at(i, p, m) + kSavedQ * kLanes;
+  }
+
+  // Calls each(i, m) for the live rows of every step.
+  template <class Each>
+  void for_each_row(Each&& each) const {
+    for (int64_t i = 0; i < steps; ++i) {
+      for (int64_t m = 0; m < live(i); ++m) each(i, m);
+    }
+  }
+
   // Goes to chunk number `index` of the slab: which slots its steps have.
   void locate(int64_t index) {
     first_step = index * problem.chunk_steps;
@@ -76,17 +92,30 @@ struct Chunk {
 
   // Fills every panel array but d_gates, for the panels [first, last) of units, or the slots [first, last) of inputs.
   void take_states(int64_t first, int64_t last) const {
-    recall_states(first, last);
-    if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
-    for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t m = 0; m < live(i); ++m) take_output_gradient(i, m, first, last);
+    if (problem.spec.candidates_again) {
+      for_each_row([&](int64_t i, int64_t m) { take_state(i, m, first, last); });
+    } else {
+      recall_states(first, last);
     }
+    if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
+    for_each_row([&](int64_t i, int64_t m) { take_output_gradient(i, m, first, last); });
   }
   void take_inputs(int64_t first, int64_t last) const {
     for (int64_t slot = first; slot < last; ++slot) take_input(slot);
   }
 
  private:
+  // Takes h_prev of a row at a step from the outputs.
+  void take_state(int64_t i, int64_t m, int64_t first, int64_t last) const {
+    const int64_t s = first_step + i, slot = offset[i] + m;
+    const float* from = s > 0                      ? problem.outputs_in + slab.output_offset(m, slab.position(m, s - 1))
+                        : problem.in.initial_state ? problem.in.initial_state + slab.state_offset(m)
+                                                   : nullptr;
+    for (int64_t p = first; p < last; ++p) {
+      store(panel(h_prev, p, slot), from ? load_first(from + p * kLanes, lanes_of(problem, p)) : Vec{});
+    }
+  }
+
   // Finds h_prev at every step of the chunk from the states before the chunk: the same blend as on the way forward, the same bits.
   void recall_states(int64_t first, int64_t last) const {
     const float* before = gates_from + saved.state((first_step - saved_from) / problem.chunk_steps, 0);

@@ -18,6 +18,7 @@ struct StepRows {
   float *reset, *update;               // likewise; with reset_after=False r * h_prev, and z between the two rounds
   const float* factors[kMaxSlabRows];  // dropout of the candidate's state, or null
   float* saved;                        // of the step, or null
+  bool saves_candidates;               // and q
 };
 
 struct Gates {
@@ -39,7 +40,7 @@ struct Gates {
           if (!step.saved) continue;
           save(p, m, kSavedZ, z);
           save(p, m, kSavedR, r);
-          save(p, m, kSavedQ, q);
+          if (step.saves_candidates) save(p, m, kSavedQ, q);
         }
       }
       for (int64_t p = first; p < end; ++p) {
@@ -47,7 +48,7 @@ struct Gates {
           const float* a = pre.at(p - first, m);
           const Vec h_tilde = f.candidate(load(a + kCandidate * kLanes));
           write_state(p, m, gru_blend(load(a + kUpdate * kLanes), h_prev(p, m), h_tilde));
-          if (step.saved) save(p, m, kSavedCandidate, h_tilde);
+          if (step.saves_candidates) save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });
@@ -78,7 +79,7 @@ struct Gates {
           write_state(p, m, gru_blend(z, h_prev(p, m), h_tilde));
           if (!step.saved) continue;
           save(p, m, kSavedZ, z);
-          save(p, m, kSavedCandidate, h_tilde);
+          if (step.saves_candidates) save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });

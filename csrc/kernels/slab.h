@@ -83,7 +83,8 @@ GATEWISE_INLINE int64_t segment_steps(const gatewise_gru_spec& spec, int64_t chu
 }
 
 // What is kept of one slab for the way back: the gates of every step, and the state before every chunk of steps, from which the way back
-// finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates.
+// finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates. With
+// spec.candidates_again it keeps z and r and no states, which are the outputs.
 //   gates (steps, P, rows, values, W): z, r, h_tilde and, with reset_after, q        states (chunks, rows, P, W)
 struct SavedSlab {
   int64_t row_stride, panel_stride, step_stride;
@@ -115,13 +116,14 @@ struct SavedSlab {
 
  private:
   static SavedSlab whole(const gatewise_gru_spec& spec, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
-    return SavedSlab(spec, spec.reset_after ? 4 : 3, timesteps, chunk_steps, first, rows);
+    const int64_t values = spec.candidates_again ? 2 : spec.reset_after ? 4 : 3;
+    return SavedSlab(spec, values, timesteps, chunk_steps, first, rows);
   }
 
   // values: floats a unit and step.
   SavedSlab(const gatewise_gru_spec& spec, int64_t values, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
     const int64_t padded = round_up(spec.units, kLanes);
-    const int64_t chunks = (timesteps + chunk_steps - 1) / chunk_steps;
+    const int64_t chunks = spec.candidates_again ? 0 : (timesteps + chunk_steps - 1) / chunk_steps;
     row_stride = values * kLanes;
     panel_stride = rows * row_stride;
     step_stride = padded / kLanes * panel_stride;

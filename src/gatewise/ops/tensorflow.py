@@ -191,13 +191,13 @@ def gru(
 
 @tf.RegisterGradient("GatewiseGruTrain")
 def _gradient_of_train(op: Any, d_outputs: Tensor, d_state: Tensor, _d_saved: None) -> list[Tensor | None]:
-    return _way_back(op, op.outputs[2], d_outputs, d_state)
+    return _way_back(op, op.outputs[2], op.outputs[0], d_outputs, d_state)
 
 
 @tf.RegisterGradient("GatewiseGru")
 def _gradient_of_inference(op: Any, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
-    saved = _load()[0].gatewise_gru_train(*op.inputs, **_options(op)).saved
-    return _way_back(op, saved, d_outputs, d_state)
+    again = _load()[0].gatewise_gru_train(*op.inputs, **_options(op))
+    return _way_back(op, again.saved, again.outputs, d_outputs, d_state)
 
 
 @tf.RegisterGradient("GatewiseGruGrad")
@@ -271,12 +271,14 @@ class _TensorFlow:
         return tf.stack(states), tf.stack(outputs)
 
 
-def _way_back(op: Any, saved: Tensor, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
+def _way_back(op: Any, saved: Tensor, outputs: Tensor, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
     """Takes the gradients of outputs and state to those of the layer's inputs; the mask and the factors have none."""
     # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
     x_gradient = 0 not in (getattr(op, "skip_input_indices", None) or ())
+    options = _options(op)
+    states = outputs if options["return_sequences"] and not options["recompute"] else _ABSENT
     gradients = _load()[0].gatewise_gru_grad(
-        *op.inputs, saved, d_outputs, d_state, x_gradient=x_gradient, **_options(op)
+        *op.inputs, saved, states, d_outputs, d_state, x_gradient=x_gradient, **options
     )
     d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias = gradients
     if x_gradient:

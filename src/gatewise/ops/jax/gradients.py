@@ -98,13 +98,15 @@ class _Kept(NamedTuple):
 
     inputs: Inputs
     saved: Array
+    outputs: Array | None  # where the engine needs them
     x_gradient: tuple[()] | None  # whether x needs one: not None. A first layer saves a product without
 
 
 def _keep(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, Array, Array], _Kept]:
     inputs = jax.tree.map(lambda primal: primal.value, marked, is_leaf=_is_marked)
     outputs, state, saved = _saving_layer(options, inputs)
-    return (outputs, state, saved), _Kept(inputs, saved, () if marked.x.perturbed else None)
+    needed = outputs if xla.needs_outputs(options, inputs._asdict()) else None
+    return (outputs, state, saved), _Kept(inputs, saved, needed, () if marked.x.perturbed else None)
 
 
 def _keep_of_layer(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, Array], _Kept]:
@@ -123,7 +125,9 @@ def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Array, ...]) 
     )
     if d_outputs is None and d_state is None:  # a second derivative asks, but only for what is saved
         return (_of_inputs([None] * 5),)
-    gradients = _way_back(options, kept.x_gradient is not None, kept.inputs, kept.saved, d_outputs, d_state)
+    gradients = _way_back(
+        options, kept.x_gradient is not None, kept.inputs, kept.saved, kept.outputs, d_outputs, d_state
+    )
     return (_of_inputs(gradients),)
 
 
@@ -137,6 +141,7 @@ def _way_back(
     x_gradient: bool,
     inputs: Inputs,
     saved: Array,
+    outputs: Array | None,
     d_outputs: Array | None,
     d_state: Array | None,
 ) -> Gradients:
@@ -147,12 +152,12 @@ def _way_back(
         "d_recurrent_kernel": True,
         "d_bias": inputs.bias is not None,
     }
-    operands = inputs._asdict() | {"saved": saved, "d_outputs": d_outputs, "d_state": d_state}
+    operands = inputs._asdict() | {"saved": saved, "outputs": outputs, "d_outputs": d_outputs, "d_state": d_state}
     results = iter(xla.run(xla.BACKWARD, options, operands, [name for name in wanted if wanted[name]]))
     return Gradients(*(next(results) if is_wanted else None for is_wanted in wanted.values()))
 
 
-_Operands: TypeAlias = tuple[Inputs, Array | None, Array | None]  # of the way back, but for what was saved
+_Operands: TypeAlias = tuple[Inputs, Array | None, Array | None]  # of the way back, but for the way forward's results
 
 
 def _keep_operands(
@@ -160,16 +165,18 @@ def _keep_operands(
     x_gradient: bool,
     inputs: Inputs,
     saved: Array,
+    outputs: Array | None,
     d_outputs: Array | None,
     d_state: Array | None,
 ) -> tuple[Gradients, _Operands]:
-    return _way_back(options, x_gradient, inputs, saved, d_outputs, d_state), (inputs, d_outputs, d_state)
+    gradients = _way_back(options, x_gradient, inputs, saved, outputs, d_outputs, d_state)
+    return gradients, (inputs, d_outputs, d_state)
 
 
 def _second_gradient(
     options: xla.Options, x_gradient: bool, operands: _Operands, cotangents: Gradients
-) -> tuple[Inputs, None, Array | None, Array | None]:
-    """Differentiates the first derivative of the composed layer. What was saved follows from the inputs."""
+) -> tuple[Inputs, None, None, Array | None, Array | None]:
+    """Differentiates the first derivative of the composed layer. What is saved, and the outputs, follow from inputs."""
     inputs, *incoming = operands
     first: tuple[Array | None, ...] = inputs[:5]  # those with a gradient
     others: tuple[Array | None, ...] = inputs[5:]
@@ -193,7 +200,7 @@ def _second_gradient(
 
     _, pull = jax.vjp(way_back, first, *incoming)
     gradients, d_d_outputs, d_d_state = pull(cotangents)
-    return _of_inputs(gradients), None, d_d_outputs, d_d_state
+    return _of_inputs(gradients), None, None, d_d_outputs, d_d_state
 
 
 def _of_inputs(gradients: Iterable[Array | None]) -> Inputs:

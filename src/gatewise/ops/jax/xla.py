@@ -37,7 +37,7 @@ INPUTS = ("x", "initial_state", "kernel", "recurrent_kernel", "bias", "mask", "i
 _OPERANDS = {
     FORWARD: INPUTS,
     FORWARD_SAVING: INPUTS,
-    BACKWARD: (*INPUTS, "saved", "d_outputs", "d_state"),
+    BACKWARD: (*INPUTS, "saved", "outputs", "d_outputs", "d_state"),
 }
 _RESULTS = {
     FORWARD: ("outputs", "state"),
@@ -81,6 +81,7 @@ class Call(NamedTuple):
     options: Options
     operands: tuple[str, ...]  # those that are there
     results: tuple[str, ...]  # those that are wanted
+    candidates_again: bool  # see csrc/engine.h
     saved_row: int  # how many numbers are saved for a row
 
 
@@ -90,7 +91,8 @@ class _Spec(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
         *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
-        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute", "torch_layout")),
+        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute")),
+        *((name, ctypes.c_int32) for name in ("candidates_again", "torch_layout")),
     )
 
 
@@ -99,6 +101,7 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_LIBRARY))
     library.gatewise_gru_saved_floats.argtypes = [ctypes.POINTER(_Spec)]  # libgatewise's, which it is linked to
     library.gatewise_gru_saved_floats.restype = ctypes.c_int64
+    library.gatewise_gru_candidates_again_pays.argtypes = [ctypes.POINTER(_Spec)]
     return library
 
 
@@ -129,16 +132,15 @@ def _cpu_devices() -> int:
     return int(backends["cpu"].device_count()) if "cpu" in backends else 1
 
 
-def run(
-    target: str, options: Options, operands: dict[str, Array | None], results: Sequence[str] = ()
-) -> tuple[Array, ...]:
+def run(target: str, options: Options, operands: dict[str, Array], results: Sequence[str] = ()) -> tuple[Array, ...]:
     """Runs a handler, or traces a call of it. It has no derivative.
 
     Args:
         target: FORWARD, FORWARD_SAVING or BACKWARD.
         options: what the layer computes.
         operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
-            `saved`, and the gradients `d_outputs` and `d_state`, None for zeros.
+            `saved`, the `outputs` where `needs_outputs` says so, and the gradients `d_outputs` and `d_state`, None for
+            zeros.
         results: the gradients that are wanted of BACKWARD, by name; the others run with all their results.
 
     Returns:
@@ -147,10 +149,23 @@ def run(
     present = {name: value for name, value in operands.items() if value is not None}
     wanted = tuple(name for name in _RESULTS[target] if target != BACKWARD or name in results)
     devices = _cpu_devices()
-    saved_row = _saved_row(options, present, devices) if target == FORWARD_SAVING else 0
-    call = Call(target, options, tuple(present), wanted, saved_row)
+    again = target != FORWARD and needs_outputs(options, operands)
+    saved_row = _saved_row(options, present, again, devices) if target == FORWARD_SAVING else 0
+    call = Call(target, options, tuple(present), wanted, again, saved_row)
     function = _on_one_device(call) if devices == 1 else _on_devices(call)
     return function(*present.values())
+
+
+def needs_outputs(options: Options, operands: dict[str, Array]) -> bool:
+    """Says whether the way back of these operands of a layer finds the candidates again, from the outputs."""
+    spec = _spec(options, operands, operands["x"].shape[0])
+    return bool(_library().gatewise_gru_candidates_again_pays(spec))
+
+
+def _spec(options: Options, operands: dict[str, Array], batch: int, *, again: bool = False) -> _Spec:
+    _, timesteps, features = operands["x"].shape
+    units = operands["recurrent_kernel"].shape[0]
+    return _Spec(batch, timesteps, features, units, **_attributes(options), candidates_again=int(again))
 
 
 def _axes(name: str, options: Options) -> str:
@@ -162,15 +177,13 @@ def _axes(name: str, options: Options) -> str:
     return _AXES[name]
 
 
-def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> int:
+def _saved_row(options: Options, operands: dict[str, Array], again: bool, devices: int) -> int:
     """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices."""
-    batch, timesteps, features = operands["x"].shape
-    units = operands["recurrent_kernel"].shape[0]
-    most = 0
+    batch, most = operands["x"].shape[0], 0
     for parts in range(1, devices + 1):
         if batch % parts == 0:
             rows = max(batch // parts, 1)
-            spec = _Spec(rows, timesteps, features, units, **_attributes(options))
+            spec = _spec(options, operands, rows, again=again)
             most = max(most, -(-_library().gatewise_gru_saved_floats(spec) // rows))
     return most
 
@@ -205,6 +218,7 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             for name in _OPERANDS[call.target]
         ]
         attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
+        attributes["candidates_again"] = np.int32(call.candidates_again)
         made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
         return tuple(value for name, value in zip(_RESULTS[call.target], made, strict=True) if name in call.results)
 

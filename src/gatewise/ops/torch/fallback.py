@@ -63,6 +63,7 @@ def _gradients(*inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Te
     _native.backward(
         call,
         _floats(saved, call),
+        None,
         dy,
         dh,
         x.numpy(),
@@ -122,6 +123,7 @@ def _checked(
         mask=valid,
         input_dropout=_optional("input_dropout", input_dropout, (("masks", masks), batch, features)),
         recurrent_dropout=_optional("recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
+        candidates_again=False,
         **options,
     )
 
