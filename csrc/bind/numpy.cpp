@@ -140,12 +140,16 @@ class Step {
     in.initial_state = state.data();
     const gatewise_gru_outputs result{nullptr, out.data(), nullptr};
     const std::shared_ptr<void> held = packed_;  // another thread may pack again
-    nb::gil_scoped_release release;
+    std::optional<nb::gil_scoped_release> release;
+    if (spec.batch * spec.units * (spec.features + spec.units) >= kLong) release.emplace();
     check(gatewise_gru_forward(&spec, &in, &result));
     return true;
   }
 
  private:
+  // Multiply-adds of a gate, some 10 us; what takes less is over before another thread could make use of the time.
+  static constexpr int64_t kLong = 1 << 17;
+
   void pack() {
     struct alignas(64) Line {
       float floats[16];
