@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gates.h"
+#include "outputs.h"
 #include "preactivation.h"
 #include "slab.h"
 #include "team.h"
@@ -141,7 +142,7 @@ struct ForwardSlab {
         preactivate_gates<kCandidate, 1, false, 1>(
             rows, operands, [&](int64_t p, int64_t end, const Pre<1>& found) { gates.reset_before_candidate(p, end, found); });
       }
-      if (problem.outputs && problem.spec.return_sequences) write_outputs(s, live);
+      Outputs{slab}.write(s, state_before(s + 1, 0), stride, live, first_panel, last_panel);
       team.meet(member);
     }
   }
@@ -198,16 +199,6 @@ struct ForwardSlab {
     operands.h_stride = stride;
     operands.started_stride = 3 * stride;
     return operands;
-  }
-
-  // Copies this member's part of the states after step s: row by row, for rows of the outputs often fall on the same cache sets (0.97 to
-  // 0.99 of the time of writing each panel's as it is found).
-  void write_outputs(int64_t s, int64_t live) const {
-    for (int64_t m = 0; m < live; ++m) {
-      const float* h = state_before(s + 1, m);
-      float* to = problem.outputs + slab.output_offset(m, slab.position(m, s));
-      for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(h + p * kLanes), lanes_of(problem, p));
-    }
   }
 
   // The product of a step, `gates` gates at a time.
@@ -295,34 +286,7 @@ struct ForwardSlab {
       const float* h = state_before(slab.length(m), m);
       float* to = problem.state + slab.state_offset(m);
       for (int64_t k = 0; k < units; ++k) to[k] = h[k];
-      if (!problem.outputs) continue;
-      if (problem.spec.return_sequences) {
-        fill_masked_outputs(m);
-      } else {
-        write_last_output(m, h);
-      }
-    }
-  }
-
-  void write_last_output(int64_t m, const float* h) const {
-    const int64_t units = problem.spec.units, length = slab.length(m);
-    const bool ends_masked = length > 0 && slab.position(m, length - 1) != problem.spec.timesteps - 1;
-    const bool zero = length == 0 || (problem.spec.zero_output_for_mask && ends_masked);
-    float* to = problem.outputs + slab.output_offset(m, 0);
-    for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : h[k];
-  }
-
-  void fill_masked_outputs(int64_t m) const {
-    const int64_t units = problem.spec.units;
-    int64_t next = 0;  // the first position that nothing was written to yet
-    for (int64_t s = 0; s <= slab.length(m); ++s) {
-      const int64_t valid = slab.position(m, s);
-      for (; next < valid; ++next) {
-        const bool zero = s == 0 || problem.spec.zero_output_for_mask;
-        float* to = problem.outputs + slab.output_offset(m, next);
-        for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : to[k - units];
-      }
-      ++next;
+      Outputs{slab}.complete(m, h);
     }
   }
 };
