@@ -26,7 +26,7 @@ def measure(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
 
 def processes(repeats: int) -> int:
     """How many processes `measure` starts."""
-    return 3 * repeats + len(LENGTHS) * len(SCOPES)
+    return repeats * (3 + len(LENGTHS) * len(SCOPES))
 
 
 def _beside_stock(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -45,24 +45,29 @@ def _beside_stock(repeats: int, said: Callable[[str], None]) -> list[dict[str, A
 
 
 def _as_steps_grow(repeats: int, said: Callable[[str], None]) -> list[dict[str, Any]]:
-    """NumPy, where the sizes of all arrays are known: outputs, their gradient and the input's are subtracted."""
+    """NumPy, where the sizes of all arrays are known: outputs, their gradient and the input's are subtracted.
+
+    With and without recomputation take turns, and medians count: of the peak in each process and of a step after it.
+    """
+    subjects = {scope: Subject(f"gatewise, {scope}" if scope else "gatewise", "numpy_op") for scope in SCOPES}
     rows = []
     for timesteps in LENGTHS:
         case = Case(f"{timesteps} steps", "training", BATCH, timesteps, FEATURES, UNITS)
         arrays = 4 * BATCH * timesteps * (2 * UNITS + FEATURES)
-        for scope in SCOPES:
-            subject = Subject(f"gatewise, {scope}" if scope else "gatewise", "numpy_op")
-            said(f"memory: {subject.name} on {timesteps} steps")
-            job = {"case": case.as_json(), "scope": scope, "repeats": repeats}
-            found = run_alone("footprint.py", subject, job)
-            milliseconds = statistics.median(found["milliseconds"])
-            rows.append(
-                {
-                    "what": "steps",
-                    "subject": subject.name,
-                    "timesteps": timesteps,
-                    "beyond arrays": found["added"] - arrays,
-                    "milliseconds": milliseconds,
-                }
-            )
+        found: dict[str, list[dict[str, Any]]] = {scope: [] for scope in SCOPES}
+        for _ in range(repeats):
+            for scope, subject in subjects.items():
+                said(f"memory: {subject.name} on {timesteps} steps")
+                job = {"case": case.as_json(), "scope": scope, "repeats": 1}
+                found[scope].append(run_alone("footprint.py", subject, job))
+        rows += [
+            {
+                "what": "steps",
+                "subject": subjects[scope].name,
+                "timesteps": timesteps,
+                "beyond arrays": statistics.median(one["added"] for one in of_scope) - arrays,
+                "milliseconds": statistics.median(one["milliseconds"][0] for one in of_scope),
+            }
+            for scope, of_scope in found.items()
+        ]
     return rows
