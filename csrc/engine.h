@@ -86,7 +86,7 @@ typedef struct gatewise_gru_gradients {
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
 
 // Whether `candidates_again` is worth its time, a ninth of the multiply-adds of a training step, to a caller who has the outputs at hand
-// on the way back: 1 where what is saved without is so large that the system makes its memory anew for every call.
+// on the way back: 1 where what is saved without is so large that the system makes its memory anew for every call, and rows are short.
 GATEWISE_API int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte

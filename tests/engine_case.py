@@ -14,7 +14,7 @@ import gatewise
 from gatewise import _native, reference
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 from tolerance import disagreement, tolerance
 
 Array = npt.NDArray[Any]
@@ -52,6 +52,13 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         gatewise.set_num_threads(None)
+
+
+def assert_same_bits(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+    """Raises unless both hold the same arrays by the same names, bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        assert np.asarray(found[name]).tobytes() == value.tobytes(), f"{name} differs"
 
 
 def make_mask(kind: str, batch: int, timesteps: int, rng: np.random.Generator) -> Array | None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from engine_case import ISAS, LANES, Case, instruction_set, threads
+from engine_case import ISAS, LANES, Case, assert_same_bits, instruction_set, threads
 from gatewise import _native
 from gatewise.native import ACTIVATIONS
 
@@ -65,9 +65,7 @@ def test_gradients_are_the_same_bits(shape: tuple[int, int, int, int], isa: str,
         expected = case.run()
         found, saved = run(case)
     assert saved == 2 * shape[0] * shape[1] * -(-shape[3] // LANES[isa]) * LANES[isa]
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        assert found[name].tobytes() == value.tobytes(), f"{name} differs"
+    assert_same_bits(found, expected)
 
 
 def test_bits_do_not_depend_on_threads() -> None:
@@ -76,6 +74,4 @@ def test_bits_do_not_depend_on_threads() -> None:
         expected, _ = run(case)
     for n in (2, 3):
         with threads(n):
-            found, _ = run(case)
-        for name, value in expected.items():
-            assert found[name].tobytes() == value.tobytes(), f"{name} differs with {n} threads"
+            assert_same_bits(run(case)[0], expected)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import gatewise
-from engine_case import ISAS, Case, instruction_set, threads
+from engine_case import ISAS, Case, assert_same_bits, instruction_set, threads
 from own_process import PEAK, run
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -36,8 +36,7 @@ def test_gradients_are_the_same_bits(shape: tuple[int, int, int, int], isa: str,
         expected = case.run()
         with gatewise.recompute():
             found = case.run()
-    for name, value in expected.items():
-        assert found[name].tobytes() == value.tobytes(), f"{name} differs"
+    assert_same_bits(found, expected)
 
 
 def test_the_scope_ends_with_its_block() -> None:

@@ -147,7 +147,7 @@ class Step {
   }
 
  private:
-  // Multiply-adds of a gate, some 10 us; what takes less is over before another thread could make use of the time.
+  // Multiply-adds of a gate, some 10 to 20 us; what takes less is over before another thread could make use of the time.
   static constexpr int64_t kLong = 1 << 17;
 
   void pack() {

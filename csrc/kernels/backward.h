@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way back: a slab of rows from its last step to its first, chunk by chunk.
 //
-// For each chunk of steps: (1) bring states, inputs and output gradients into panels, (2) go back through the steps, turning the gradient
-// of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write the gradient of its inputs. The gate
-// gradients of a chunk are used while they are in cache and are never stored for all steps. A team (see team.h) shares the panels out.
+// For each chunk of steps: (1) bring states, inputs and output gradients into panels, and find what was not saved of the gates, (2) go back
+// through the steps, turning the gradient of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write
+// the gradient of its inputs. The gate gradients of a chunk are used while they are in cache and are never stored for all steps. A team
+// (see team.h) shares the panels out.
 //
 // With spec.recompute the chunks come in segments, and the gates of a segment are found again by the way forward before it is worked on.
 #pragma once

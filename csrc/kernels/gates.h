@@ -18,7 +18,7 @@ struct StepRows {
   float *reset, *update;               // likewise; with reset_after=False r * h_prev, and z between the two rounds
   const float* factors[kMaxSlabRows];  // dropout of the candidate's state, or null
   float* saved;                        // of the step, or null
-  bool saves_candidates;               // and q
+  bool saves_candidates;               // h_tilde and q, not z and r alone
 };
 
 struct Gates {

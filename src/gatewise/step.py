@@ -80,7 +80,7 @@ class GRUStep:
             ValueError: an array has the wrong shape.
         """
         try:
-            # A copy is made in half the time of np.empty_like, which is a tenth of a call's.
+            # A copy takes two thirds of the time of np.empty_like, which is a twelfth of a call's.
             result: Array = state.copy() if out is None else out  # type: ignore[union-attr]
             if self._run(x, state, result):
                 return result
