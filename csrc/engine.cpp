@@ -16,6 +16,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "pages.h"
+#include "partials.h"
 #include "plan.h"
 #include "pool.h"
 #include "scratch.h"
@@ -23,9 +24,6 @@
 
 namespace gatewise {
 namespace {
-
-constexpr int kForwardOrder[3] = {0, 1, 2};    // z r h
-constexpr int kRecurrentOrder[3] = {2, 0, 1};  // h z r: the order of the gate gradients that flow through the recurrent weights
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
@@ -111,16 +109,9 @@ struct Packed {
         floats(bias + round_up(spec.units, lanes) * 4) {}
 };
 
-// Calls body(i) for the panels of weights of so many floats: on the pool if they are many.
-template <class Body>
-void for_weight_panels(int64_t panels, int64_t floats, Body&& body) {
-  constexpr int64_t kMany = 1 << 17;  // 75 us
-  parallel_for(panels, floats < kMany ? 1 : threads(), body);
-}
-
 void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, float* to) {
   const Packed packed(spec, isa.lanes);
-  for_weight_panels(round_up(spec.units, isa.lanes) / isa.lanes, packed.floats, [&](int64_t panel) {
+  parallel_for(round_up(spec.units, isa.lanes) / isa.lanes, threads_for_weights(packed.floats), [&](int64_t panel) {
     pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, to);
     pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, to + packed.recurrent);
   });
@@ -151,34 +142,6 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
             [&](int64_t slab, float* scratch, Team& team, int member) { isa.forward_slab(problem, slab, scratch, team, member); });
 }
 
-// The copies of the weight gradients, one a group, one after another: recurrent kernel, kernel, bias.
-struct Partials {
-  int64_t recurrent_floats, kernel_floats, stride;
-  Scratch memory;
-
-  Partials(const Problem& problem, int64_t lanes, int64_t groups)
-      : recurrent_floats(problem.panels * round_up(problem.spec.units, kPartialRows) * 3 * lanes),
-        kernel_floats(problem.panels * round_up(problem.spec.features, kPartialRows) * 3 * lanes),
-        stride(recurrent_floats + kernel_floats + problem.panels * 4 * lanes),
-        memory(groups * stride) {}
-
-  Partial group(int64_t g) const {
-    float* base = memory.data() + g * stride;
-    return {base, base + recurrent_floats, base + recurrent_floats + kernel_floats};
-  }
-};
-
-void sum_partials(const Problem& problem, const Partials& partials, int64_t groups, int64_t lanes) {
-  const gatewise_gru_spec& spec = problem.spec;
-  const Partial first = partials.group(0);
-  parallel_for(problem.panels, threads(), [&](int64_t panel) {
-    unpack_kernel_panel(spec, first.recurrent_kernel, groups, partials.stride, panel, spec.units, lanes, kRecurrentOrder,
-                        problem.d.recurrent_kernel);
-    unpack_kernel_panel(spec, first.kernel, groups, partials.stride, panel, spec.features, lanes, kForwardOrder, problem.d.kernel);
-    if (problem.d.bias) unpack_bias_panel(spec, first.bias, groups, partials.stride, panel, lanes, problem.d);
-  });
-}
-
 void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const float* saved, const float* outputs,
                   const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out) {
   const Kernels& isa = kernels();
@@ -187,7 +150,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   Problem problem = make_problem(isa, spec, in, plan);
   const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
   const Scratch packed(kernel_floats + recurrent_floats);
-  for_weight_panels(problem.panels + problem.feature_panels, kernel_floats + recurrent_floats, [&](int64_t i) {
+  parallel_for(problem.panels + problem.feature_panels, threads_for_weights(kernel_floats + recurrent_floats), [&](int64_t i) {
     if (i < problem.panels) {
       pack_transposed_panel(spec, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
     } else {
@@ -208,15 +171,16 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   problem.d_state = d_state;
   problem.d = out;
   const auto groups = static_cast<int64_t>(plan.groups.size());
-  const Partials partials(problem, lanes, groups);
   const int members = groups == plan.slabs() ? team_size(spec, plan, threads()) : 1;
   const int64_t scratch_floats = isa.backward_scratch_floats(problem, members);
+  Partials partials(problem, lanes, groups, members > 1 || groups == 1);
   run_teams(groups, members, scratch_floats, 2 * size_of(spec), [&](int64_t group, float* scratch, Team& team, int member) {
-    const Partial partial = partials.group(group);
-    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.stride) * sizeof(float));
+    const Partial partial = partials.begin(group);
+    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.floats()) * sizeof(float));
     for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);
+    if (member == 0) partials.end(group);
   });
-  sum_partials(problem, partials, groups, lanes);
+  partials.finish();
 }
 
 void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gradients& out) {

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "cpus.h"
+
 namespace gatewise {
 namespace {
 
@@ -39,7 +41,29 @@ void copy_padded(const float* from, int64_t stride, int64_t n, int64_t lanes, fl
   for (int64_t i = n; i < lanes; ++i) to[i] = 0.0f;
 }
 
+// Numbers that stand side by side to places `stride` apart.
+void copy_apart(const float* from, int64_t n, int64_t stride, float* to) {
+  if (stride == 1) {
+    memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
+  }
+}
+
+void add_apart(const float* from, int64_t n, int64_t stride, float* to) {
+  if (stride == 1) {
+    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
+  } else {
+    for (int64_t i = 0; i < n; ++i) to[i * stride] += from[i];
+  }
+}
+
 }  // namespace
+
+int threads_for_weights(int64_t floats) {
+  constexpr int64_t kMany = 1 << 17;  // 75 us
+  return floats < kMany ? 1 : threads();
+}
 
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(units, lanes) * rows * 3 * lanes; }
 
@@ -89,41 +113,35 @@ void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, i
   }
 }
 
-void unpack_kernel_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t rows,
-                         int64_t lanes, const int gate_order[3], float* kernel) {
+void add_kernel_panel(const gatewise_gru_spec& spec, const float* copy, int64_t panel, int64_t rows, int64_t lanes, const int gate_order[3],
+                      bool first, float* kernel) {
   const Layout layout(spec, rows);
   const int64_t width = lanes_of(panel, spec.units, lanes);
-  const float* from = partial + panel * round_up(rows, kPartialRows) * 3 * lanes;
+  const float* from = copy + panel * round_up(rows, kPartialRows) * 3 * lanes;
   kernel += panel * lanes * layout.unit;
   for (int64_t k = 0; k < rows; ++k) {
     for (int g = 0; g < 3; ++g, from += lanes) {
-      float sum[kMaxLanes];
-      memcpy(sum, from, static_cast<size_t>(lanes) * sizeof(float));
-      for (int64_t copy = 1; copy < copies; ++copy) {
-        for (int64_t i = 0; i < lanes; ++i) sum[i] += from[copy * stride + i];
-      }
       float* to = kernel + layout.gate[gate_order[g]] + k * layout.row;
-      for (int64_t i = 0; i < width; ++i) to[i * layout.unit] = sum[i];
+      if (first)
+        copy_apart(from, width, layout.unit, to);
+      else
+        add_apart(from, width, layout.unit, to);
     }
   }
 }
 
-void unpack_bias_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t lanes,
-                       const gatewise_gru_gradients& out) {
+void add_bias_panel(const gatewise_gru_spec& spec, const float* copy, int64_t panel, int64_t lanes, bool first,
+                    const gatewise_gru_gradients& out) {
   const Layout layout(spec, 1);
-  const float* from = partial + panel * 4 * lanes;
+  const float* const from = copy + panel * 4 * lanes;
   float* const recurrent = spec.torch_layout ? out.recurrent_bias : out.bias + 3 * spec.units;
+  const auto add = [first](float& to, float gradient) { to = first ? gradient : to + gradient; };
   for (int64_t i = 0; i < lanes_of(panel, spec.units, lanes); ++i) {
-    float sum[4];
-    for (int64_t g = 0; g < 4; ++g) {
-      sum[g] = from[g * lanes + i];
-      for (int64_t copy = 1; copy < copies; ++copy) sum[g] += from[copy * stride + g * lanes + i];
-    }
-    const float dq = sum[0], gates[3] = {sum[1], sum[2], sum[3]};
+    const float dq = from[i], gates[3] = {from[lanes + i], from[2 * lanes + i], from[3 * lanes + i]};
     for (int g = 0; g < 3; ++g) {
       const int64_t u = layout.gate[g] + panel * lanes + i;
-      out.bias[u] = gates[g];
-      if (spec.reset_after) recurrent[u] = g == 2 ? dq : gates[g];
+      add(out.bias[u], gates[g]);
+      if (spec.reset_after) add(recurrent[u], g == 2 ? dq : gates[g]);
     }
   }
 }

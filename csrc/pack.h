@@ -10,6 +10,12 @@
 
 namespace gatewise {
 
+constexpr int kForwardOrder[3] = {0, 1, 2};    // z r h
+constexpr int kRecurrentOrder[3] = {2, 0, 1};  // h z r: the order of the gate gradients that flow through the recurrent weights
+
+// How many threads bring so many floats of weights from one layout to another: one alone, unless they are many.
+int threads_for_weights(int64_t floats);
+
 // One panel of a kernel: (rows, 3, W), gates z r h; padding lanes zero. Where a vector is less than a cache line of 16 floats, gate h
 // stands apart: (rows, 2, W) and then (rows, W). With reset_after=False it is multiplied apart, and would read most of every line in vain.
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes);
@@ -23,13 +29,13 @@ int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes,
                            const int gate_order[3], float* to);
 
-// One panel of the gradient of a kernel: the sum of partial copies, `stride` floats apart, (P, round_up(rows), 3, W) with gates in the
-// order given, added in order.
-void unpack_kernel_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t rows,
-                         int64_t lanes, const int gate_order[3], float* kernel);
+// One panel of a copy of the gradient of a kernel, (P, round_up(rows), 3, W) with gates in the order given: written to `kernel` if it is the
+// first copy, else added.
+void add_kernel_panel(const gatewise_gru_spec& spec, const float* copy, int64_t panel, int64_t rows, int64_t lanes, const int gate_order[3],
+                      bool first, float* kernel);
 
-// One panel of the gradients of the biases: likewise, from (P, 4, W).
-void unpack_bias_panel(const gatewise_gru_spec& spec, const float* partial, int64_t copies, int64_t stride, int64_t panel, int64_t lanes,
-                       const gatewise_gru_gradients& out);
+// One panel of a copy of the gradients of the biases, (P, 4, W): likewise.
+void add_bias_panel(const gatewise_gru_spec& spec, const float* copy, int64_t panel, int64_t lanes, bool first,
+                    const gatewise_gru_gradients& out);
 
 }  // namespace gatewise

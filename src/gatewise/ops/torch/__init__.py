@@ -146,13 +146,17 @@ def gru(
     differentiable = [value for value in inputs[: gradients.DIFFERENTIABLE] if value is not None]
     if eager:
         _refuse_forward_mode(differentiable)
+    # An exported program infers; it has a gradient all the same.
     trains = torch.is_grad_enabled() and any(value.requires_grad for value in differentiable)
-    if not trains or torch.compiler.is_exporting():  # an exported program infers; it has a gradient all the same
-        outputs, state = torch.ops.gatewise.gru.default(*inputs, **options)
-    elif eager and not _transforms():
+    operation = "gru_train" if trains and not torch.compiler.is_exporting() else "gru"
+    run = getattr(torch.ops.gatewise, operation).default
+    if not eager or _transforms():
+        outputs, state, *_ = run(*inputs, **options)
+    elif trains:
         outputs, state = gradients.Layer.apply(*inputs, options)  # type: ignore[no-untyped-call]
     else:
-        outputs, state, _ = torch.ops.gatewise.gru_train.default(*inputs, **options)
+        with gradients.BELOW_AUTOGRAD():
+            outputs, state = run(*inputs, **options)
     return outputs, state
 
 

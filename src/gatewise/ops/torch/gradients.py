@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 
+# Inside, operations go straight to their kernels. The gradients registered for them are Python, and asking it whether a
+# gradient will follow takes 24 us a call.
+BELOW_AUTOGRAD: Any = torch._C._AutoDispatchBelowAutograd  # noqa: SLF001  # what torch.library takes itself; not public
 DIFFERENTIABLE = 6  # the first inputs of every operation: x, initial_state, kernel, recurrent_kernel and two biases
 
 
@@ -30,14 +34,16 @@ class Layer(torch.autograd.Function):
     def forward(ctx: Any, *inputs_and_options: Any) -> tuple[Tensor, Tensor]:
         """Runs the layer on the inputs of the operation and a dictionary of its options."""
         *inputs, options = inputs_and_options
-        results = torch.ops.gatewise.gru_train.default(*inputs, **options)
+        with BELOW_AUTOGRAD():
+            results = torch.ops.gatewise.gru_train.default(*inputs, **options)
         keep(ctx, inputs, options, results)
         return results[0], results[1]
 
     @staticmethod
     def backward(ctx: Any, d_outputs: Tensor | None, d_state: Tensor | None) -> Gradients:
         """Returns the gradients of the inputs and None for the options."""
-        return *of_gru_train(ctx, d_outputs, d_state, None), None
+        with nullcontext() if torch.is_grad_enabled() else BELOW_AUTOGRAD():  # a gradient of these may be asked for
+            return *of_gru_train(ctx, d_outputs, d_state, None), None
 
 
 def keep(ctx: Any, inputs: Sequence[Any], keyword_only_inputs: dict[str, Any], output: tuple[Tensor, ...]) -> None:
