@@ -71,7 +71,7 @@ clean:  ## remove what the commands above set up
 
 .venv/.tools: constraints.txt
 	$(PYTHON) -m venv .venv
-	$(INSTALL) scikit-build-core nanobind cmake ninja
+	$(INSTALL) scikit-build-core nanobind numpy cmake ninja
 	@touch $@
 
 $(XLA)/.headers: .venv/.tools

@@ -29,8 +29,8 @@ int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes,
                            const int gate_order[3], float* to);
 
-// One panel of a copy of the gradient of a kernel, (P, round_up(rows), 3, W) with gates in the order given: written to `kernel` if it is the
-// first copy, else added.
+// One panel of a copy of the gradient of a kernel, (P, round_up(rows), 3, W) with gates in the order given: written to `kernel` if it is
+// the first copy, else added.
 void add_kernel_panel(const gatewise_gru_spec& spec, const float* copy, int64_t panel, int64_t rows, int64_t lanes, const int gate_order[3],
                       bool first, float* kernel);
 

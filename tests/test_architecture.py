@@ -196,11 +196,13 @@ VECTORS = {"simd", "engine.h"}
 MAY_INCLUDE = {
     "engine.h": set(),
     "engine": {
-        *("cpus", "dispatch", "float_mode", "pack", "pages", "plan", "pool", "problem", "scratch", "team", "engine.h")
+        *("cpus", "dispatch", "float_mode", "pack", "pages", "partials"),
+        *("plan", "pool", "problem", "scratch", "team", "engine.h"),
     },
     "cpus": set(),
     "dispatch": {"problem", "engine.h"},
-    "pack": {"problem", "engine.h"},
+    "pack": {"cpus", "problem", "engine.h"},
+    "partials": {"pack", "pool", "problem", "scratch"},
     "plan": {"problem", "team", "engine.h"},
     "pool": {"cpus", "float_mode", "spin"},
     "problem": {"engine.h"},

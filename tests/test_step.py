@@ -55,8 +55,13 @@ def test_other_arrays_are_converted() -> None:
     case, x, state = make()
     step = gatewise.GRUStep(case.weights)
     expected = step(x[:, 0].copy(), state)
-    for inputs in (x[:, 0], x[:, 0].astype(np.float64), x[:, 0].tolist()):
+    misaligned = np.frombuffer(b"\0" + x[:, 0].tobytes(), np.uint8)[1:].view(np.float32).reshape(x[:, 0].shape)
+    for inputs in (
+        *(x[:, 0], np.asfortranarray(x[:, 0]), misaligned),
+        *(x[:, 0].astype(np.float64), x[:, 0].astype(">f4"), x[:, 0].tolist()),
+    ):
         np.testing.assert_array_equal(step(inputs, state.tolist()), expected)
+        np.testing.assert_array_equal(step(inputs, state), expected)
     assert step(x[:, 0], state.astype(np.float64)).dtype == np.float32
 
 

@@ -5,6 +5,9 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
+#define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
+#include <numpy/arrayobject.h>
+
 #include <memory>
 #include <new>
 #include <optional>
@@ -111,6 +114,25 @@ void backward(const Call& call, Input1 saved, std::optional<Input3> outputs, std
   check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(outputs), pointer(d_outputs), pointer(d_state), &out));
 }
 
+// What a step reads and writes: float32 rows side by side, taken from NumPy's own structure. DLPack's takes 0.2 us longer, of 5.
+struct Rows {
+  float* data = nullptr;
+  int64_t rows = 0;
+
+  static Rows of(nb::handle object, int64_t width, bool writeable) {
+    if (!PyArray_Check(object.ptr())) return {};
+    auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
+    if (PyArray_TYPE(array) != NPY_FLOAT32 || PyArray_NDIM(array) != 2 || PyArray_DIM(array, 1) != width) return {};
+    if (!(writeable ? PyArray_ISCARRAY(array) : PyArray_ISCARRAY_RO(array))) return {};
+    return {static_cast<float*>(PyArray_DATA(array)), PyArray_DIM(array, 0)};
+  }
+
+  static nb::object empty(int64_t rows, int64_t width) {
+    npy_intp shape[] = {rows, width};
+    return nb::steal(PyArray_SimpleNew(2, shape, NPY_FLOAT32));
+  }
+};
+
 // One step of a layer again and again: its weights are packed once, and again if the instruction set is changed.
 class Step {
  public:
@@ -125,25 +147,27 @@ class Step {
     pack();
   }
 
-  // Writes the next states to `out`, which may be `state`; false, and nothing is done, if the shapes do not fit.
-  bool run(Input2 x, Input2 state, Output2 out) {
-    const size_t rows = x.shape(0), units = static_cast<size_t>(spec_.units);
-    if (x.shape(1) != static_cast<size_t>(spec_.features) || state.shape(0) != rows || state.shape(1) != units || out.shape(0) != rows ||
-        out.shape(1) != units) {
-      return false;
-    }
+  // Writes the next states to `out`, which may be `state`, or to a new array, and returns it; None, and nothing is done, if an array is not
+  // of float32 and contiguous or the shapes do not fit.
+  nb::object run(nb::handle x, nb::handle state, nb::handle out) {
+    const Rows from = Rows::of(x, spec_.features, false), states = Rows::of(state, spec_.units, false);
+    if (!from.data || !states.data || from.rows != states.rows) return nb::none();
+    const nb::object result = out.is_none() ? Rows::empty(states.rows, spec_.units) : nb::borrow(out);
+    const Rows to = Rows::of(result, spec_.units, true);
+    if (!to.data || to.rows != from.rows) return nb::none();
     if (isa_ != gatewise_isa()) pack();
     gatewise_gru_spec spec = spec_;
-    spec.batch = static_cast<int64_t>(rows);
+    spec.batch = from.rows;
     gatewise_gru_inputs in = in_;
-    in.x = x.data();
-    in.initial_state = state.data();
-    const gatewise_gru_outputs result{nullptr, out.data(), nullptr};
+    in.x = from.data;
+    in.initial_state = states.data;
+    const gatewise_gru_outputs written{nullptr, to.data, nullptr};
     const std::shared_ptr<void> held = packed_;  // another thread may pack again
     std::optional<nb::gil_scoped_release> release;
     if (spec.batch * spec.units * (spec.features + spec.units) >= kLong) release.emplace();
-    check(gatewise_gru_forward(&spec, &in, &result));
-    return true;
+    check(gatewise_gru_forward(&spec, &in, &written));
+    release.reset();
+    return result;
   }
 
  private:
@@ -176,6 +200,7 @@ class Step {
 }  // namespace
 
 NB_MODULE(_native, m) {
+  if (PyArray_ImportNumPyAPI() < 0) throw nb::python_error();
   m.doc() = "The engine, unchecked: use gatewise.gru and gatewise.native.";
   nb::class_<Call>(m, "Call", "A layer, its options and its inputs.")
       .def_prop_ro("x_shape", [](const Call& call) { return std::tuple(call.spec.batch, call.spec.timesteps, call.spec.features); })
@@ -194,7 +219,7 @@ NB_MODULE(_native, m) {
   nb::class_<Step>(m, "Step", "One step of a layer, its weights packed.")
       .def(nb::init<Input2, Input2, std::optional<Bias>, bool, int, int>(), "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(),
            "reset_after"_a, "activation"_a, "recurrent_activation"_a)
-      .def("run", &Step::run, "x"_a.noconvert(), "state"_a.noconvert(), "out"_a.noconvert());
+      .def("run", &Step::run, "x"_a, "state"_a, "out"_a.none());
   m.def("set_num_threads", gatewise_set_num_threads, "n"_a);
   m.def("num_threads", gatewise_num_threads);
   m.def("isa", gatewise_isa);

@@ -109,7 +109,7 @@ def _run(module: Any, input: Any, hx: torch.Tensor | None) -> tuple[Any, torch.T
 
 
 def _flat_weights_are_current(module: Any) -> bool:
-    """Says whether the list of weights holds the parameters, as it nearly always does: a fifth of the time of stock's question."""
+    """Says whether the list of weights holds the parameters, in a fifth of the time that stock's question takes."""
     parameters, names, weights = module._parameters, module._flat_weights_names, module._flat_weights  # noqa: SLF001
     return all(parameters.get(name) is weight for name, weight in zip(names, weights, strict=True))
 
