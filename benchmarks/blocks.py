@@ -38,7 +38,7 @@ class Plan:
     attempts: int
 
 
-FULL = Plan(rounds=(4, 3), seconds=0.2, attempts=3)
+FULL = Plan(rounds=(3, 2, 2), seconds=0.2, attempts=3)
 QUICK = Plan(rounds=(3,), seconds=0.1, attempts=1)
 
 
