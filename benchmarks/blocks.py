@@ -2,7 +2,8 @@
 """Blocks: each subject alone in a process of its own, in turn, with a rest between, and the machine watched meanwhile.
 
 A pool of threads that still spins would spoil the next subject's times: so no two share a process, and a block begins
-when the process before has ended. A subject's rounds are spread over several blocks, between those of the others.
+when the process before has ended. A subject's rounds are spread over several blocks, between those of the others, and
+no block has half of them: what slows a machine for a while and is seen by no counter shall not decide a median.
 
 A block during which others used more than DISTURBED of the machine (other processes, or the host: "steal") is run
 again, at most twice; the least disturbed attempt counts. The rule is the same for every subject.

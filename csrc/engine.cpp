@@ -150,11 +150,12 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   Problem problem = make_problem(isa, spec, in, plan);
   const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
   const Scratch packed(kernel_floats + recurrent_floats);
+  const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem, 0), run_end(problem, 1), run_end(problem, 2)};
   parallel_for(problem.panels + problem.feature_panels, threads_for_weights(kernel_floats + recurrent_floats), [&](int64_t i) {
     if (i < problem.panels) {
-      pack_transposed_panel(spec, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, packed.data() + kernel_floats);
+      pack_transposed_panel(spec, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, recurrent_runs, packed.data() + kernel_floats);
     } else {
-      pack_transposed_panel(spec, in.kernel, i - problem.panels, spec.features, lanes, kForwardOrder, packed.data());
+      pack_transposed_panel(spec, in.kernel, i - problem.panels, spec.features, lanes, kForwardOrder, one_run, packed.data());
     }
   });
   std::optional<Scratch> again;

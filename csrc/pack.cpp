@@ -98,16 +98,18 @@ void pack_bias(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, int
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(rows, lanes) * 3 * units * lanes; }
 
 void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes,
-                           const int gate_order[3], float* to) {
+                           const int gate_order[3], const int run_end[3], float* to) {
   const Layout layout(spec, rows);
   const int64_t width = lanes_of(panel, rows, lanes);
   kernel += panel * lanes * layout.row;
   to += panel * 3 * spec.units * lanes;
-  for (int64_t p = 0; p < panels_of(spec.units, lanes); ++p) {
-    for (int g = 0; g < 3; ++g) {
-      const float* from = kernel + layout.gate[gate_order[g]] + p * lanes * layout.unit;
-      for (int64_t j = 0; j < lanes_of(p, spec.units, lanes); ++j, to += lanes) {
-        copy_padded(from + j * layout.unit, layout.row, width, lanes, to);
+  for (int run = 0; run < 3; run = run_end[run]) {
+    for (int64_t p = 0; p < panels_of(spec.units, lanes); ++p) {
+      for (int g = run; g < run_end[run]; ++g) {
+        const float* from = kernel + layout.gate[gate_order[g]] + p * lanes * layout.unit;
+        for (int64_t j = 0; j < lanes_of(p, spec.units, lanes); ++j, to += lanes) {
+          copy_padded(from + j * layout.unit, layout.row, width, lanes, to);
+        }
       }
     }
   }

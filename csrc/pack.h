@@ -24,10 +24,11 @@ void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64
 // The biases -> (P, 4, W): z, r, h of the input, h of the recurrence.
 void pack_bias(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, int64_t lanes, float* to);
 
-// One panel of a kernel -> (ceil(rows / W), 3U, W): transposed, its 3U rows in the order panel, gate, lane, gates in the order given.
+// One panel of a kernel -> (ceil(rows / W), 3U, W): transposed, its 3U rows in the order run, panel, gate, lane, gates in the order given;
+// run_end[i] is where the run of the i-th ends.
 int64_t transposed_floats(int64_t rows, int64_t units, int64_t lanes);
 void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes,
-                           const int gate_order[3], float* to);
+                           const int gate_order[3], const int run_end[3], float* to);
 
 // One panel of a copy of the gradient of a kernel, (P, round_up(rows), 3, W) with gates in the order given: written to `kernel` if it is
 // the first copy, else added.

@@ -27,7 +27,7 @@ struct Problem {
   const float* recurrent_kernel;       // (P, 3U, W): likewise
   const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence
   const float* kernel_back;            // (PF, 3U, W): rows by panel, gate z r h, lane; or null on the way forward
-  const float* recurrent_kernel_back;  // (P, 3U, W): rows by panel, gate h z r, lane; or null on the way forward
+  const float* recurrent_kernel_back;  // (P, 3U, W): rows by run of gates h z r, panel, gate, lane; or null on the way forward
 
   // The plan: which rows travel together. In a slab they stand in order of falling length; see plan.h.
   const int32_t* row;         // (B,) the batch index of a row
@@ -56,6 +56,10 @@ struct Partial {
   float* kernel;            // (P, round_up(F), 3, W): gates z r h
   float* bias;              // (P, 4, W): sums of the gate gradients q z r h
 };
+
+// The gates h z r, numbers 0 1 2, whose gradients go back through the recurrent weights together: the run [begin, end) that a gate is in.
+inline int run_begin(const Problem& p, int gate) { return p.in.recurrent_dropout ? gate : p.spec.reset_after || gate == 0 ? 0 : 1; }
+inline int run_end(const Problem& p, int gate) { return p.in.recurrent_dropout ? gate + 1 : p.spec.reset_after || gate > 0 ? 3 : 1; }
 
 // A chunk of the way back has at most this many slots, a slot being one row at one step: what stays in cache. (256 slots: text 2 %
 // slower, quickstart 3 %.)

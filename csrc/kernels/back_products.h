@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The two products of the way back: gate gradients times transposed weights, and transposed rows times gate gradients.
+// The products of the way back: gate gradients times transposed weights (see flow.h, too), and transposed rows times gate gradients.
 #pragma once
 
 #include "tile.h"
@@ -7,8 +7,8 @@
 namespace gatewise {
 namespace {
 
-// Rows of gate gradients times transposed weights: the sum over panels, gates [run, run + count) of the three that the weights hold for a
-// panel, and lanes. Its depth is counted in panels.
+// A chunk's gate gradients times the input weights, transposed: the sum over panels, gates [run, run + count) of the three that the weights
+// hold for a panel, and lanes. Its depth is counted in panels.
 struct BackProduct {
   const float* gates;    // (panels, rows, 4, W), from the first row and the first gradient of the run
   int64_t panel_stride;  // floats
@@ -23,32 +23,32 @@ struct BackProduct {
   Product product(int64_t rows, int64_t first, int64_t last, bool far_weights) const {
     return {first, last, rows, {0, panels()}, count * kLanes, far_weights};
   }
-};
 
-template <int M, int P>
-GATEWISE_INLINE void back_multiply_add(Vec (&acc)[M][P], const BackProduct& b, int64_t row, int64_t panel, Depth depth, int64_t ahead) {
-  const float* rows[M];
-  for (int64_t q = depth.begin; q < depth.end; ++q) {
-    const int64_t first = q * kLanes, left = b.units - first, lanes = left < kLanes ? left : kLanes;
-    rows_of(b.gates + q * b.panel_stride, 4 * kLanes, row, rows);
-    const float* weights = b.weights + panel * b.output_stride() + (first * 3 + b.run * lanes) * kLanes;
-    const auto of = [&](const float* from) { return weights_from<kLanes, M, P, 1>(from, b.output_stride(), ahead); };
-    if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
-      multiply_add<1>(acc, rows, b.count * kLanes, of(weights));
-      continue;
-    }
-    for (int64_t g = 0; g < b.count; ++g) {
-      multiply_add<1>(acc, rows, lanes, of(weights + g * lanes * kLanes));
+  template <int M, int P>
+  GATEWISE_INLINE void multiply(Vec (&acc)[M][P], int64_t row, int64_t panel, Depth depth, int64_t ahead) const {
+    const float* rows[M];
+    for (int64_t q = depth.begin; q < depth.end; ++q) {
+      const int64_t first = q * kLanes, left = units - first, lanes = left < kLanes ? left : kLanes;
+      rows_of(gates + q * panel_stride, 4 * kLanes, row, rows);
+      const float* from = weights + panel * output_stride() + (first * 3 + run * lanes) * kLanes;
+      const auto of = [&](const float* w) { return weights_from<kLanes, M, P, 1>(w, output_stride(), ahead); };
+      if (lanes == kLanes) {  // the gates of a full panel follow each other without a gap
+        multiply_add<1>(acc, rows, count * kLanes, of(from));
+        continue;
+      }
+      for (int64_t g = 0; g < count; ++g) {
+        multiply_add<1>(acc, rows, lanes, of(from + g * lanes * kLanes));
 #pragma GCC unroll 8
-      for (int m = 0; m < M; ++m) rows[m] += kLanes;
+        for (int m = 0; m < M; ++m) rows[m] += kLanes;
+      }
     }
   }
-}
+};
 
-// A part of the product for M rows from `row` on and P panels from `panel` on. `sum` is that of the first row and panel, panels
-// `sum_stride` floats apart.
-template <int M, int P>
-__attribute__((noinline)) void back_product(const BackProduct& b, int64_t row, int64_t panel, Depth depth, Ahead ahead, float* sum,
+// A part of a BackProduct or FlowProduct for M rows from `row` on and P panels from `panel` on. `sum` is that of the first row and panel,
+// panels `sum_stride` floats apart.
+template <int M, int P, class Back>
+__attribute__((noinline)) void back_product(const Back& b, int64_t row, int64_t panel, Depth depth, Ahead ahead, float* sum,
                                             int64_t sum_stride) {
   Vec acc[M][P];
 #pragma GCC unroll 8
@@ -56,7 +56,7 @@ __attribute__((noinline)) void back_product(const BackProduct& b, int64_t row, i
 #pragma GCC unroll 4
     for (int p = 0; p < P; ++p) acc[m][p] = depth.begin == 0 ? Vec{} : load(sum + p * sum_stride + m * kLanes);
   }
-  back_multiply_add<M, P>(acc, b, row, panel, depth, ahead.floats(b.output_stride(), panels_per_tile(M, 1), b.output_stride()));
+  b.multiply(acc, row, panel, depth, ahead.floats(b.output_stride(), panels_per_tile(M, 1), b.output_stride()));
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
@@ -65,8 +65,8 @@ __attribute__((noinline)) void back_product(const BackProduct& b, int64_t row, i
 }
 
 // Calls each(panel, row, sum) for every sum of a product.
-template <class Each>
-GATEWISE_INLINE void for_back_product(const BackProduct& b, const Product& product, float* sums, Each&& each) {
+template <class Back, class Each>
+GATEWISE_INLINE void for_back_product(const Back& b, const Product& product, float* sums, Each&& each) {
   const int64_t stride = product.rows * kLanes;
   for_tiles<1>(
       product,

@@ -13,6 +13,7 @@
 #include "candidates.h"
 #include "chunk.h"
 #include "chunk_gradients.h"
+#include "flow.h"
 #include "forward.h"
 #include "team.h"
 #include "tile.h"
@@ -42,7 +43,7 @@ struct BackwardSlab {
   ForwardSlab again;
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
   float* dh;                                // (P, rows, W): the gradient of the state that did not go through a gate
-  float* carried;                           // (P, rows, 4, W): gate gradients of the first step of the chunk that was worked on before
+  const Flow flow;
 
   BackwardSlab(const Problem& p, int64_t index, float* memory, const Partial& sums, Team& t, int me)
       : problem(p),
@@ -55,12 +56,12 @@ struct BackwardSlab {
         chunk(p, slab,
               p.spec.recompute ? SavedSlab::of_segment(p.spec, p.chunk_steps, slab.rows)
                                : SavedSlab::of(p.spec, p.chunk_steps, slab.first, slab.rows),
-              p.spec.recompute ? again_gates : p.saved_in, memory + p.slab_rows * p.panels * 5 * kLanes),
+              p.spec.recompute ? again_gates : p.saved_in, memory + p.slab_rows * p.panels * kLanes + Flow::floats(p)),
         again(p, index, again_gates + again_floats(p), t, me),
         dh(memory),
-        carried(memory + p.slab_rows * p.panels * kLanes) {}
+        flow{p, memory + p.slab_rows * p.panels * kLanes} {}
 
-  static int64_t own_floats(const Problem& p) { return p.slab_rows * p.panels * 5 * kLanes + Chunk::scratch_floats(p); }
+  static int64_t own_floats(const Problem& p) { return p.slab_rows * p.panels * kLanes + Flow::floats(p) + Chunk::scratch_floats(p); }
   static int64_t again_floats(const Problem& p) { return SavedSlab::segment_floats(p.spec, p.chunk_steps, p.slab_rows); }
   static int64_t scratch_floats(const Problem& p, int members) {
     if (!p.spec.recompute) return own_floats(p);
@@ -119,7 +120,6 @@ struct BackwardSlab {
       case Task::kSteps:
         return go_back_through(task.part);
       case Task::kGradients:
-        carry();
         gradients().add_to_weights(first_panel, last_panel);
         if (problem.d.x) gradients().write_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
         break;
@@ -132,7 +132,7 @@ struct BackwardSlab {
   void go_back_through(int64_t part) const {
     const int64_t first = part * kSectionSteps, end = first + kSectionSteps < chunk.steps ? first + kSectionSteps : chunk.steps;
     for (int64_t i = end - 1; i >= first; --i) {
-      add_through_gates(i, flowing(i), i == chunk.steps - 1);
+      add_through_gates(chunk.first_step + i + 1, flowing(i));
       blend_gradients(i);
       if (!problem.spec.reset_after) {
         team.meet(member);
@@ -166,41 +166,24 @@ struct BackwardSlab {
     }
   }
 
-  // The gate gradients of the step after step i, from gradient `first` on.
-  BackProduct later_gates(int64_t i, bool last, GateGradient first, int64_t count) const {
-    BackProduct b;
-    b.gates = (last ? carried : chunk.gates(0, chunk.offset[i + 1])) + first * kLanes;
-    b.panel_stride = (last ? slab.rows : chunk.capacity) * 4 * kLanes;
-    b.weights = problem.recurrent_kernel_back;
-    b.units = problem.spec.units;
-    b.run = first;
-    b.count = count;
-    return b;
-  }
-
-  // dh += the product of the later step's gate gradients and the recurrent weights. With recurrent dropout each gate saw a state of its
-  // own, and its part of the gradient has that gate's factors.
-  void add_through_gates(int64_t i, int64_t flowing, bool last) const {
-    const GateGradient first = problem.spec.reset_after ? kDq : kDz;
-    const int64_t gates = problem.spec.reset_after ? 3 : 2;
-    if (!problem.in.recurrent_dropout) {
-      return for_recurrent_product(later_gates(i, last, first, gates), flowing, [&](int64_t p, int64_t m, Vec sum) {
-        float* to = dh_at(p, m);
-        store(to, load(to) + sum);
-      });
-    }
+  // dh += the product of the gate gradients of step s, the later one, and the recurrent weights. With recurrent dropout each gate saw a
+  // state of its own, and its part of the gradient has that gate's factors. With reset_after=False the candidate's went back in its own
+  // step.
+  void add_through_gates(int64_t s, int64_t rows) const {
     static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
-    for (int g = first; g < first + gates; ++g) {
-      for_recurrent_product(later_gates(i, last, static_cast<GateGradient>(g), 1), flowing, [&](int64_t p, int64_t m, Vec sum) {
-        float* to = dh_at(p, m);
-        store(to, load(to) + sum * load_first(slab.state_factors(m, gate_of[g]) + p * kLanes, lanes_of(problem, p)));
+    const auto add = [&](int64_t p, int64_t m, Vec sum) { store(dh_at(p, m), load(dh_at(p, m)) + sum); };
+    const int begin = problem.spec.reset_after ? kDq : kDz;
+    if (!problem.in.recurrent_dropout) return for_recurrent_product(flow.product_of(s, begin), rows, add);
+    for (int g = begin; g < 3; ++g) {
+      for_recurrent_product(flow.product_of(s, g), rows, [&](int64_t p, int64_t m, Vec sum) {
+        add(p, m, sum * load_first(slab.state_factors(m, gate_of[g]) + p * kLanes, lanes_of(problem, p)));
       });
     }
   }
 
   // Calls each(panel, row, sum) for every sum of a product with this member's recurrent weights.
   template <class Each>
-  void for_recurrent_product(const BackProduct& b, int64_t rows, Each&& each) const {
+  void for_recurrent_product(const FlowProduct& b, int64_t rows, Each&& each) const {
     alignas(64) float sums[run_rows(kMaxSlabRows) * kLanes];
     for_back_product(b, b.product(rows, first_panel, last_panel, problem.far_weights), sums, each);
   }
@@ -208,65 +191,66 @@ struct BackwardSlab {
   // From dh of all live rows to the gradients of update gate and candidate and, with reset_after, of the reset gate and q.
   void blend_gradients(int64_t i) const {
     with_activations(problem.spec, [&](auto f) {
-      const int64_t live = chunk.live(i), slot = chunk.offset[i];
+      const int64_t live = chunk.live(i), slot = chunk.offset[i], stride = Flow::stride(problem), s = chunk.first_step + i;
+      const Flow::Place q_place = flow.place(s, kDq), z_place = flow.place(s, kDz), r_place = flow.place(s, kDr);
       for (int64_t p = first_panel; p < last_panel; ++p) {
-        for (int64_t m = 0; m < live; ++m) {
+        const int64_t lanes = lanes_of(problem, p);
+        float *q_to = q_place.panel(p, lanes), *z_to = z_place.panel(p, lanes), *r_to = r_place.panel(p, lanes);
+        for (int64_t m = 0; m < live; ++m, q_to += stride, z_to += stride, r_to += stride) {
           const float* gate = chunk.gates_at(i, p, m);
           const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(chunk.candidate_at(i, p, m));
           const Vec total = load(dh_at(p, m)) + load(chunk.panel(chunk.d_output, p, slot + m));
           const BlendGradient d = gru_blend_gradient(f, total, z, load(chunk.panel(chunk.h_prev, p, slot + m)), h_tilde);
           float* to = chunk.gates(p, slot + m);
           store(dh_at(p, m), d.dh_prev);
-          store(to + kDz * kLanes, d.daz);
-          store(to + kDh * kLanes, d.dah);
           if (problem.spec.reset_after) {
             const Vec r = load_unaligned(gate + kSavedR * kLanes);
             const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, load_unaligned(chunk.recurrent_at(i, p, m)));
-            store(to + kDr * kLanes, reset.dar);
-            store(to + kDq * kLanes, reset.dq);
+            keep(to + kDq * kLanes, q_to, reset.dq);
+            keep(to + kDz * kLanes, z_to, d.daz);
+            keep(to + kDr * kLanes, r_to, reset.dar);
           } else {
-            store(to + kDq * kLanes, d.dah);
+            keep(to + kDq * kLanes, q_to, d.dah);
+            keep(to + kDz * kLanes, z_to, d.daz);
           }
+          store(to + kDh * kLanes, d.dah);
         }
       }
     });
   }
 
+  // Keeps a gradient for the weights, and for the state before.
+  static GATEWISE_INLINE void keep(float* for_weights, float* for_state, Vec gradient) {
+    store(for_weights, gradient);
+    store_unaligned(for_state, gradient);
+  }
+
   // With reset_after=False the reset gate's gradient comes back through the candidate's weights, in the same step.
   void reset_gradients(int64_t i) const {
-    const BackProduct b{chunk.gates(0, chunk.offset[i]) + kDq * kLanes,
-                        chunk.capacity * 4 * kLanes,
-                        problem.recurrent_kernel_back,
-                        problem.spec.units,
-                        kDq,
-                        1};
+    const int64_t s = chunk.first_step + i, stride = Flow::stride(problem);
+    const Flow::Place place = flow.place(s, kDr);
     with_activations(problem.spec, [&](auto f) {
-      for_recurrent_product(b, chunk.live(i), [&](int64_t p, int64_t m, Vec sum) { reset_gradient(f, i, p, m, sum); });
+      for_recurrent_product(flow.product_of(s, kDq), chunk.live(i), [&](int64_t p, int64_t m, Vec sum) {
+        reset_gradient(f, i, p, m, sum, place.panel(p, lanes_of(problem, p)) + m * stride);
+      });
     });
   }
 
   template <class Activations>
-  GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh) const {
+  GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh, float* for_state) const {
     const int64_t slot = chunk.offset[i] + m;
     const Vec r = load_unaligned(chunk.gates_at(i, p, m) + kSavedR * kLanes);
     const float* factors = slab.state_factors(m, kCandidate);
     if (factors) d_rh *= load_first(factors + p * kLanes, lanes_of(problem, p));
     const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));
-    store(chunk.gates(p, slot) + kDr * kLanes, d.dar);
+    keep(chunk.gates(p, slot) + kDr * kLanes, for_state, d.dar);
     store(dh_at(p, m), load(dh_at(p, m)) + d.dh_prev);
   }
 
   ChunkGradients gradients() const { return {chunk, partial}; }
 
-  void carry() const {
-    const int64_t rows = chunk.live(0);
-    for (int64_t p = first_panel; p < last_panel; ++p) {
-      for (int64_t k = 0; k < rows * 4; ++k) store(carried + (p * slab.rows * 4 + k) * kLanes, load(chunk.gates(p, 0) + k * kLanes));
-    }
-  }
-
   void write_initial_state_gradients() const {
-    add_through_gates(0, slab.live(0, slab.rows), true);
+    add_through_gates(0, slab.live(0, slab.rows));
     for (int64_t m = 0; m < slab.rows; ++m) {
       float* to = problem.d.initial_state + slab.state_offset(m);
       for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(dh_at(p, m)), lanes_of(problem, p));
