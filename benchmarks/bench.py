@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures gatewise against its peers, in one run, without network.
 
-    python benchmarks/bench.py                                 everything, about half an hour
+    python benchmarks/bench.py                                 everything, some forty minutes
     python benchmarks/bench.py --only inference,step --quick   parts of it, roughly
 
 How: see `blocks.py`. What: see `sections.py` and `memory.py`. Aims: see `goals.toml`. Every round, and what disturbed
