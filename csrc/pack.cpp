@@ -8,8 +8,6 @@
 namespace gatewise {
 namespace {
 
-constexpr int64_t kMaxLanes = 16;
-
 int64_t panels_of(int64_t units, int64_t lanes) { return (units + lanes - 1) / lanes; }
 
 int64_t lanes_of(int64_t panel, int64_t units, int64_t lanes) {

@@ -15,8 +15,8 @@ namespace {
 // Where a gate stands in the packed weights and in a tile of pre-activations. kRecurrent is q, apart from xh with reset_after only.
 enum Gate : int { kUpdate = 0, kReset = 1, kCandidate = 2, kRecurrent = 3 };
 
-// Where a gradient stands in a slot of gate gradients: q z r are what the recurrent product needs, z r h what the input product needs, so
-// that each is one run of three.
+// Where a gradient stands in a slot of gate gradients: q z r are those of the recurrent weights, z r h those of the input weights, so that
+// each is one run of three.
 enum GateGradient : int { kDq = 0, kDz = 1, kDr = 2, kDh = 3 };
 
 // Where a value stands in what the way forward saves. kSavedQ only with reset_after, the last two not with candidates_again.

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "cells/gru.h"
+#include "problem.h"
 #include "tile.h"
 
 namespace gatewise {
