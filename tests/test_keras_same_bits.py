@@ -50,7 +50,9 @@ def test_final_weights_are_the_same_when_gates_are_computed_again() -> None:
         assert final_weights(*shape, 2) == expected
 
 
-# What a training step adds to the process's memory, in bytes, for 400,000 steps of 64 units: 410 MB of gates.
+# What of the gates a training step keeps of 400,000 steps of 64 units, in bytes: two floats each, or on PyTorch four.
+GATES = 2 * 4 * 400_000 * 64
+# What that step adds to the process's memory, in bytes. Equal runs differ by some 10 MB: the framework's own.
 MEMORY = """
 import json
 import keras, numpy as np
@@ -72,4 +74,4 @@ def test_gates_that_are_computed_again_take_no_memory(tmp_path: Path) -> None:
     kept, calls = run(PEAK + MEMORY.format(recompute=False), tmp_path)
     recomputed, same_calls = run(PEAK + MEMORY.format(recompute=True), tmp_path)
     assert calls == same_calls == [2, 2]
-    assert kept - recomputed > 200e6, f"{kept / 1e6:.0f} MB with gates kept, {recomputed / 1e6:.0f} MB without"
+    assert kept - recomputed > 0.9 * GATES, f"{kept / 1e6:.0f} MB with gates kept, {recomputed / 1e6:.0f} MB without"
