@@ -109,11 +109,11 @@ struct Packed {
         floats(bias + round_up(spec.units, lanes) * 4) {}
 };
 
-void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, float* to) {
+void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, bool gates_apart, float* to) {
   const Packed packed(spec, isa.lanes);
   parallel_for(round_up(spec.units, isa.lanes) / isa.lanes, threads_for_weights(packed.floats), [&](int64_t panel) {
-    pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, to);
-    pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, to + packed.recurrent);
+    pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, gates_apart, to);
+    pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, gates_apart, to + packed.recurrent);
   });
   pack_bias(spec, in, isa.lanes, to + packed.bias);
 }
@@ -130,8 +130,9 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, c
   const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), false);
   Problem problem = make_problem(isa, spec, in, plan);
   std::optional<Scratch> packed;
-  if (!in.packed) pack(isa, spec, in, packed.emplace(Packed(spec, isa.lanes).floats).data());
-  set_packed(problem, isa, in.packed ? in.packed : packed->data());
+  const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
+  if (!given) pack(isa, spec, in, apart, packed.emplace(Packed(spec, isa.lanes).floats).data());
+  set_packed(problem, isa, given ? in.packed : packed->data());
   use_large_pages(out.outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * spec.units);
   use_large_pages(out.saved, isa.saved_floats(spec, plan.chunk_steps));
   problem.outputs = out.outputs;
@@ -160,7 +161,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, 
   });
   std::optional<Scratch> again;
   if (spec.recompute || spec.candidates_again) {
-    pack(isa, spec, in, again.emplace(Packed(spec, lanes).floats).data());
+    pack(isa, spec, in, gates_see_different_rows(in), again.emplace(Packed(spec, lanes).floats).data());
     set_packed(problem, isa, again->data());
   }
   problem.kernel_back = packed.data();
@@ -223,7 +224,7 @@ int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatew
 int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed) {
   if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
   try {
-    gatewise::pack(gatewise::kernels(), *spec, *in, packed);
+    gatewise::pack(gatewise::kernels(), *spec, *in, false, packed);
   } catch (const std::system_error&) {
     return GATEWISE_OUT_OF_MEMORY;
   }

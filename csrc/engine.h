@@ -63,7 +63,9 @@ typedef struct gatewise_gru_inputs {
   const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;     // 1: one factor for all gates; 3: one for each gate
   const float* recurrent_dropout;  // (3, B, U), factors on the previous state, one for each gate; or null
-  const float* packed;             // what gatewise_gru_pack wrote of the weights, which a forward call then does not read; or null
+  // What gatewise_gru_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own;
+  // or null.
+  const float* packed;
 } gatewise_gru_inputs;
 
 typedef struct gatewise_gru_outputs {

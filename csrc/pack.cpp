@@ -65,14 +65,15 @@ int threads_for_weights(int64_t floats) {
 
 int64_t panel_floats(int64_t rows, int64_t units, int64_t lanes) { return panels_of(units, lanes) * rows * 3 * lanes; }
 
-void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes, float* to) {
+void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64_t panel, int64_t rows, int64_t lanes, bool gates_apart,
+                       float* to) {
   const Layout layout(spec, rows);
   const int64_t width = lanes_of(panel, spec.units, lanes);
   kernel += panel * lanes * layout.unit;
   to += panel * rows * 3 * lanes;
   for (int64_t k = 0; k < rows; ++k) {
     for (int64_t g = 0; g < 3; ++g) {
-      const int64_t apart = g < 2 ? k * 2 + g : rows * 2 + k;
+      const int64_t apart = g == 2 || gates_apart ? rows * g + k : k * 2 + g;
       float* const at = to + (candidate_apart(lanes) ? apart : k * 3 + g) * lanes;
       copy_padded(kernel + layout.gate[g] + k * layout.row, layout.unit, width, lanes, at);
     }

@@ -71,6 +71,10 @@ constexpr int64_t kMaxSlabRows = 32;
 // Whether a panel of weights of the way forward holds the candidate's apart from those of the other two gates; see pack.h.
 constexpr bool candidate_apart(int64_t lanes) { return lanes < 16; }
 
+// Whether dropout gives the gates of a step different inputs, or different inputs or states: then each gate has a product of its own.
+inline bool gates_see_different_inputs(const gatewise_gru_inputs& in) { return in.input_dropout && in.input_dropout_masks == 3; }
+inline bool gates_see_different_rows(const gatewise_gru_inputs& in) { return in.recurrent_dropout || gates_see_different_inputs(in); }
+
 // Whether the weights exceed a second-level cache of so many bytes.
 inline bool weights_exceed(const gatewise_gru_spec& spec, int64_t cache_bytes) {
   return 12 * spec.units * (spec.units + spec.features) > cache_bytes;

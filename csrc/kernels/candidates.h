@@ -77,7 +77,7 @@ struct Candidates {
     for (int64_t q = depth.begin; q < depth.end; ++q) {
       const int64_t first = q * kLanes, left = from.count - first, lanes = left < kLanes ? left : kLanes;
       rows_of(from.plane + q * chunk.capacity * kLanes, kLanes, slot, rows);
-      multiply_add<1>(acc, rows, lanes, gate_weights<M, P, kCandidate, 1>(weights, from.count, first, ahead));
+      multiply_add<1>(acc, rows, lanes, gate_weights<M, P, kCandidate, 1, true>(weights, from.count, first, ahead));
     }
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {

@@ -155,7 +155,7 @@ struct Chunk {
   void take_input(int64_t slot) const {
     const int64_t features = problem.spec.features;
     const float* x = problem.in.x + input_of[slot];
-    const int planes = gates_see_different_inputs(problem) ? 3 : 1;
+    const int planes = gates_see_different_inputs(problem.in) ? 3 : 1;
     for (int g = 0; g < planes; ++g) {
       const float* factors = slab.input_factors(row_of[slot], g);
       for (int64_t p = 0; p < problem.feature_panels; ++p) {

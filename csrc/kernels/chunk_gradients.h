@@ -34,7 +34,7 @@ struct ChunkGradients {
   void write_inputs(int64_t first_slot, int64_t last_slot) const {
     constexpr int64_t kInputSlots = 64;
     alignas(64) float sums[run_rows(kInputSlots) * kLanes];
-    const bool apart = gates_see_different_inputs(problem);
+    const bool apart = gates_see_different_inputs(problem.in);
     for (int64_t begin = first_slot; begin < last_slot; begin += kInputSlots) {
       const int64_t rows = last_slot - begin < kInputSlots ? last_slot - begin : kInputSlots;
       for (int gate = 0; gate < (apart ? 3 : 1); ++gate) {

@@ -70,7 +70,7 @@ struct ForwardSlab {
 
   static int64_t steps_beforehand(const Problem& p) {
     const bool pays = p.slab_rows <= kFewRows || p.far_weights;
-    if (!pays || p.spec.timesteps == 1 || gates_see_different_inputs(p)) return 0;
+    if (!pays || p.spec.timesteps == 1 || gates_see_different_inputs(p.in)) return 0;
     const int64_t steps = kBeforehandRows / p.slab_rows;
     return steps < kSectionSteps ? steps : kSectionSteps;
   }
@@ -226,7 +226,7 @@ struct ForwardSlab {
 
   // Copies the inputs of step s, times their dropout factors: a plane for each gate that has its own.
   void take_inputs(int64_t s, int64_t live) const {
-    const int64_t planes = gates_see_different_inputs(problem) ? 3 : 1;
+    const int64_t planes = gates_see_different_inputs(problem.in) ? 3 : 1;
     for (int gate = 0; gate < planes; ++gate) {
       for (int64_t m = 0; m < live; ++m) {
         const float *x = problem.in.x + slab.input_offset(m, slab.position(m, s)), *factors = slab.input_factors(m, gate);
@@ -258,7 +258,7 @@ struct ForwardSlab {
   void preactivate_gates(const StepRows& rows, const Operands& operands, Done&& done) const {
     const Pre<kCount> found{pre, rows.count};
     const auto run_done = [&](int64_t first, int64_t end) { done(first, end, found); };
-    if (G > 1 && gates_see_different_rows(problem)) {
+    if (G > 1 && gates_see_different_rows(problem.in)) {
       for_tiles<1>(
           product_of_step(rows.count, 1),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {

@@ -38,37 +38,40 @@ GATEWISE_INLINE void start_with_bias(const Problem& problem, int64_t panel, Vec 
   }
 }
 
-// The weights of gates kFirst .. kFirst + G of P panels, (P, 3K, W) as pack.h lays them out, from `first` of the K on. Every block of rows
-// asks for another gate of the panels that come next.
-template <int M, int P, int kFirst, int G>
+// The weights of gates kFirst .. kFirst + G of P panels, (P, 3K, W) as pack.h lays them out, with gates apart or not, from `first` of the K
+// on. Every block of rows asks for another gate of the panels that come next.
+template <int M, int P, int kFirst, int G, bool kGatesApart>
 GATEWISE_INLINE auto gate_weights(const float* weights, int64_t count, int64_t first, Ahead ahead) {
   if constexpr (!candidate_apart(kLanes)) {
     return weights_from<3 * kLanes, M, P, G>(weights + (first * 3 + kFirst) * kLanes, count * 3 * kLanes,
                                              ahead.floats(count * 3 * kLanes, G, kLanes));
   } else {
     const int64_t panel_stride = count * 3 * kLanes;
-    const float *gates = weights + first * 2 * kLanes, *candidate = weights + (count * 2 + first) * kLanes;
+    constexpr int64_t kStep = kGatesApart ? kLanes : 2 * kLanes;
+    const float *update = weights + first * kStep, *reset = update + (kGatesApart ? count : 1) * kLanes;
+    const float* candidate = weights + (count * 2 + first) * kLanes;
     return [=](Vec(&w)[P* G]) mutable {
 #pragma GCC unroll 24
       for (int n = 0; n < P * G; ++n) {
         const int gate = kFirst + n % G;
-        w[n] = load((gate == kCandidate ? candidate : gates + gate * kLanes) + n / G * panel_stride);
+        w[n] = load((gate == kCandidate ? candidate : gate == kReset ? reset : update) + n / G * panel_stride);
       }
-      gates += 2 * kLanes;
+      update += kStep;
+      reset += kStep;
       candidate += kLanes;
     };
   }
 }
 
 // acc += rows times a part of the weights of gates kFirst .. kFirst + G of P panels, from `panel` on.
-template <int M, int P, int kFirst, int G>
+template <int M, int P, int kFirst, int G, bool kGatesApart>
 GATEWISE_INLINE void multiply_gates(const float* weights, int64_t count, int64_t panel, const float* (&rows)[M], Depth depth, Ahead ahead,
                                     Vec (&acc)[M][P * G]) {
   const float* from[M];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) from[m] = rows[m] + depth.begin;
   multiply_add<1>(acc, from, depth.end - depth.begin,
-                  gate_weights<M, P, kFirst, G>(weights + panel * count * 3 * kLanes, count, depth.begin, ahead));
+                  gate_weights<M, P, kFirst, G, kGatesApart>(weights + panel * count * 3 * kLanes, count, depth.begin, ahead));
 }
 
 // The whole input product and the bias, for all gates, written to (M rows, P, 3, W) `stride` floats apart.
@@ -80,7 +83,11 @@ __attribute__((noinline)) void start_rows(const Problem& problem, const float* i
   rows_of(inputs, inputs_stride, 0, x);
   start_with_bias<M, P, kUpdate, 3>(problem, panel, acc);
   const int64_t features = problem.spec.features;
-  multiply_gates<M, P, kUpdate, 3>(problem.kernel, features, panel, x, {0, features}, ahead, acc);
+  if (gates_see_different_rows(problem.in)) {
+    multiply_gates<M, P, kUpdate, 3, true>(problem.kernel, features, panel, x, {0, features}, ahead, acc);
+  } else {
+    multiply_gates<M, P, kUpdate, 3, false>(problem.kernel, features, panel, x, {0, features}, ahead, acc);
+  }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 24
@@ -95,6 +102,7 @@ template <int M, int P, int kFirst, int G, bool kApart, int kCount>
 __attribute__((noinline)) void preactivate(const Problem& problem, const Operands& operands, int64_t row, int64_t panel, Depth depth,
                                            Ahead ahead, const Pre<kCount>& pre, int64_t place) {
   const int64_t features = problem.spec.features;
+  constexpr bool kGatesApart = G == 1;  // z or r alone: they see different rows; and the candidate always stands apart
   const bool begins = depth.begin == (operands.started ? features : 0);
   const Depth of_inputs = depth.below(features), of_states = depth.from(features);
   const float *x[M], *h[M];
@@ -126,7 +134,9 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Operand
   } else {
     start_with_bias<M, P, kFirst, G>(problem, panel, acc);
   }
-  if (of_inputs.end > of_inputs.begin) multiply_gates<M, P, kFirst, G>(problem.kernel, features, panel, x, of_inputs, ahead, acc);
+  if (of_inputs.end > of_inputs.begin) {
+    multiply_gates<M, P, kFirst, G, kGatesApart>(problem.kernel, features, panel, x, of_inputs, ahead, acc);
+  }
   const bool reaches_states = of_states.end > 0;
   const int64_t reached = (reaches_states ? kSum : kCandidate) * kLanes;
   if constexpr (kApart) {
@@ -142,7 +152,7 @@ __attribute__((noinline)) void preactivate(const Problem& problem, const Operand
     }
   }
   if (reaches_states) {
-    multiply_gates<M, P, kFirst, G>(problem.recurrent_kernel, problem.spec.units, panel, h, of_states, ahead, acc);
+    multiply_gates<M, P, kFirst, G, kGatesApart>(problem.recurrent_kernel, problem.spec.units, panel, h, of_states, ahead, acc);
   }
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {

@@ -64,10 +64,6 @@ struct Slab {
   }
 };
 
-// Whether dropout gives the gates of a step different inputs, or different inputs or states: then each gate has a product of its own.
-GATEWISE_INLINE bool gates_see_different_inputs(const Problem& p) { return p.in.input_dropout && p.in.input_dropout_masks == 3; }
-GATEWISE_INLINE bool gates_see_different_rows(const Problem& p) { return p.in.recurrent_dropout || gates_see_different_inputs(p); }
-
 // How many lanes of a panel hold units.
 GATEWISE_INLINE int64_t lanes_of(const Problem& p, int64_t panel) {
   const int64_t left = p.spec.units - panel * kLanes;
