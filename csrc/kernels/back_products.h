@@ -64,21 +64,27 @@ __attribute__((noinline)) void back_product(const Back& b, int64_t row, int64_t 
   }
 }
 
-// Calls each(panel, row, sum) for every sum of a product.
-template <class Back, class Each>
-GATEWISE_INLINE void for_back_product(const Back& b, const Product& product, float* sums, Each&& each) {
+// Calls done(first panel, end) for a run of panels whose sums, (panels, rows, W), are complete.
+template <class Back, class Done>
+GATEWISE_INLINE void for_back_product_runs(const Back& b, const Product& product, float* sums, Done&& done) {
   const int64_t stride = product.rows * kLanes;
   for_tiles<1>(
       product,
       [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
         back_product<M.value, P.value>(b, row, panel, depth, ahead, sums + place * stride + row * kLanes, stride);
       },
-      [&](int64_t first, int64_t end) {
-        const float* sum = sums;
-        for (int64_t p = first; p < end; ++p) {
-          for (int64_t m = 0; m < product.rows; ++m, sum += kLanes) each(p, m, load(sum));
-        }
-      });
+      done);
+}
+
+// Calls each(panel, row, sum) for every sum of a product.
+template <class Back, class Each>
+GATEWISE_INLINE void for_back_product(const Back& b, const Product& product, float* sums, Each&& each) {
+  for_back_product_runs(b, product, sums, [&](int64_t first, int64_t end) {
+    const float* sum = sums;
+    for (int64_t p = first; p < end; ++p) {
+      for (int64_t m = 0; m < product.rows; ++m, sum += kLanes) each(p, m, load(sum));
+    }
+  });
 }
 
 // Rows of an outer product are neighbouring lanes of one panel.

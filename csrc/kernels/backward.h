@@ -167,18 +167,32 @@ struct BackwardSlab {
   }
 
   // dh += the product of the gate gradients of step s, the later one, and the recurrent weights. With recurrent dropout each gate saw a
-  // state of its own, and its part of the gradient has that gate's factors. With reset_after=False the candidate's went back in its own
-  // step.
+  // state of its own. With reset_after=False the candidate's went back in its own step.
   void add_through_gates(int64_t s, int64_t rows) const {
     static constexpr int gate_of[3] = {kCandidate, kUpdate, kReset};
-    const auto add = [&](int64_t p, int64_t m, Vec sum) { store(dh_at(p, m), load(dh_at(p, m)) + sum); };
     const int begin = problem.spec.reset_after ? kDq : kDz;
-    if (!problem.in.recurrent_dropout) return for_recurrent_product(flow.product_of(s, begin), rows, add);
-    for (int g = begin; g < 3; ++g) {
-      for_recurrent_product(flow.product_of(s, g), rows, [&](int64_t p, int64_t m, Vec sum) {
-        add(p, m, sum * load_first(slab.state_factors(m, gate_of[g]) + p * kLanes, lanes_of(problem, p)));
-      });
+    if (!problem.in.recurrent_dropout) {
+      return for_recurrent_product(flow.product_of(s, begin), rows,
+                                   [&](int64_t p, int64_t m, Vec sum) { store(dh_at(p, m), load(dh_at(p, m)) + sum); });
     }
+    for (int g = begin; g < 3; ++g) add_through_gate(flow.product_of(s, g), gate_of[g], rows);
+  }
+
+  // The same for one gate, whose part of the gradient has its dropout factors.
+  void add_through_gate(const FlowProduct& b, int gate, int64_t rows) const {
+    alignas(64) float sums[run_rows(kMaxSlabRows) * kLanes];
+    for_back_product_runs(b, b.product(rows, first_panel, last_panel, problem.far_weights), sums, [&](int64_t first, int64_t end) {
+      const int64_t last = end * kLanes > problem.spec.units ? end - 1 : end;
+      for (int64_t m = 0; m < rows; ++m) {
+        const float *factors = slab.state_factors(m, gate), *sum = sums + m * kLanes;
+        float* to = dh_at(first, m);
+        int64_t p = first;
+        for (; p < last; ++p, sum += rows * kLanes, to += slab.rows * kLanes) {
+          store(to, load(to) + load(sum) * load_unaligned(factors + p * kLanes));
+        }
+        if (p < end) store(to, load(to) + load(sum) * load_first(factors + p * kLanes, lanes_of(problem, p)));
+      }
+    });
   }
 
   // Calls each(panel, row, sum) for every sum of a product with this member's recurrent weights.

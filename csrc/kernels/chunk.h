@@ -134,23 +134,40 @@ struct Chunk {
     }
   }
 
-  // Finds what the recurrent weights were multiplied with where that is not h_prev.
+  // Finds what the recurrent weights were multiplied with where that is not h_prev: row by row, whose factors are the same at every step.
+  // (Recurrent dropout, one thread: quickstart 0.92 of the time of step by step, sensor 0.95, others 0.99 to 1.01.)
   void find_multiplied_states(int64_t first, int64_t last) const {
-    for (int64_t i = 0; i < steps; ++i) {
-      for (int64_t p = first; p < last; ++p) {
-        for (int64_t m = 0; m < live(i); ++m) {
-          const int64_t slot = offset[i] + m;
-          for (int g = problem.in.recurrent_dropout ? 0 : kCandidate; g < 3; ++g) {
-            const float* factors = slab.state_factors(m, g);
-            Vec seen = load(panel(h_prev, p, slot));
-            if (factors) seen *= load_first(factors + p * kLanes, lanes_of(problem, p));
-            if (g == kCandidate && !problem.spec.reset_after) seen = load_unaligned(gates_at(i, p, m) + kSavedR * kLanes) * seen;
-            store(panel(h_for[g], p, slot), seen);
-          }
+    for (int64_t p = first; p < last; ++p) {
+      for (int64_t m = 0; m < live(0); ++m) {
+        if (problem.in.recurrent_dropout) {
+          multiply_states_of_gates(p, m);
+        } else {
+          for_each_step_of(m, [&](int64_t i, int64_t slot) {
+            store(panel(h_for[kCandidate], p, slot), reset_gate(i, p, m) * load(panel(h_prev, p, slot)));
+          });
         }
       }
     }
   }
+
+  // The same under recurrent dropout, of a panel of row m: every gate saw its own.
+  void multiply_states_of_gates(int64_t p, int64_t m) const {
+    Vec factors[3];
+    for (int g = 0; g < 3; ++g) factors[g] = load_first(slab.state_factors(m, g) + p * kLanes, lanes_of(problem, p));
+    for_each_step_of(m, [&](int64_t i, int64_t slot) {
+      const Vec h = load(panel(h_prev, p, slot)), seen = factors[kCandidate] * h;
+      store(panel(h_for[kUpdate], p, slot), factors[kUpdate] * h);
+      store(panel(h_for[kReset], p, slot), factors[kReset] * h);
+      store(panel(h_for[kCandidate], p, slot), problem.spec.reset_after ? seen : reset_gate(i, p, m) * seen);
+    });
+  }
+
+  // Calls each(i, slot) for the steps of the chunk that row m has.
+  template <class Each>
+  GATEWISE_INLINE void for_each_step_of(int64_t m, Each&& each) const {
+    for (int64_t i = 0; i < steps && m < live(i); ++i) each(i, offset[i] + m);
+  }
+  GATEWISE_INLINE Vec reset_gate(int64_t i, int64_t p, int64_t m) const { return load_unaligned(gates_at(i, p, m) + kSavedR * kLanes); }
 
   void take_input(int64_t slot) const {
     const int64_t features = problem.spec.features;

@@ -63,26 +63,32 @@ struct ChunkGradients {
     }
   }
 
-  // The same for G gates, from gradient `first` on. Of one gate a tile takes two panels: the gradients of three, of which it uses a quarter
-  // of what comes into cache, leave the first-level one. (speech with reset_after=False, one thread: 0.93 of the time of one gate after
-  // the other, three panels at once; 0.96 with the gates z and r together, but three panels of the candidate.)
+  // The same for G gates, from gradient `first` on. Of one gate a tile takes several panels, and uses a quarter of what comes into cache of
+  // their gradients: so many slots at once that it stays in the first-level one. (Recurrent dropout, one thread: 0.94 to 0.97 of the time
+  // that two panels take, which are too few for the multiply-adds not to wait for each other; all slots at once: 1.01 to 1.05.)
   template <int G>
   void add_outer_product(const float* from, int64_t n, int first, float* sums, int64_t first_panel, int64_t last_panel) const {
-    constexpr int kPanels = G == 1 ? 2 : panels_per_tile(kOuterRows, G);
+    constexpr int64_t kPartSlots = G == 1 ? 44 : kMaxSlots;
     const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
-    for (int64_t p = first_panel; p < last_panel;) {
-      const float* gates = chunk.gates(p, 0) + first * kLanes;
-      float* to = sums + p * sums_stride;
-      p += with_constant<kPanels>(last_panel - p, [&](auto panels) {
-        for (int64_t u = 0; u < n; u += kOuterRows) {
-          outer_product<decltype(panels)::value, G>(lanes_at(from, u), gates, gates_stride, chunk.slots(), to + u * 3 * kLanes,
-                                                    sums_stride);
-        }
-      });
+    for (int64_t slot = 0; slot < chunk.slots(); slot += kPartSlots) {
+      const int64_t left = chunk.slots() - slot, slots = left < kPartSlots ? left : kPartSlots;
+      for (int64_t p = first_panel; p < last_panel;) {
+        const float* gates = chunk.gates(p, slot) + first * kLanes;
+        float* to = sums + p * sums_stride;
+        p += with_constant<panels_per_tile(kOuterRows, G)>(last_panel - p, [&](auto panels) {
+          for (int64_t u = 0; u < n; u += kOuterRows) {
+            outer_product<decltype(panels)::value, G>(lanes_at(from, u, slot), gates, gates_stride, slots, to + u * 3 * kLanes,
+                                                      sums_stride);
+          }
+        });
+      }
     }
   }
 
-  const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * chunk.capacity * kLanes + u % kLanes; }
+  // Units or features from u on of a slot and, a vector apart each, of those after it.
+  const float* lanes_at(const float* plane, int64_t u, int64_t slot) const {
+    return plane + (u / kLanes * chunk.capacity + slot) * kLanes + u % kLanes;
+  }
 
   // The first gate writes, the others add.
   GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {

@@ -237,9 +237,17 @@ struct ForwardSlab {
 
   // Copies the states before step s, times each gate's dropout factors.
   void drop_states(int64_t s, int64_t live) const {
-    for (int gate = 0; gate < 3; ++gate) {
-      for (int64_t m = 0; m < live; ++m) {
-        scale(state_before(s, m), slab.state_factors(m, gate), problem.spec.units, dropped_states + (gate * slab.rows + m) * stride);
+    const int64_t units = problem.spec.units, plane = slab.rows * stride;
+    for (int64_t m = 0; m < live; ++m) {
+      const float *z = slab.state_factors(m, kUpdate), *r = slab.state_factors(m, kReset), *c = slab.state_factors(m, kCandidate);
+      const float* h = state_before(s, m);
+      float* to = dropped_states + m * stride;
+      for (int64_t k = 0; k < units; k += kLanes) {
+        const int64_t lanes = units - k < kLanes ? units - k : kLanes;
+        const Vec v = load(h + k);
+        store(to + k, v * load_first(z + k, lanes));
+        store(to + plane + k, v * load_first(r + k, lanes));
+        store(to + 2 * plane + k, v * load_first(c + k, lanes));
       }
     }
   }
