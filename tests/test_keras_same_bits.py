@@ -52,7 +52,7 @@ def test_final_weights_are_the_same_when_gates_are_computed_again() -> None:
 
 # What of the gates a training step keeps of 400,000 steps of 64 units, in bytes: two floats each, or on PyTorch four.
 GATES = 2 * 4 * 400_000 * 64
-# What that step adds to the process's memory, in bytes. Equal runs differ by some 10 MB: the framework's own.
+# What that step adds to the process's memory, in bytes. Equal runs differ by 5 MB: the framework's own.
 MEMORY = """
 import json
 import keras, numpy as np

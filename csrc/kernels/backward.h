@@ -182,12 +182,12 @@ struct BackwardSlab {
   void add_through_gate(const FlowProduct& b, int gate, int64_t rows) const {
     alignas(64) float sums[run_rows(kMaxSlabRows) * kLanes];
     for_back_product_runs(b, b.product(rows, first_panel, last_panel, problem.far_weights), sums, [&](int64_t first, int64_t end) {
-      const int64_t last = end * kLanes > problem.spec.units ? end - 1 : end;
+      const int64_t whole_end = end * kLanes > problem.spec.units ? end - 1 : end;  // of the whole panels
       for (int64_t m = 0; m < rows; ++m) {
         const float *factors = slab.state_factors(m, gate), *sum = sums + m * kLanes;
         float* to = dh_at(first, m);
         int64_t p = first;
-        for (; p < last; ++p, sum += rows * kLanes, to += slab.rows * kLanes) {
+        for (; p < whole_end; ++p, sum += rows * kLanes, to += slab.rows * kLanes) {
           store(to, load(to) + load(sum) * load_unaligned(factors + p * kLanes));
         }
         if (p < end) store(to, load(to) + load(sum) * load_first(factors + p * kLanes, lanes_of(problem, p)));
