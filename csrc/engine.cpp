@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <new>
@@ -20,6 +21,7 @@
 #include "plan.h"
 #include "pool.h"
 #include "scratch.h"
+#include "spin.h"
 #include "team.h"
 
 namespace gatewise {
@@ -34,7 +36,18 @@ bool valid(const gatewise_gru_spec& spec) {
          (!spec.candidates_again || (spec.return_sequences && !spec.recompute));
 }
 
-Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan) {
+// Which of a layer's directions a call is about: the only one, or one of two, of which the second reads the other way.
+struct Direction {
+  int64_t index, count;
+};
+
+gatewise_gru_spec spec_of(gatewise_gru_spec spec, Direction direction) {
+  if (direction.index > 0) spec.go_backwards = !spec.go_backwards;
+  return spec;
+}
+
+Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan,
+                     Direction direction) {
   Problem problem{};
   problem.spec = spec;
   problem.in = in;
@@ -47,7 +60,18 @@ Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const ga
   problem.slab_begin = plan.slab_begin.data();
   problem.slab_rows = plan.slab_rows;
   problem.chunk_steps = plan.chunk_steps;
+  problem.output_stride = direction.count * spec.units;
+  problem.outputs_reversed = direction.index > 0;
   return problem;
+}
+
+// Directions of few rows run side by side, and their threads need not meet as those of a team do.
+int threads_of_each(int64_t directions) { return std::max(threads() / static_cast<int>(directions), 1); }
+
+// A direction's part of arrays that both have their halves of.
+template <class T>
+T* half(T* array, const gatewise_gru_spec& spec, Direction direction) {
+  return array ? array + direction.index * spec.units : nullptr;
 }
 
 // A team and the scratch memory that it shares.
@@ -125,64 +149,167 @@ void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
   problem.bias = weights + packed.bias;
 }
 
-void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out) {
+// The way forward in one direction.
+class Forward {
+ public:
+  Forward(const Kernels& isa, const gatewise_gru_spec& whole, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out,
+          float* outputs, Direction direction)
+      : isa_(isa),
+        spec_(spec_of(whole, direction)),
+        plan(make_plan(spec_, in.mask, weights_exceed(spec_, isa.cache_bytes), false)),
+        problem_(make_problem(isa, spec_, in, plan, direction)) {
+    const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
+    if (!given) pack(isa, spec_, in, apart, packed_.emplace(Packed(spec_, isa.lanes).floats).data());
+    set_packed(problem_, isa, given ? in.packed : packed_->data());
+    use_large_pages(out.saved, isa.saved_floats(spec_, plan.chunk_steps));
+    problem_.outputs = half(outputs, spec_, direction);
+    problem_.state = out.state;
+    problem_.saved = out.saved;
+  }
+  Forward(const Forward&) = delete;
+  Forward& operator=(const Forward&) = delete;
+
+  int64_t scratch_floats(int members) const { return isa_.forward_scratch_floats(problem_, members); }
+  void run(int64_t slab, float* scratch, Team& team, int member) const { isa_.forward_slab(problem_, slab, scratch, team, member); }
+
+ private:
+  const Kernels& isa_;
+  const gatewise_gru_spec spec_;
+
+ public:
+  const Plan plan;
+
+ private:
+  Problem problem_;
+  std::optional<Scratch> packed_;
+};
+
+void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
   const Kernels& isa = kernels();
-  const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), false);
-  Problem problem = make_problem(isa, spec, in, plan);
-  std::optional<Scratch> packed;
-  const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
-  if (!given) pack(isa, spec, in, apart, packed.emplace(Packed(spec, isa.lanes).floats).data());
-  set_packed(problem, isa, given ? in.packed : packed->data());
-  use_large_pages(out.outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * spec.units);
-  use_large_pages(out.saved, isa.saved_floats(spec, plan.chunk_steps));
-  problem.outputs = out.outputs;
-  problem.state = out.state;
-  problem.saved = out.saved;
-  const int members = team_size(spec, plan, threads());
-  run_teams(plan.slabs(), members, isa.forward_scratch_floats(problem, members), size_of(spec),
-            [&](int64_t slab, float* scratch, Team& team, int member) { isa.forward_slab(problem, slab, scratch, team, member); });
+  use_large_pages(out->outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * directions * spec.units);
+  std::optional<Forward> ways[2];
+  for (int64_t i = 0; i < directions; ++i) ways[i].emplace(isa, spec, in[i], out[i], out->outputs, Direction{i, directions});
+  const Plan& plan = ways[0]->plan;
+  const int members = team_size(spec, plan, threads_of_each(directions));
+  run_teams(directions * plan.slabs(), members, ways[0]->scratch_floats(members), static_cast<double>(directions) * size_of(spec),
+            [&](int64_t item, float* scratch, Team& team, int member) {
+              ways[item / plan.slabs()]->run(item % plan.slabs(), scratch, team, member);
+            });
 }
 
-void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const float* saved, const float* outputs,
-                  const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out) {
-  const Kernels& isa = kernels();
-  const int64_t units = spec.units, lanes = isa.lanes;
-  const Plan plan = make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), true);
-  Problem problem = make_problem(isa, spec, in, plan);
-  const int64_t kernel_floats = transposed_floats(spec.features, units, lanes), recurrent_floats = transposed_floats(units, units, lanes);
-  const Scratch packed(kernel_floats + recurrent_floats);
-  const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem, 0), run_end(problem, 1), run_end(problem, 2)};
-  parallel_for(problem.panels + problem.feature_panels, threads_for_weights(kernel_floats + recurrent_floats), [&](int64_t i) {
-    if (i < problem.panels) {
-      pack_transposed_panel(spec, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, recurrent_runs, packed.data() + kernel_floats);
-    } else {
-      pack_transposed_panel(spec, in.kernel, i - problem.panels, spec.features, lanes, kForwardOrder, one_run, packed.data());
+// The way back in one direction. The second adds to the gradient of x that the first has written, unless it has memory of its own for it.
+class Backward {
+ public:
+  Backward(const Kernels& isa, const gatewise_gru_spec& whole, const gatewise_gru_inputs& in, const float* saved, const float* outputs,
+           const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out, float* own_x, Direction direction)
+      : isa_(isa),
+        spec_(spec_of(whole, direction)),
+        plan(make_plan(spec_, in.mask, weights_exceed(spec_, isa.cache_bytes), true)),
+        problem_(make_problem(isa, spec_, in, plan, direction)),
+        kernel_floats_(transposed_floats(spec_.features, spec_.units, isa.lanes)),
+        packed_(kernel_floats_ + transposed_floats(spec_.units, spec_.units, isa.lanes)),
+        members(groups() == plan.slabs() ? team_size(spec_, plan, threads_of_each(direction.count)) : 1),
+        partials_(problem_, isa.lanes, groups(), members > 1 || groups() == 1),
+        ended_(static_cast<size_t>(groups())) {
+    pack_transposed();
+    if (spec_.recompute || spec_.candidates_again) {
+      pack(isa, spec_, in, gates_see_different_rows(in), again_.emplace(Packed(spec_, isa.lanes).floats).data());
+      set_packed(problem_, isa, again_->data());
     }
-  });
-  std::optional<Scratch> again;
-  if (spec.recompute || spec.candidates_again) {
-    pack(isa, spec, in, gates_see_different_rows(in), again.emplace(Packed(spec, lanes).floats).data());
-    set_packed(problem, isa, again->data());
+    problem_.kernel_back = packed_.data();
+    problem_.recurrent_kernel_back = packed_.data() + kernel_floats_;
+    problem_.saved_in = saved;
+    problem_.outputs_in = half(outputs, spec_, direction);
+    problem_.d_outputs = half(d_outputs, spec_, direction);
+    problem_.d_state = d_state;
+    problem_.d = out;
+    if (own_x) problem_.d.x = own_x;
+    problem_.adds_to_x = direction.index > 0 && !own_x;
   }
-  problem.kernel_back = packed.data();
-  problem.recurrent_kernel_back = packed.data() + kernel_floats;
-  use_large_pages(out.x, spec.batch * spec.timesteps * spec.features);
-  problem.saved_in = saved;
-  problem.outputs_in = outputs;
-  problem.d_outputs = d_outputs;
-  problem.d_state = d_state;
-  problem.d = out;
-  const auto groups = static_cast<int64_t>(plan.groups.size());
-  const int members = groups == plan.slabs() ? team_size(spec, plan, threads()) : 1;
-  const int64_t scratch_floats = isa.backward_scratch_floats(problem, members);
-  Partials partials(problem, lanes, groups, members > 1 || groups == 1);
-  run_teams(groups, members, scratch_floats, 2 * size_of(spec), [&](int64_t group, float* scratch, Team& team, int member) {
-    const Partial partial = partials.begin(group);
-    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.floats()) * sizeof(float));
-    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);
-    if (member == 0) partials.end(group);
-  });
-  partials.finish();
+  Backward(const Backward&) = delete;
+  Backward& operator=(const Backward&) = delete;
+
+  int64_t groups() const { return static_cast<int64_t>(plan.groups.size()); }
+  int64_t scratch_floats() const { return isa_.backward_scratch_floats(problem_, members); }
+
+  void run(int64_t group, float* scratch, Team& team, int member) {
+    const Partial partial = partials_.begin(group);
+    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials_.floats()) * sizeof(float));
+    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa_.backward_slab(problem_, slab, scratch, partial, team, member);
+    if (member > 0) return;
+    ended_[static_cast<size_t>(group)].store(true, std::memory_order_release);
+    partials_.end(group);
+  }
+
+  // Returns when a group, which a thread has begun, has ended, and its part of d.x is written.
+  void await(int64_t group) const {
+    while (!spin_yielding(1000, [&] { return ended_[static_cast<size_t>(group)].load(std::memory_order_acquire); })) {
+    }
+  }
+
+  void finish() { partials_.finish(); }
+
+ private:
+  void pack_transposed() {
+    const gatewise_gru_inputs& in = problem_.in;
+    const int64_t units = spec_.units, lanes = isa_.lanes;
+    const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem_, 0), run_end(problem_, 1), run_end(problem_, 2)};
+    const int64_t floats = kernel_floats_ + transposed_floats(units, units, lanes);
+    parallel_for(problem_.panels + problem_.feature_panels, threads_for_weights(floats), [&](int64_t i) {
+      if (i < problem_.panels) {
+        pack_transposed_panel(spec_, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, recurrent_runs,
+                              packed_.data() + kernel_floats_);
+      } else {
+        pack_transposed_panel(spec_, in.kernel, i - problem_.panels, spec_.features, lanes, kForwardOrder, one_run, packed_.data());
+      }
+    });
+  }
+
+  const Kernels& isa_;
+  const gatewise_gru_spec spec_;
+
+ public:
+  const Plan plan;
+
+ private:
+  Problem problem_;
+  const int64_t kernel_floats_;
+  const Scratch packed_;
+  std::optional<Scratch> again_;
+
+ public:
+  const int members;
+
+ private:
+  Partials partials_;
+  std::vector<std::atomic<bool>> ended_;  // (groups,)
+};
+
+void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
+                  const float* d_outputs, const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
+  const Kernels& isa = kernels();
+  const int64_t x_floats = spec.batch * spec.timesteps * spec.features;
+  use_large_pages(out->x, x_floats);
+  std::optional<Backward> ways[2];
+  std::optional<Scratch> second_x;
+  for (int64_t i = 0; i < directions; ++i) {
+    gatewise_gru_gradients own = out[i];
+    own.x = out->x;
+    if (i > 0 && out->x && ways[0]->groups() * ways[0]->members * directions <= threads()) second_x.emplace(x_floats);
+    ways[i].emplace(isa, spec, in[i], saved[i], outputs, d_outputs, d_state[i], own, second_x ? second_x->data() : nullptr,
+                    Direction{i, directions});
+  }
+  const int64_t groups = ways[0]->groups();
+  run_teams(directions * groups, ways[0]->members, ways[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(spec),
+            [&](int64_t item, float* scratch, Team& team, int member) {
+              const int64_t group = item % groups;  // in both directions of the same rows
+              if (item >= groups && member == 0 && out->x && !second_x) ways[0]->await(group);
+              ways[item / groups]->run(group, scratch, team, member);
+            });
+  for (int64_t i = 0; i < directions; ++i) ways[i]->finish();
+  if (second_x) {
+    for (int64_t i = 0; i < x_floats; ++i) out->x[i] += second_x->data()[i];
+  }
 }
 
 void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gradients& out) {
@@ -195,7 +322,7 @@ void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gr
 
 // Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.
 template <class Run>
-int guarded(std::atomic<int64_t>& calls, Run&& run) {
+int guarded(std::atomic<int64_t>& calls, int64_t count, Run&& run) {
   const FloatMode mode;
   try {
     run();
@@ -204,8 +331,24 @@ int guarded(std::atomic<int64_t>& calls, Run&& run) {
   } catch (const std::system_error&) {
     return GATEWISE_OUT_OF_MEMORY;
   }
-  calls.fetch_add(1);
+  calls.fetch_add(count);
   return GATEWISE_OK;
+}
+
+int forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
+  if (!valid(spec)) return GATEWISE_INVALID;
+  return guarded(forward_calls, directions, [&] {
+    if (spec.batch > 0) run_forward(spec, in, out, directions);
+  });
+}
+
+int backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
+             const float* d_outputs, const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
+  if (!valid(spec)) return GATEWISE_INVALID;
+  return guarded(backward_calls, directions, [&] {
+    if (spec.batch > 0) return run_backward(spec, in, saved, outputs, d_outputs, d_state, out, directions);
+    for (int64_t i = 0; i < directions; ++i) clear_weight_gradients(spec, out[i]);
+  });
 }
 
 }  // namespace
@@ -232,22 +375,22 @@ int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* 
 }
 
 int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out) {
-  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
-  return gatewise::guarded(gatewise::forward_calls, [&] {
-    if (spec->batch > 0) gatewise::run_forward(*spec, *in, *out);
-  });
+  return gatewise::forward(*spec, in, out, 1);
 }
 
 int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* outputs,
                           const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out) {
-  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
-  return gatewise::guarded(gatewise::backward_calls, [&] {
-    if (spec->batch > 0) {
-      gatewise::run_backward(*spec, *in, saved, outputs, d_outputs, d_state, *out);
-    } else {
-      gatewise::clear_weight_gradients(*spec, *out);
-    }
-  });
+  return gatewise::backward(*spec, in, &saved, outputs, d_outputs, &d_state, out, 1);
+}
+
+int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const gatewise_gru_outputs out[2]) {
+  return gatewise::forward(*spec, in, out, 2);
+}
+
+int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
+                               const float* outputs, const float* d_outputs, const float* const d_state[2],
+                               const gatewise_gru_gradients out[2]) {
+  return gatewise::backward(*spec, in, saved, outputs, d_outputs, d_state, out, 2);
 }
 
 void gatewise_set_num_threads(int n) { gatewise::set_threads(n); }

@@ -110,6 +110,18 @@ GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gate
                                        const float* outputs, const float* d_outputs, const float* d_state,
                                        const gatewise_gru_gradients* out);
 
+// A layer of both directions: two calls as one, which computes what gatewise_gru_forward does with `in[0]` and, reading the other way, with
+// `in[1]`. Both have the same x and mask. Outputs stand side by side, (B, T, 2U) or (B, 1, 2U), in the processing order of the first; they
+// are out[0].outputs, which both halves are written to. Threads go from one direction to the other without waiting for each other.
+GATEWISE_API int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2],
+                                           const gatewise_gru_outputs out[2]);
+
+// The vector-Jacobian product of gatewise_gru_forward_both: saved, d_state and the gradients are those of each direction; outputs and
+// d_outputs have both halves; out[0].x is the sum of both directions' gradients of x. Counts as two calls, as does the way forward.
+GATEWISE_API int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
+                                            const float* outputs, const float* d_outputs, const float* const d_state[2],
+                                            const gatewise_gru_gradients out[2]);
+
 // The number of threads a call may use, the caller's included. n >= 1 is honoured as given; n = 0 restores the default: the
 // GATEWISE_NUM_THREADS variable, else the number of CPUs that affinity and cgroup quota allow. Results do not depend on it, bit for bit.
 GATEWISE_API void gatewise_set_num_threads(int n);

@@ -37,6 +37,9 @@ struct Problem {
   int64_t slab_rows;          // rows of the largest slab
   int64_t chunk_steps;        // steps of a chunk of the way back
 
+  int64_t output_stride;  // floats from one output to the next, and from one gradient to the next
+  bool outputs_reversed;  // they stand in the reverse of processing order
+
   // The way forward.
   float* outputs;
   float* state;
@@ -48,6 +51,7 @@ struct Problem {
   const float* d_outputs;
   const float* d_state;
   gatewise_gru_gradients d;
+  bool adds_to_x;  // d.x holds a gradient, which this one is added to
 };
 
 // A private copy of the weight gradients, in panels; groups of slabs add to one each, and the copies are summed in order.

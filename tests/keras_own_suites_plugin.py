@@ -27,7 +27,7 @@ MODULES = ("keras.layers", "keras.src.layers", "keras.src.layers.rnn", "keras.sr
 SYMBOLIC = "called with a KerasTensor only"
 
 _notes: dict[str, dict[str, Any]] = {}
-_here: dict[str, Any] = {"layers": 0, "reasons": []}  # the test that runs now
+_here: dict[str, Any] = {"layers": set(), "reasons": []}  # the test that runs now
 
 
 def pytest_configure() -> None:
@@ -43,26 +43,34 @@ def pytest_configure() -> None:
 
 
 def _note_calls(*, patched: bool) -> None:
-    """Wraps the call of `keras.layers.RNN`, which those of GRU lead to; RNN inherits it, so nothing is replaced."""
-    rnn, gru, inherited = keras.layers.RNN, keras.layers.GRU, keras.layers.RNN.__call__
+    """Wraps the calls of RNN, which those of GRU lead to, and of Bidirectional, which may run its layers as one."""
+    rnn, gru, both = keras.layers.RNN, keras.layers.GRU, keras.layers.Bidirectional
 
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # the method's name, seen in tracebacks
-        cells = getattr(self.cell, "cells", [self.cell])
-        ours = isinstance(self, gru) or (patched and any(isinstance(cell, keras.layers.GRUCell) for cell in cells))
-        result = inherited(self, *args, **kwargs)
-        if ours:
-            _here["layers"] += 1
-            symbolic = any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten((args, kwargs)))
-            reason = self.fallback_reason or (SYMBOLIC if symbolic else None)
+    def note(layer: Any, arguments: Any) -> None:
+        cells = getattr(layer.cell, "cells", [layer.cell])
+        if isinstance(layer, gru) or (patched and any(isinstance(cell, keras.layers.GRUCell) for cell in cells)):
+            _here["layers"].add(id(layer))
+            symbolic = any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten(arguments))
+            reason = layer.fallback_reason or (SYMBOLIC if symbolic else None)
             _here["reasons"] += [reason] if reason and reason not in _here["reasons"] else []
-        return result
 
-    rnn.__call__ = __call__
+    def noting(inherited: Any, layers_of: Any) -> Any:
+        def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # the method's name, seen in tracebacks
+            result = inherited(self, *args, **kwargs)
+            for layer in layers_of(self):
+                note(layer, (args, kwargs))
+            return result
+
+        return __call__
+
+    # Both inherit it, so nothing is replaced.
+    rnn.__call__ = noting(rnn.__call__, lambda layer: [layer])
+    both.__call__ = noting(both.__call__, lambda layer: [layer.forward_layer, layer.backward_layer])
 
 
 def pytest_runtest_logstart() -> None:
     """Starts the notes of a test."""
-    _here.update(layers=0, reasons=[], before=sum(native.calls()))
+    _here.update(layers=set(), reasons=[], before=sum(native.calls()))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
@@ -70,7 +78,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.when == "call" or report.outcome != "passed":
         file, _, method = report.nodeid.split("/")[-1].split("::")
         calls = sum(native.calls()) - _here["before"]
-        notes = {"outcome": report.outcome, "calls": calls, "layers": _here["layers"], "reasons": _here["reasons"]}
+        notes = {"outcome": report.outcome, "calls": calls, "layers": len(_here["layers"]), "reasons": _here["reasons"]}
         _notes[f"{file}::{method}"] = notes
 
 

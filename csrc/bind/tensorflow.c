@@ -6,6 +6,10 @@
 //   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, outputs, d_outputs, d_state
 //                                                -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
+// A layer has one direction or two, of which the second reads the other way. Each has its own initial_state, kernel, recurrent_kernel,
+// bias, factors of dropout, state and saved, and their gradients: lists, of one or two. Their outputs stand side by side, (batch,
+// timesteps, directions * units), all in the processing order of the first; d_x is the sum of theirs.
+//
 // Shapes are those of engine.h. An optional input that is absent is a tensor of shape (0,), and so is its gradient; d_x is (0,) as well
 // unless the attribute x_gradient is set.
 //
@@ -78,12 +82,16 @@ static void run_layer(const attributes* kernel, TF_OpKernelContext* context, boo
   call c;
   if (open_call(&c, &kernel->spec, context, kLayerInputs) && check_layer(&c)) {
     const gatewise_gru_spec* s = &c.spec;
-    gatewise_gru_outputs out = {0};
-    out.outputs = allocate(&c, 0, kFloat, 3, (int64_t[]){s->batch, s->return_sequences ? s->timesteps : 1, s->units});
-    out.state = allocate(&c, 1, kFloat, 2, (int64_t[]){s->batch, s->units});
-    if (saves) out.saved = allocate(&c, 2, kBool, 1, (int64_t[]){saved_bytes(&c)});
+    gatewise_gru_outputs out[kMostDirections] = {0};
+    const int64_t steps = s->return_sequences ? s->timesteps : 1;
+    out->outputs = allocate(&c, 0, kFloat, 3, (int64_t[]){s->batch, steps, c.directions * s->units});
+    for (c.direction = 0; c.direction < c.directions; ++c.direction) {
+      out[c.direction].state = allocate(&c, 1, kFloat, 2, (int64_t[]){s->batch, s->units});
+      if (saves) out[c.direction].saved = allocate(&c, 2, kBool, 1, (int64_t[]){saved_bytes(&c)});
+    }
     read_inputs(&c);
-    if (TF_GetCode(c.status) == kOk) report(&c, gatewise_gru_forward(s, &c.inputs, &out));
+    if (TF_GetCode(c.status) == kOk)
+      report(&c, c.directions > 1 ? gatewise_gru_forward_both(s, c.inputs, out) : gatewise_gru_forward(s, c.inputs, out));
   }
   close_call(&c);
 }
@@ -95,19 +103,25 @@ static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
   const attributes* kernel = state;
   call c;
   if (open_call(&c, &kernel->spec, context, kGradInputs) && check_gradient(&c)) {
-    gatewise_gru_gradients out = {0};
+    gatewise_gru_gradients out[kMostDirections] = {0};
+    const float *saved[kMostDirections], *d_state[kMostDirections], *d_outputs = TF_TensorData(input_of(&c, kOutputsGradient));
     if (kernel->x_gradient)
-      out.x = allocate_like(&c, 0, kX);
+      out->x = allocate_like(&c, 0, kX);
     else
       allocate(&c, 0, kFloat, 1, (int64_t[]){0});
-    out.initial_state = allocate_like(&c, 1, kInitialState);
-    out.kernel = allocate_like(&c, 2, kKernel);
-    out.recurrent_kernel = allocate_like(&c, 3, kRecurrentKernel);
-    out.bias = allocate_like(&c, 4, kBias);
+    for (c.direction = 0; c.direction < c.directions; ++c.direction) {
+      gatewise_gru_gradients* own = &out[c.direction];
+      own->initial_state = allocate_like(&c, 1, kInitialState);
+      own->kernel = allocate_like(&c, 2, kKernel);
+      own->recurrent_kernel = allocate_like(&c, 3, kRecurrentKernel);
+      own->bias = allocate_like(&c, 4, kBias);
+      saved[c.direction] = TF_TensorData(input_of(&c, kSaved));
+      d_state[c.direction] = TF_TensorData(input_of(&c, kStateGradient));
+    }
     read_inputs(&c);
     if (TF_GetCode(c.status) == kOk) {
-      report(&c, gatewise_gru_backward(&c.spec, &c.inputs, TF_TensorData(c.in[kSaved]), data(&c, kOutputs),
-                                       TF_TensorData(c.in[kOutputsGradient]), TF_TensorData(c.in[kStateGradient]), &out));
+      report(&c, c.directions > 1 ? gatewise_gru_backward_both(&c.spec, c.inputs, saved, data(&c, kOutputs), d_outputs, d_state, out)
+                                  : gatewise_gru_backward(&c.spec, c.inputs, saved[0], data(&c, kOutputs), d_outputs, d_state[0], out));
     }
   }
   close_call(&c);
@@ -115,21 +129,24 @@ static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
 
 // --- Static shapes -----------------------------------------------------------------------------------------------------------------------
 
-// outputs (batch, ?, units), state (batch, units). The time axis hangs on an attribute, which a shape function of the C API cannot read;
-// src/gatewise/ops/tensorflow.py fills it in.
+// outputs (batch, ?, units or, of two directions, ?), state (batch, units). The time axis hangs on an attribute, which a shape function of
+// the C API cannot read, nor can it multiply; src/gatewise/ops/tensorflow.py fills both in.
 static void infer_layer(TF_ShapeInferenceContext* context, TF_Status* status) {
+  const int directions = directions_of(kLayerInputs, (int)TF_ShapeInferenceContextNumInputs(context));
   TF_ShapeHandle *batch = TF_NewShapeHandle(), *units = TF_NewShapeHandle(), *shape = TF_NewShapeHandle();
   TF_ShapeHandle* unknown = TF_ShapeInferenceContextVectorFromSize(context, (size_t)-1);
   TF_ShapeInferenceContextGetInput(context, kX, batch, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextWithRank(context, batch, 3, batch, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSubshape(context, batch, 0, 1, batch, status);
-  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextGetInput(context, kRecurrentKernel, units, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextGetInput(context, input_place(kRecurrentKernel, 0, directions), units, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextWithRank(context, units, 2, units, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSubshape(context, units, 0, 1, units, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, batch, units, shape, status);
-  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, 1, shape, status);
+  for (int i = 0; i < directions && TF_GetCode(status) == kOk; ++i) {
+    TF_ShapeInferenceContextSetOutput(context, output_place(1, i, directions), shape, status);
+  }
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, batch, unknown, shape, status);
-  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, shape, units, shape, status);
+  if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextConcatenateShapes(context, shape, directions > 1 ? unknown : units, shape, status);
   if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, 0, shape, status);
   TF_DeleteShapeHandle(batch);
   TF_DeleteShapeHandle(units);
@@ -140,10 +157,12 @@ static void infer_layer(TF_ShapeInferenceContext* context, TF_Status* status) {
 // Each gradient has the shape of its input; that of d_x hangs on an attribute too.
 static void infer_gradient(TF_ShapeInferenceContext* context, TF_Status* status) {
   static const int kOf[kMostOutputs] = {kX, kInitialState, kKernel, kRecurrentKernel, kBias};
+  const int directions = directions_of(kGradInputs, (int)TF_ShapeInferenceContextNumInputs(context));
   TF_ShapeHandle* shape = TF_NewShapeHandle();
-  for (int i = 1; i < kMostOutputs && TF_GetCode(status) == kOk; ++i) {
-    TF_ShapeInferenceContextGetInput(context, kOf[i], shape, status);
-    if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, i, shape, status);
+  for (int i = 0; i < (kMostOutputs - 1) * directions && TF_GetCode(status) == kOk; ++i) {
+    const int output = 1 + i / directions, direction = i % directions;
+    TF_ShapeInferenceContextGetInput(context, input_place(kOf[output], direction, directions), shape, status);
+    if (TF_GetCode(status) == kOk) TF_ShapeInferenceContextSetOutput(context, output_place(output, direction, directions), shape, status);
   }
   TF_DeleteShapeHandle(shape);
 }
@@ -159,11 +178,16 @@ typedef struct operation {
 } operation;
 
 static const operation kOperations[] = {
-    {"GatewiseGru", kLayerInputs, {"outputs: float", "state: float"}, false, compute_gru},
-    {"GatewiseGruTrain", kLayerInputs, {"outputs: float", "state: float", "saved: bool"}, false, compute_gru_train},
+    {"GatewiseGru", kLayerInputs, {"outputs: float", "state: directions * float"}, false, compute_gru},
+    {"GatewiseGruTrain",
+     kLayerInputs,
+     {"outputs: float", "state: directions * float", "saved: directions * bool"},
+     false,
+     compute_gru_train},
     {"GatewiseGruGrad",
      kGradInputs,
-     {"d_x: float", "d_initial_state: float", "d_kernel: float", "d_recurrent_kernel: float", "d_bias: float"},
+     {"d_x: float", "d_initial_state: directions * float", "d_kernel: directions * float", "d_recurrent_kernel: directions * float",
+      "d_bias: directions * float"},
      true,
      compute_gru_grad},
 };
@@ -178,7 +202,8 @@ static void register_operation(const operation* op, TF_Status* status) {
   TF_OpDefinitionBuilder* builder = TF_NewOpDefinitionBuilder(op->name);
   for (int i = 0; i < op->inputs; ++i) TF_OpDefinitionBuilderAddInput(builder, kInputs[i]);
   for (int i = 0; i < kMostOutputs && op->outputs[i]; ++i) TF_OpDefinitionBuilderAddOutput(builder, op->outputs[i]);
-  static const char* const kAttributes[] = {"reset_after: bool",
+  static const char* const kAttributes[] = {"directions: int >= 1",
+                                            "reset_after: bool",
                                             "go_backwards: bool",
                                             "return_sequences: bool",
                                             "zero_output_for_mask: bool",

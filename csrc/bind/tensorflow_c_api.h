@@ -33,6 +33,7 @@ enum { kOk = 0, kInvalidArgument = 3, kResourceExhausted = 8 };  // TF_Code
   X(void*, TF_TensorData, (const TF_Tensor*))                                                                                            \
   X(int, TF_NumDims, (const TF_Tensor*))                                                                                                 \
   X(int64_t, TF_Dim, (const TF_Tensor*, int))                                                                                            \
+  X(int, TF_NumInputs, (TF_OpKernelContext*))                                                                                            \
   X(void, TF_GetInput, (TF_OpKernelContext*, int, TF_Tensor**, TF_Status*))                                                              \
   X(TF_Tensor*, TF_AllocateOutput, (TF_OpKernelContext*, int, int, const int64_t*, int, size_t, TF_Status*))                             \
   X(void, TF_OpKernelContext_Failure, (TF_OpKernelContext*, TF_Status*))                                                                 \
@@ -49,6 +50,7 @@ enum { kOk = 0, kInvalidArgument = 3, kResourceExhausted = 8 };  // TF_Code
   X(void, TF_RegisterOpDefinition, (TF_OpDefinitionBuilder*, TF_Status*))                                                                \
   X(TF_ShapeHandle*, TF_NewShapeHandle, (void))                                                                                          \
   X(void, TF_DeleteShapeHandle, (TF_ShapeHandle*))                                                                                       \
+  X(int64_t, TF_ShapeInferenceContextNumInputs, (TF_ShapeInferenceContext*))                                                             \
   X(void, TF_ShapeInferenceContextGetInput, (TF_ShapeInferenceContext*, int, TF_ShapeHandle*, TF_Status*))                               \
   X(void, TF_ShapeInferenceContextSetOutput, (TF_ShapeInferenceContext*, int, TF_ShapeHandle*, TF_Status*))                              \
   X(TF_ShapeHandle*, TF_ShapeInferenceContextVectorFromSize, (TF_ShapeInferenceContext*, size_t))                                        \

@@ -151,7 +151,7 @@ struct BackwardSlab {
     for (int64_t m = 0; m < slab.rows; ++m) {
       const float* d = problem.d_state ? problem.d_state + slab.state_offset(m) : nullptr;
       for (int64_t p = 0; p < problem.panels; ++p) store(dh_at(p, m), d ? load_first(d + p * kLanes, lanes_of(problem, p)) : Vec{});
-      if (problem.d.x) clear_masked_inputs(m);
+      if (problem.d.x && !problem.adds_to_x) clear_masked_inputs(m);
     }
   }
 

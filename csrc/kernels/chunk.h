@@ -98,7 +98,13 @@ struct Chunk {
       recall_states(first, last);
     }
     if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
-    for_each_row([&](int64_t i, int64_t m) { take_output_gradient(i, m, first, last); });
+    for (int64_t m = 0; m < live(0); ++m) {
+      // As they stand in memory (sensor, both directions: 0.92 of the time on the way back of taking step after step).
+      for (int64_t n = 0; n < steps; ++n) {
+        const int64_t i = problem.outputs_reversed ? steps - 1 - n : n;
+        if (m < live(i)) take_output_gradient(i, m, first, last);
+      }
+    }
   }
   void take_inputs(int64_t first, int64_t last) const {
     for (int64_t slot = first; slot < last; ++slot) take_input(slot);

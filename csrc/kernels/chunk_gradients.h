@@ -90,13 +90,13 @@ struct ChunkGradients {
     return plane + (u / kLanes * chunk.capacity + slot) * kLanes + u % kLanes;
   }
 
-  // The first gate writes, the others add.
+  // The first gate writes, unless there is a gradient already; the others add.
   GATEWISE_INLINE void add_input_gradient(int64_t slot, int gate, int64_t panel, Vec v) const {
     const int64_t left = problem.spec.features - panel * kLanes, lanes = left < kLanes ? left : kLanes;
     const float* factors = chunk.slab.input_factors(chunk.row_of[slot], gate);
     float* to = problem.d.x + chunk.input_of[slot] + panel * kLanes;
     if (factors) v *= load_first(factors + panel * kLanes, lanes);
-    store_first(to, gate == 0 ? v : load_first(to, lanes) + v, lanes);
+    store_first(to, gate == 0 && !problem.adds_to_x ? v : load_first(to, lanes) + v, lanes);
   }
 };
 

@@ -49,7 +49,8 @@ struct Outputs {
       for (; next < valid; ++next) {
         const bool zero = s == 0 || problem.spec.zero_output_for_mask;
         float* to = problem.outputs + slab.output_offset(m, next);
-        for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : to[k - units];
+        const float* before = zero ? nullptr : problem.outputs + slab.output_offset(m, next - 1);
+        for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : before[k];
       }
       ++next;
     }

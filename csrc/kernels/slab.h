@@ -46,8 +46,9 @@ struct Slab {
 
   // The place of a processing position in the outputs; without return_sequences there is one.
   int64_t output_offset(int64_t m, int64_t position) const {
-    if (!problem.spec.return_sequences) return batch_index(m) * problem.spec.units;
-    return (batch_index(m) * problem.spec.timesteps + position) * problem.spec.units;
+    if (!problem.spec.return_sequences) return batch_index(m) * problem.output_stride;
+    const int64_t t = problem.outputs_reversed ? problem.spec.timesteps - 1 - position : position;
+    return (batch_index(m) * problem.spec.timesteps + t) * problem.output_stride;
   }
 
   int64_t state_offset(int64_t m) const { return batch_index(m) * problem.spec.units; }

@@ -3,12 +3,14 @@
 
 Importing this registers the layer with Keras, and what models keep of their data, so that saved models load; lets
 `fit`, `evaluate` and `predict` of a model that holds such a layer say what to do when they are given raw text; and
-keeps the engine's operations out of what `keras.export.ExportArchive` writes. `patch_keras` puts the engine under
+runs both layers of a `Bidirectional` as one; keeps the engine's operations out of what `keras.export.ExportArchive`
+writes. `patch_keras` puts the engine under
 Keras's own layers, `convert` rewrites a model.
 """
 
 import gatewise.data.preprocessing  # noqa: F401  # registers what it holds
 from gatewise.fallback import FallbackWarning, portable
+from gatewise.keras.bidirectional import join_directions
 from gatewise.keras.convert import convert
 from gatewise.keras.export import retrace_for_export
 from gatewise.keras.gru import GRU
@@ -18,4 +20,5 @@ from gatewise.keras.text import explain_raw_text
 __all__ = ["GRU", "FallbackWarning", "convert", "patch_keras", "portable", "unpatch_keras"]
 
 explain_raw_text()
+join_directions()
 retrace_for_export()

@@ -13,6 +13,7 @@ from keras import ops
 
 from gatewise.keras import fallback
 from gatewise.keras.engine import by_device, operations
+from gatewise.ops.direction import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -71,12 +72,14 @@ def _through_cells(
 ) -> Results:
     cells = fallback.cells_of(layer)
     starts = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-    valid = _valid_steps(sequences, mask)
+    valid = valid_steps(sequences, mask)
     outputs, go_backwards, last_states = sequences, bool(layer.go_backwards), []
     for cell, start in zip(cells, starts, strict=False):  # Keras takes more states than a GRU has, and drops them
         is_last = cell is cells[-1]
         outputs, last_state = run(
-            **_arguments(cell, outputs, _state(layer, start), training),
+            x=float32(outputs),
+            **direction(cell, outputs, _state(layer, start), training)._asdict(),
+            **options(cell),
             mask=valid,
             go_backwards=go_backwards,
             return_sequences=bool(layer.return_sequences) or not is_last,
@@ -96,28 +99,34 @@ def _state(layer: Any, start: Tensor | list[Tensor]) -> Tensor:
     return ops.copy(state) if layer.stateful and keras.backend.backend() == "torch" else state
 
 
-def _arguments(cell: Any, sequences: Tensor, state: Tensor, training: bool) -> dict[str, Any]:
-    """Reads a cell: the arguments that `operations.gru` takes of it."""
+def direction(cell: Any, sequences: Tensor, state: Tensor, training: bool) -> Direction:
+    """Reads what a cell holds, for a run over sequences (batch, timesteps, features) from a state (batch, units)."""
     drops, drops_recurrently = training and 0 < cell.dropout < 1, training and 0 < cell.recurrent_dropout < 1
+    return Direction(
+        initial_state=_for_every_row(float32(state), sequences),
+        kernel=float32(cell.kernel),
+        recurrent_kernel=float32(cell.recurrent_kernel),
+        bias=None if cell.bias is None else float32(cell.bias),
+        input_dropout=_factors(cell.get_dropout_mask(sequences[:, 0, :])) if drops else None,
+        recurrent_dropout=_factors(cell.get_recurrent_dropout_mask(state)) if drops_recurrently else None,
+    )
+
+
+def options(cell: Any) -> dict[str, Any]:
+    """Reads what a cell computes, as `operations.gru` takes it."""
     return {
-        "x": _float32(sequences),
-        "initial_state": _for_every_row(_float32(state), sequences),
-        "kernel": _float32(cell.kernel),
-        "recurrent_kernel": _float32(cell.recurrent_kernel),
-        "bias": None if cell.bias is None else _float32(cell.bias),
-        "input_dropout": _factors(cell.get_dropout_mask(sequences[:, 0, :])) if drops else None,
-        "recurrent_dropout": _factors(cell.get_recurrent_dropout_mask(state)) if drops_recurrently else None,
         "reset_after": bool(cell.reset_after),
         "activation": fallback.ACTIVATION_NAMES[cell.activation],
         "recurrent_activation": fallback.ACTIVATION_NAMES[cell.recurrent_activation],
     }
 
 
-def _float32(value: Tensor) -> Tensor:
+def float32(value: Tensor) -> Tensor:
+    """Brings a tensor or an array to a float32 tensor."""
     return ops.cast(ops.convert_to_tensor(value), "float32")
 
 
-def _valid_steps(sequences: Tensor, mask: Tensor | None) -> Tensor | None:
+def valid_steps(sequences: Tensor, mask: Tensor | None) -> Tensor | None:
     """Brings a mask, (batch or 1, timesteps) or (batch or 1, timesteps, 1), to (batch, timesteps) bool."""
     if isinstance(mask, list | tuple):
         mask = mask[0]
@@ -138,4 +147,4 @@ def _for_every_row(value: Tensor, sequences: Tensor) -> Tensor:
 
 def _factors(masks: Tensor | list[Tensor]) -> Tensor:
     """Brings Keras's dropout masks, one (batch, width) or a list of three, to (1 or 3, batch, width) float32."""
-    return _float32(ops.stack(masks) if isinstance(masks, list) else ops.expand_dims(masks, 0))
+    return float32(ops.stack(masks) if isinstance(masks, list) else ops.expand_dims(masks, 0))

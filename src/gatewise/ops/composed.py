@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from gatewise.ops.direction import Direction
 
 Tensor: TypeAlias = Any  # an array of the framework; with @, *, + and slicing
 
@@ -41,6 +43,42 @@ class Framework(Protocol):
         start: tuple[Tensor, Tensor], sequences: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Carries two tensors along the first axis of the sequences; returns both at every step, stacked."""
+
+
+class JoiningFramework(Framework, Protocol):
+    """What both directions of a layer take besides."""
+
+    def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
+        """Joins tensors along the last axis."""
+
+
+def directions(
+    framework: JoiningFramework,
+    x: Tensor,
+    mask: Tensor | None,
+    each: Sequence[Direction],
+    *,
+    go_backwards: bool,
+    return_sequences: bool,
+    **options: Any,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Runs a layer of one direction or two, of which the second reads the other way.
+
+    Returns:
+        The outputs side by side, in the processing order of the first direction, and the state of each.
+    """
+    outputs, states = [], []
+    for i, (initial_state, kernel, recurrent_kernel, bias, *dropout) in enumerate(each):
+        is_second = i > 0
+        y, state = gru(
+            framework, x, initial_state, kernel, recurrent_kernel, bias, mask, *dropout,
+            go_backwards=go_backwards != is_second, return_sequences=return_sequences, **options,
+        )  # fmt: skip
+        if is_second and return_sequences:
+            y = framework.time_first(framework.flip(framework.time_first(y)))
+        outputs.append(y)
+        states.append(state)
+    return framework.side_by_side(outputs), tuple(states)
 
 
 def gru(

@@ -18,17 +18,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import tensorflow as tf
 
 from gatewise.ops import composed
+from gatewise.ops.direction import Direction
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can follow
 
 _LIBRARY = Path(__file__).parents[1] / "libgatewise_tensorflow.so"
 _ABSENT: tuple[()] = ()  # becomes a tensor of shape (0,)
-_LAYER_INPUTS = 8  # the inputs that all operations have; those that have a gradient come first
-_DIFFERENTIABLE = 5  # x, initial_state, kernel, recurrent_kernel, bias
 # TensorFlow cannot vectorise a loop's derivatives, as tape.jacobian of a gradient does: short sequences have no loop.
 _UNROLLED_TIMESTEPS = 32
 _OPTIONS = (
@@ -166,66 +165,141 @@ def gru(
         >>> tuple(outputs.shape), tuple(state.shape)
         ((2, 3, 2), (2, 2))
     """
-    operations, problem = _load()
-    if operations is None:
-        raise RuntimeError(f"gatewise.ops.tensorflow.gru: the engine is not available. {problem}. Reinstall gatewise.")
-    inputs = [
-        _ABSENT if value is None else value
-        for value in (x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
-    ]
-    run = operations.gatewise_gru_train if training else operations.gatewise_gru
-    outputs, state, *_ = run(
-        *inputs,
-        reset_after=reset_after,
-        go_backwards=go_backwards,
-        return_sequences=return_sequences,
+    direction = Direction(initial_state, kernel, recurrent_kernel, bias, input_dropout, recurrent_dropout)
+    outputs, (state,) = _run(
+        x, mask, [direction], training=training, reset_after=reset_after, activation=activation,
+        recurrent_activation=recurrent_activation, go_backwards=go_backwards, return_sequences=return_sequences,
         zero_output_for_mask=zero_output_for_mask,
-        recompute=recomputing(),
-        activation=activation,
-        recurrent_activation=recurrent_activation,
-    )
-    if not tf.executing_eagerly():  # the operation's shape function cannot read return_sequences
-        outputs.set_shape((None, x.shape[1] if return_sequences else 1, None))
+    )  # fmt: skip
     return outputs, state
 
 
+def bidirectional(
+    x: Tensor,
+    first: Direction,
+    second: Direction,
+    mask: Tensor | None = None,
+    *,
+    training: bool = False,
+    **options: Any,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Runs two GRU layers of one size over sequences, the second the other way, and joins their outputs.
+
+    It computes what two calls of `gru` do, one of whose outputs is reversed, and saves going through the outputs and
+    their gradients again.
+
+    Args:
+        x: (batch, timesteps, features) float32. Masked steps are never read.
+        first: the weights, the initial state and the dropout factors of a layer, as in `gru`.
+        second: those of the layer that reads the other way.
+        mask: (batch, timesteps) bool, True = valid; or None.
+        training: as in `gru`.
+        options: the others of `gru`, all of them; `go_backwards` is the first layer's.
+
+    Returns:
+        outputs (batch, timesteps, 2 * units), or (batch, 1, 2 * units) without `return_sequences`, in the processing
+        order of the first layer, and the last state of each, (batch, units), float32.
+
+    Raises:
+        tf.errors.InvalidArgumentError: an array has the wrong shape.
+        tf.errors.ResourceExhaustedError: there is no memory for the engine's scratch.
+        RuntimeError: the operations are not available.
+
+    Example:
+        >>> one = Direction(None, tf.zeros((1, 6)), tf.zeros((2, 6)), None)
+        >>> outputs, (state, _) = bidirectional(
+        ...     tf.ones((2, 3, 1)),
+        ...     one,
+        ...     one,
+        ...     reset_after=True,
+        ...     activation="tanh",
+        ...     recurrent_activation="sigmoid",
+        ...     go_backwards=False,
+        ...     return_sequences=True,
+        ...     zero_output_for_mask=False,
+        ... )
+        >>> tuple(outputs.shape), tuple(state.shape)
+        ((2, 3, 4), (2, 2))
+    """
+    outputs, (first_state, second_state) = _run(x, mask, [first, second], training=training, **options)
+    return outputs, (first_state, second_state)
+
+
+def _run(
+    x: Tensor, mask: Tensor | None, directions: Sequence[Direction], *, training: bool, **options: Any
+) -> tuple[Tensor, Sequence[Tensor]]:
+    operations, problem = _load()
+    if operations is None:
+        raise RuntimeError(f"gatewise.ops.tensorflow.gru: the engine is not available. {problem}. Reinstall gatewise.")
+    run = operations.gatewise_gru_train if training else operations.gatewise_gru
+    initial_states, kernels, recurrent_kernels, biases, *dropout = (
+        [_ABSENT if value is None else value for value in values] for values in zip(*directions, strict=True)
+    )
+    outputs, states, *_ = run(
+        x, initial_states, kernels, recurrent_kernels, biases, _ABSENT if mask is None else mask, *dropout,
+        recompute=recomputing(), **options,
+    )  # fmt: skip
+    if not tf.executing_eagerly():  # the operation's shape function cannot read return_sequences, nor multiply
+        units = states[0].shape[-1]
+        width = None if units is None else len(directions) * units
+        outputs.set_shape((None, x.shape[1] if options["return_sequences"] else 1, width))
+    return outputs, states
+
+
 @tf.RegisterGradient("GatewiseGruTrain")
-def _gradient_of_train(op: Any, d_outputs: Tensor, d_state: Tensor, _d_saved: None) -> list[Tensor | None]:
-    return _way_back(op, op.outputs[2], op.outputs[0], d_outputs, d_state)
+def _gradient_of_train(op: Any, d_outputs: Tensor, *d_states_and_saved: Tensor | None) -> list[Tensor | None]:
+    n = op.get_attr("directions")
+    return _way_back(op, op.outputs[-n:], op.outputs[0], d_outputs, d_states_and_saved[:n])
 
 
 @tf.RegisterGradient("GatewiseGru")
-def _gradient_of_inference(op: Any, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
-    again = _load()[0].gatewise_gru_train(*op.inputs, **_options(op))
-    return _way_back(op, again.saved, again.outputs, d_outputs, d_state)
+def _gradient_of_inference(op: Any, d_outputs: Tensor, *d_states: Tensor) -> list[Tensor | None]:
+    again = _load()[0].gatewise_gru_train(*_in_lists(op.inputs, op.get_attr("directions")), **_options(op))
+    return _way_back(op, again.saved, again.outputs, d_outputs, d_states)
 
 
 @tf.RegisterGradient("GatewiseGruGrad")
 def _gradient_of_way_back(op: Any, *gradients: Tensor | None) -> list[Tensor | None]:
-    """Takes the gradients of the way back's results to those of its inputs: the layer's, d_outputs and d_state."""
-    layer_inputs = [None if _is_absent(value) else value for value in op.inputs[:_LAYER_INPUTS]]
-    present = [i for i, value in enumerate(layer_inputs[:_DIFFERENTIABLE]) if value is not None]
+    """Takes the gradients of the way back's results to those of its inputs: the layer's, d_outputs and d_states."""
+    n, differentiable = op.get_attr("directions"), len(gradients)
+    layer_inputs = [None if _is_absent(value) else value for value in op.inputs[: _layer_inputs(n)]]
+    present = [i for i, value in enumerate(layer_inputs[:differentiable]) if value is not None]
     values = [layer_inputs[i] for i in present]
-    d_results = list(op.inputs[-2:])
+    d_outputs, *d_states = op.inputs[-1 - n :]
     with tf.GradientTape() as second:
-        second.watch([*values, *d_results])
+        second.watch([*values, d_outputs, *d_states])
         with tf.GradientTape() as first:
             first.watch(values)
-            results = composed.gru(_TensorFlow(), *layer_inputs, **_options(op))
-        d_values = first.gradient(results, values, d_results, tf.UnconnectedGradients.ZERO)
+            x, *per_direction, mask, input_dropout, recurrent_dropout = _in_lists(layer_inputs, n)
+            each = [Direction(*own) for own in zip(*per_direction, input_dropout, recurrent_dropout, strict=True)]
+            outputs, states = composed.directions(_TensorFlow(), x, mask, each, **_options(op))
+        d_values = first.gradient([outputs, *states], values, [d_outputs, *d_states], tf.UnconnectedGradients.ZERO)
     asked = [i for i in present if gradients[i] is not None and (i > 0 or op.get_attr("x_gradient"))]
     found = second.gradient(
         [d_values[present.index(i)] for i in asked],
-        [*values, *d_results],
+        [*values, d_outputs, *d_states],
         [gradients[i] for i in asked],
         tf.UnconnectedGradients.ZERO,
     )
-    of_inputs = dict(zip([*present, len(op.inputs) - 2, len(op.inputs) - 1], found, strict=True))
-    return [of_inputs.get(i) for i in range(len(op.inputs))]
+    count = len(op.inputs)
+    of_inputs = dict(zip([*present, *range(count - 1 - n, count)], found, strict=True))
+    return [of_inputs.get(i) for i in range(count)]
 
 
 def _is_absent(value: Tensor) -> bool:
     return bool(value.shape.rank == 1 and value.shape[0] == 0)
+
+
+def _layer_inputs(directions: int) -> int:
+    """Counts the inputs that all operations have: x and mask, and six of every direction."""
+    return 2 + 6 * directions
+
+
+def _in_lists(inputs: Sequence[Any], n: int) -> list[Any]:
+    """Brings the inputs of a layer of n directions to the operations' arguments, lists of what a direction has."""
+    own = [list(inputs[1 + i * n : 1 + i * n + n]) for i in range(4)]
+    mask = inputs[1 + 4 * n]
+    return [inputs[0], *own, mask, list(inputs[2 + 4 * n : 2 + 5 * n]), list(inputs[2 + 5 * n : _layer_inputs(n)])]
 
 
 class _TensorFlow:
@@ -256,6 +330,9 @@ class _TensorFlow:
     def flip(self, value: Tensor) -> Tensor:
         return tf.reverse(value, axis=[0])
 
+    def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
+        return tf.concat(values, axis=-1)
+
     def scan(
         self, step: Callable[..., tuple[Tensor, Tensor]], start: tuple[Tensor, Tensor], sequences: tuple[Tensor, Tensor]
     ) -> tuple[Tensor, Tensor]:
@@ -271,19 +348,21 @@ class _TensorFlow:
         return tf.stack(states), tf.stack(outputs)
 
 
-def _way_back(op: Any, saved: Tensor, outputs: Tensor, d_outputs: Tensor, d_state: Tensor) -> list[Tensor | None]:
-    """Takes the gradients of outputs and state to those of the layer's inputs; the mask and the factors have none."""
+def _way_back(
+    op: Any, saved: Sequence[Tensor], outputs: Tensor, d_outputs: Tensor, d_states: Sequence[Tensor]
+) -> list[Tensor | None]:
+    """Takes the gradients of outputs and states to those of the layer's inputs; the mask and the factors have none."""
     # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
     x_gradient = 0 not in (getattr(op, "skip_input_indices", None) or ())
-    options = _options(op)
-    states = outputs if options["return_sequences"] and not options["recompute"] else _ABSENT
-    gradients = _load()[0].gatewise_gru_grad(
-        *op.inputs, saved, states, d_outputs, d_state, x_gradient=x_gradient, **options
+    options, n = _options(op), op.get_attr("directions")
+    found = outputs if options["return_sequences"] and not options["recompute"] else _ABSENT
+    d_x, *others = _load()[0].gatewise_gru_grad(
+        *_in_lists(op.inputs, n), saved, found, d_outputs, d_states, x_gradient=x_gradient, **options
     )
-    d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias = gradients
     if x_gradient:
         d_x.set_shape(op.inputs[0].shape)
-    return [d_x if x_gradient else None, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, None, None, None]
+    gradients = [d_x if x_gradient else None, *(gradient for of_each in others for gradient in of_each)]
+    return gradients + [None] * (_layer_inputs(n) - len(gradients))
 
 
 def _options(op: Any) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Both directions of a `keras.layers.Bidirectional` in one operation of the engine.
+
+Keras runs one layer after the other, reverses the outputs of the second and joins them, and a gradient comes back the
+same way: on long sequences these copies are a tenth of a training step. The engine writes each output where it belongs.
+`Bidirectional.call` is therefore wrapped: two layers that the engine can run together, it does; all others stay
+Keras's matter.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import keras
+from keras import ops
+
+from gatewise.keras import fallback, loop
+from gatewise.keras.engine import operations
+from gatewise.keras.gru import GRU
+from gatewise.keras.patch import is_patched
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Tensor: TypeAlias = Any  # a tensor of Keras's backend
+
+_SEQUENCES_RANK = 3
+
+
+def join_directions() -> None:
+    """Wraps `keras.layers.Bidirectional.call`, once."""
+    wrapper = keras.layers.Bidirectional
+    if hasattr(operations, "bidirectional") and not hasattr(wrapper.call, "joins_directions"):
+        wrapper.call = _joining(wrapper.call)
+
+
+def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(stock)
+    def call(
+        self: Any, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: Any = None
+    ) -> Any:
+        if not _can_join(self, sequences, initial_state):
+            return stock(self, sequences, initial_state=initial_state, mask=mask, training=training)
+        return _joined(self, sequences, initial_state, mask, bool(training))
+
+    setattr(call, "joins_directions", True)  # noqa: B010  # mypy knows no such attribute
+    return call
+
+
+def _can_join(wrapper: Any, sequences: Tensor, initial_state: Any) -> bool:
+    layers = _layers(wrapper)
+    kinds = {GRU, keras.layers.GRU} if is_patched() else {GRU}
+    return (
+        wrapper.merge_mode == "concat"
+        and not wrapper.stateful
+        and all(type(layer) in kinds and layer.built and layer.activity_regularizer is None for layer in layers)
+        and _common(layers[0]) == _common(layers[1])
+        and wrapper.compute_dtype == layers[0].compute_dtype
+        and len(sequences.shape) == _SEQUENCES_RANK
+        and (initial_state is None or (isinstance(initial_state, list | tuple) and len(initial_state) == len(layers)))
+        and all(fallback.reason(layer, sequences) is None for layer in layers)
+    )
+
+
+def _layers(wrapper: Any) -> tuple[Any, Any]:
+    return wrapper.forward_layer, wrapper.backward_layer
+
+
+def _common(layer: Any) -> tuple[Any, ...]:
+    """What two layers must have in common."""
+    return (layer.units, layer.zero_output_for_mask, layer.compute_dtype, *loop.options(layer.cell).values())
+
+
+def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool) -> Any:
+    layers = _layers(wrapper)
+    batch = ops.shape(sequences)[0]
+    starts = initial_state or [layer.get_initial_state(batch)[0] for layer in layers]
+    first, second = (
+        _direction(layer, sequences, ops.convert_to_tensor(start, layer.compute_dtype), training)
+        for layer, start in zip(layers, starts, strict=True)
+    )
+    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # join_directions has asked for it
+        loop.float32(sequences),
+        first,
+        second,
+        loop.valid_steps(sequences, mask),
+        go_backwards=bool(layers[0].go_backwards),
+        return_sequences=bool(wrapper.return_sequences),
+        zero_output_for_mask=bool(layers[0].zero_output_for_mask),
+        training=training,
+        **loop.options(layers[0].cell),
+    )
+    output = ops.cast(outputs if wrapper.return_sequences else outputs[:, -1], wrapper.compute_dtype)
+    if not wrapper.return_state:
+        return output
+    return output, *(ops.cast(state, wrapper.compute_dtype) for state in states)
+
+
+def _direction(layer: Any, sequences: Tensor, start: Tensor, training: bool) -> Any:
+    """Reads a layer as its own call would: dropout is drawn for this call, in training or not, and forgotten after."""
+    layer.fallback_reason = None
+    cell = layer.cell
+    cell.get_dropout_mask(sequences[:, 0, :])
+    cell.get_recurrent_dropout_mask(start)
+    direction = loop.direction(cell, sequences, start, training)
+    cell.reset_dropout_mask()
+    cell.reset_recurrent_dropout_mask()
+    return direction
