@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The C interface: checks sizes, packs the weights, makes the plan and hands slabs to the pool.
+// The C interface: checks sizes and hands the slabs of a layer, in one direction or both, to the pool.
 #include "engine.h"
 
 #include <string.h>
@@ -15,14 +15,12 @@
 #include "cpus.h"
 #include "dispatch.h"
 #include "float_mode.h"
-#include "pack.h"
 #include "pages.h"
-#include "partials.h"
 #include "plan.h"
 #include "pool.h"
 #include "scratch.h"
-#include "spin.h"
 #include "team.h"
+#include "way.h"
 
 namespace gatewise {
 namespace {
@@ -36,43 +34,8 @@ bool valid(const gatewise_gru_spec& spec) {
          (!spec.candidates_again || (spec.return_sequences && !spec.recompute));
 }
 
-// Which of a layer's directions a call is about: the only one, or one of two, of which the second reads the other way.
-struct Direction {
-  int64_t index, count;
-};
-
-gatewise_gru_spec spec_of(gatewise_gru_spec spec, Direction direction) {
-  if (direction.index > 0) spec.go_backwards = !spec.go_backwards;
-  return spec;
-}
-
-Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan,
-                     Direction direction) {
-  Problem problem{};
-  problem.spec = spec;
-  problem.in = in;
-  problem.far_weights = weights_exceed(spec, isa.cache_bytes);
-  problem.panels = round_up(spec.units, isa.lanes) / isa.lanes;
-  problem.feature_panels = round_up(spec.features, isa.lanes) / isa.lanes;
-  problem.row = plan.row.data();
-  problem.length = plan.length.data();
-  problem.step = plan.step.empty() ? nullptr : plan.step.data();
-  problem.slab_begin = plan.slab_begin.data();
-  problem.slab_rows = plan.slab_rows;
-  problem.chunk_steps = plan.chunk_steps;
-  problem.output_stride = direction.count * spec.units;
-  problem.outputs_reversed = direction.index > 0;
-  return problem;
-}
-
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.
 int threads_of_each(int64_t directions) { return std::max(threads() / static_cast<int>(directions), 1); }
-
-// A direction's part of arrays that both have their halves of.
-template <class T>
-T* half(T* array, const gatewise_gru_spec& spec, Direction direction) {
-  return array ? array + direction.index * spec.units : nullptr;
-}
 
 // A team and the scratch memory that it shares.
 struct TeamWork {
@@ -98,21 +61,21 @@ bool candidates_again_pay(gatewise_gru_spec spec) {
          gatewise_gru_saved_floats(&spec) > kKeptFloats;
 }
 
-// Runs body(item, scratch, team, member) on the pool for every item and each of its members. Throws std::bad_alloc.
+// Runs body(item, scratch, team, member) on the pool for every item and each of its members; items begin in order. Throws std::bad_alloc;
+// `failed` says at once if an item has.
 template <class Body>
-void run_teams(int64_t items, int members, int64_t scratch_floats, double size, Body&& body) {
+void run_teams(int64_t items, int members, int64_t scratch_floats, double size, std::atomic<bool>& failed, Body&& body) {
   if (members == 1) {
-    std::atomic<bool> out_of_memory{false};
     auto alone = [&](int64_t item) {
       try {
         TeamWork work(scratch_floats, 1);
         body(item, work.scratch.data(), work.team, 0);
       } catch (const std::bad_alloc&) {
-        out_of_memory.store(true);
+        failed.store(true);
       }
     };
     parallel_for(items, threads(), alone, size);
-    if (out_of_memory.load()) throw std::bad_alloc();
+    if (failed.load()) throw std::bad_alloc();
     return;
   }
   std::vector<std::unique_ptr<TeamWork>> works;
@@ -123,193 +86,44 @@ void run_teams(int64_t items, int members, int64_t scratch_floats, double size, 
   });
 }
 
-// Where the weights stand in what gatewise_gru_pack writes.
-struct Packed {
-  int64_t recurrent, bias, floats;
-
-  Packed(const gatewise_gru_spec& spec, int64_t lanes)
-      : recurrent(panel_floats(spec.features, spec.units, lanes)),
-        bias(recurrent + panel_floats(spec.units, spec.units, lanes)),
-        floats(bias + round_up(spec.units, lanes) * 4) {}
-};
-
-void pack(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, bool gates_apart, float* to) {
-  const Packed packed(spec, isa.lanes);
-  parallel_for(round_up(spec.units, isa.lanes) / isa.lanes, threads_for_weights(packed.floats), [&](int64_t panel) {
-    pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, gates_apart, to);
-    pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, gates_apart, to + packed.recurrent);
-  });
-  pack_bias(spec, in, isa.lanes, to + packed.bias);
-}
-
-void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
-  const Packed packed(problem.spec, isa.lanes);
-  problem.kernel = weights;
-  problem.recurrent_kernel = weights + packed.recurrent;
-  problem.bias = weights + packed.bias;
-}
-
-// The way forward in one direction.
-class Forward {
- public:
-  Forward(const Kernels& isa, const gatewise_gru_spec& whole, const gatewise_gru_inputs& in, const gatewise_gru_outputs& out,
-          float* outputs, Direction direction)
-      : isa_(isa),
-        spec_(spec_of(whole, direction)),
-        plan(make_plan(spec_, in.mask, weights_exceed(spec_, isa.cache_bytes), false)),
-        problem_(make_problem(isa, spec_, in, plan, direction)) {
-    const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
-    if (!given) pack(isa, spec_, in, apart, packed_.emplace(Packed(spec_, isa.lanes).floats).data());
-    set_packed(problem_, isa, given ? in.packed : packed_->data());
-    use_large_pages(out.saved, isa.saved_floats(spec_, plan.chunk_steps));
-    problem_.outputs = half(outputs, spec_, direction);
-    problem_.state = out.state;
-    problem_.saved = out.saved;
-  }
-  Forward(const Forward&) = delete;
-  Forward& operator=(const Forward&) = delete;
-
-  int64_t scratch_floats(int members) const { return isa_.forward_scratch_floats(problem_, members); }
-  void run(int64_t slab, float* scratch, Team& team, int member) const { isa_.forward_slab(problem_, slab, scratch, team, member); }
-
- private:
-  const Kernels& isa_;
-  const gatewise_gru_spec spec_;
-
- public:
-  const Plan plan;
-
- private:
-  Problem problem_;
-  std::optional<Scratch> packed_;
-};
-
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
   const Kernels& isa = kernels();
   use_large_pages(out->outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * directions * spec.units);
-  std::optional<Forward> ways[2];
-  for (int64_t i = 0; i < directions; ++i) ways[i].emplace(isa, spec, in[i], out[i], out->outputs, Direction{i, directions});
+  std::optional<WayForward> ways[2];
+  for (int64_t i = 0; i < directions; ++i) ways[i].emplace(isa, spec, Direction{i, directions}, in[i], out[i], out->outputs);
   const Plan& plan = ways[0]->plan;
   const int members = team_size(spec, plan, threads_of_each(directions));
-  run_teams(directions * plan.slabs(), members, ways[0]->scratch_floats(members), static_cast<double>(directions) * size_of(spec),
+  std::atomic<bool> failed{false};
+  run_teams(directions * plan.slabs(), members, ways[0]->scratch_floats(members), static_cast<double>(directions) * size_of(spec), failed,
             [&](int64_t item, float* scratch, Team& team, int member) {
               ways[item / plan.slabs()]->run(item % plan.slabs(), scratch, team, member);
             });
 }
-
-// The way back in one direction. The second adds to the gradient of x that the first has written, unless it has memory of its own for it.
-class Backward {
- public:
-  Backward(const Kernels& isa, const gatewise_gru_spec& whole, const gatewise_gru_inputs& in, const float* saved, const float* outputs,
-           const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out, float* own_x, Direction direction)
-      : isa_(isa),
-        spec_(spec_of(whole, direction)),
-        plan(make_plan(spec_, in.mask, weights_exceed(spec_, isa.cache_bytes), true)),
-        problem_(make_problem(isa, spec_, in, plan, direction)),
-        kernel_floats_(transposed_floats(spec_.features, spec_.units, isa.lanes)),
-        packed_(kernel_floats_ + transposed_floats(spec_.units, spec_.units, isa.lanes)),
-        members(groups() == plan.slabs() ? team_size(spec_, plan, threads_of_each(direction.count)) : 1),
-        partials_(problem_, isa.lanes, groups(), members > 1 || groups() == 1),
-        ended_(static_cast<size_t>(groups())) {
-    pack_transposed();
-    if (spec_.recompute || spec_.candidates_again) {
-      pack(isa, spec_, in, gates_see_different_rows(in), again_.emplace(Packed(spec_, isa.lanes).floats).data());
-      set_packed(problem_, isa, again_->data());
-    }
-    problem_.kernel_back = packed_.data();
-    problem_.recurrent_kernel_back = packed_.data() + kernel_floats_;
-    problem_.saved_in = saved;
-    problem_.outputs_in = half(outputs, spec_, direction);
-    problem_.d_outputs = half(d_outputs, spec_, direction);
-    problem_.d_state = d_state;
-    problem_.d = out;
-    if (own_x) problem_.d.x = own_x;
-    problem_.adds_to_x = direction.index > 0 && !own_x;
-  }
-  Backward(const Backward&) = delete;
-  Backward& operator=(const Backward&) = delete;
-
-  int64_t groups() const { return static_cast<int64_t>(plan.groups.size()); }
-  int64_t scratch_floats() const { return isa_.backward_scratch_floats(problem_, members); }
-
-  void run(int64_t group, float* scratch, Team& team, int member) {
-    const Partial partial = partials_.begin(group);
-    if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials_.floats()) * sizeof(float));
-    for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa_.backward_slab(problem_, slab, scratch, partial, team, member);
-    if (member > 0) return;
-    ended_[static_cast<size_t>(group)].store(true, std::memory_order_release);
-    partials_.end(group);
-  }
-
-  // Returns when a group, which a thread has begun, has ended, and its part of d.x is written.
-  void await(int64_t group) const {
-    while (!spin_yielding(1000, [&] { return ended_[static_cast<size_t>(group)].load(std::memory_order_acquire); })) {
-    }
-  }
-
-  void finish() { partials_.finish(); }
-
- private:
-  void pack_transposed() {
-    const gatewise_gru_inputs& in = problem_.in;
-    const int64_t units = spec_.units, lanes = isa_.lanes;
-    const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem_, 0), run_end(problem_, 1), run_end(problem_, 2)};
-    const int64_t floats = kernel_floats_ + transposed_floats(units, units, lanes);
-    parallel_for(problem_.panels + problem_.feature_panels, threads_for_weights(floats), [&](int64_t i) {
-      if (i < problem_.panels) {
-        pack_transposed_panel(spec_, in.recurrent_kernel, i, units, lanes, kRecurrentOrder, recurrent_runs,
-                              packed_.data() + kernel_floats_);
-      } else {
-        pack_transposed_panel(spec_, in.kernel, i - problem_.panels, spec_.features, lanes, kForwardOrder, one_run, packed_.data());
-      }
-    });
-  }
-
-  const Kernels& isa_;
-  const gatewise_gru_spec spec_;
-
- public:
-  const Plan plan;
-
- private:
-  Problem problem_;
-  const int64_t kernel_floats_;
-  const Scratch packed_;
-  std::optional<Scratch> again_;
-
- public:
-  const int members;
-
- private:
-  Partials partials_;
-  std::vector<std::atomic<bool>> ended_;  // (groups,)
-};
 
 void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
                   const float* d_outputs, const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
   const Kernels& isa = kernels();
   const int64_t x_floats = spec.batch * spec.timesteps * spec.features;
   use_large_pages(out->x, x_floats);
-  std::optional<Backward> ways[2];
-  std::optional<Scratch> second_x;
+  std::optional<WayBack> ways[2];
+  std::optional<Scratch> second_x;  // where both directions run at the same time
   for (int64_t i = 0; i < directions; ++i) {
     gatewise_gru_gradients own = out[i];
     own.x = out->x;
-    if (i > 0 && out->x && ways[0]->groups() * ways[0]->members * directions <= threads()) second_x.emplace(x_floats);
-    ways[i].emplace(isa, spec, in[i], saved[i], outputs, d_outputs, d_state[i], own, second_x ? second_x->data() : nullptr,
-                    Direction{i, directions});
+    if (i > 0 && out->x && ways[0]->groups * ways[0]->members * directions <= threads()) second_x.emplace(x_floats);
+    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], saved[i], outputs, d_outputs, d_state[i], own,
+                    second_x ? second_x->data() : nullptr);
   }
-  const int64_t groups = ways[0]->groups();
-  run_teams(directions * groups, ways[0]->members, ways[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(spec),
+  const int64_t groups = ways[0]->groups;
+  std::atomic<bool> failed{false};
+  run_teams(directions * groups, ways[0]->members, ways[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(spec), failed,
             [&](int64_t item, float* scratch, Team& team, int member) {
               const int64_t group = item % groups;  // in both directions of the same rows
-              if (item >= groups && member == 0 && out->x && !second_x) ways[0]->await(group);
+              if (item >= groups && member == 0 && out->x && !second_x) ways[0]->await(group, failed);
               ways[item / groups]->run(group, scratch, team, member);
             });
-  for (int64_t i = 0; i < directions; ++i) ways[i]->finish();
-  if (second_x) {
-    for (int64_t i = 0; i < x_floats; ++i) out->x[i] += second_x->data()[i];
-  }
+  for (int64_t i = 0; i < directions; ++i) ways[i]->partials.finish();
+  for (int64_t i = 0; second_x && i < x_floats; ++i) out->x[i] += second_x->data()[i];
 }
 
 void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gradients& out) {
@@ -362,12 +176,12 @@ int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
 
 int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec) { return gatewise::candidates_again_pay(*spec) ? 1 : 0; }
 
-int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::Packed(*spec, gatewise::kernels().lanes).floats; }
+int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::packed_floats(*spec, gatewise::kernels().lanes); }
 
 int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed) {
   if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
   try {
-    gatewise::pack(gatewise::kernels(), *spec, *in, false, packed);
+    gatewise::pack_weights(gatewise::kernels(), *spec, *in, false, packed);
   } catch (const std::system_error&) {
     return GATEWISE_OUT_OF_MEMORY;
   }

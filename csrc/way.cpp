@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "way.h"
+
+#include <string.h>
+
+#include "pack.h"
+#include "pages.h"
+#include "pool.h"
+#include "spin.h"
+
+namespace gatewise {
+namespace {
+
+// Where the weights stand in what gatewise_gru_pack writes.
+struct Packed {
+  int64_t recurrent, bias, floats;
+
+  Packed(const gatewise_gru_spec& spec, int64_t lanes)
+      : recurrent(panel_floats(spec.features, spec.units, lanes)),
+        bias(recurrent + panel_floats(spec.units, spec.units, lanes)),
+        floats(bias + round_up(spec.units, lanes) * 4) {}
+};
+
+void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
+  const Packed packed(problem.spec, isa.lanes);
+  problem.kernel = weights;
+  problem.recurrent_kernel = weights + packed.recurrent;
+  problem.bias = weights + packed.bias;
+}
+
+gatewise_gru_spec spec_of(gatewise_gru_spec spec, Direction direction) {
+  if (direction.index > 0) spec.go_backwards = !spec.go_backwards;
+  return spec;
+}
+
+Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, const Plan& plan,
+                     Direction direction) {
+  Problem problem{};
+  problem.spec = spec;
+  problem.in = in;
+  problem.far_weights = weights_exceed(spec, isa.cache_bytes);
+  problem.panels = round_up(spec.units, isa.lanes) / isa.lanes;
+  problem.feature_panels = round_up(spec.features, isa.lanes) / isa.lanes;
+  problem.row = plan.row.data();
+  problem.length = plan.length.data();
+  problem.step = plan.step.empty() ? nullptr : plan.step.data();
+  problem.slab_begin = plan.slab_begin.data();
+  problem.slab_rows = plan.slab_rows;
+  problem.chunk_steps = plan.chunk_steps;
+  problem.output_stride = direction.count * spec.units;
+  problem.outputs_reversed = direction.index > 0;
+  return problem;
+}
+
+// A direction's half of an array that all have a part of.
+template <class T>
+T* half(T* array, const gatewise_gru_spec& spec, Direction direction) {
+  return array ? array + direction.index * spec.units : nullptr;
+}
+
+}  // namespace
+
+int64_t packed_floats(const gatewise_gru_spec& spec, int64_t lanes) { return Packed(spec, lanes).floats; }
+
+void pack_weights(const Kernels& isa, const gatewise_gru_spec& spec, const gatewise_gru_inputs& in, bool gates_apart, float* to) {
+  const Packed packed(spec, isa.lanes);
+  parallel_for(round_up(spec.units, isa.lanes) / isa.lanes, threads_for_weights(packed.floats), [&](int64_t panel) {
+    pack_kernel_panel(spec, in.kernel, panel, spec.features, isa.lanes, gates_apart, to);
+    pack_kernel_panel(spec, in.recurrent_kernel, panel, spec.units, isa.lanes, gates_apart, to + packed.recurrent);
+  });
+  pack_bias(spec, in, isa.lanes, to + packed.bias);
+}
+
+WayForward::WayForward(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, const gatewise_gru_inputs& in,
+                       const gatewise_gru_outputs& out, float* outputs)
+    : isa(isa_),
+      spec(spec_of(whole, direction)),
+      plan(make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), false)),
+      problem(make_problem(isa, spec, in, plan, direction)) {
+  const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
+  if (!given) pack_weights(isa, spec, in, apart, packed.emplace(packed_floats(spec, isa.lanes)).data());
+  set_packed(problem, isa, given ? in.packed : packed->data());
+  use_large_pages(out.saved, isa.saved_floats(spec, plan.chunk_steps));
+  problem.outputs = half(outputs, spec, direction);
+  problem.state = out.state;
+  problem.saved = out.saved;
+}
+
+WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, int threads, const gatewise_gru_inputs& in,
+                 const float* saved, const float* outputs, const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out,
+                 float* own_x)
+    : isa(isa_),
+      spec(spec_of(whole, direction)),
+      plan(make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), true)),
+      groups(static_cast<int64_t>(plan.groups.size())),
+      members(groups == plan.slabs() ? team_size(spec, plan, threads) : 1),
+      problem(make_problem(isa, spec, in, plan, direction)),
+      kernel_floats(transposed_floats(spec.features, spec.units, isa.lanes)),
+      packed(kernel_floats + transposed_floats(spec.units, spec.units, isa.lanes)),
+      partials(problem, isa.lanes, groups, members > 1 || groups == 1),
+      ended(static_cast<size_t>(groups)) {
+  pack_transposed();
+  if (spec.recompute || spec.candidates_again) {
+    pack_weights(isa, spec, in, gates_see_different_rows(in), again.emplace(packed_floats(spec, isa.lanes)).data());
+    set_packed(problem, isa, again->data());
+  }
+  problem.kernel_back = packed.data();
+  problem.recurrent_kernel_back = packed.data() + kernel_floats;
+  problem.saved_in = saved;
+  problem.outputs_in = half(outputs, spec, direction);
+  problem.d_outputs = half(d_outputs, spec, direction);
+  problem.d_state = d_state;
+  problem.d = out;
+  if (own_x) problem.d.x = own_x;
+  problem.adds_to_x = direction.index > 0 && !own_x;
+}
+
+void WayBack::pack_transposed() const {
+  const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem, 0), run_end(problem, 1), run_end(problem, 2)};
+  const int64_t floats = kernel_floats + transposed_floats(spec.units, spec.units, isa.lanes);
+  parallel_for(problem.panels + problem.feature_panels, threads_for_weights(floats), [&](int64_t i) {
+    if (i < problem.panels) {
+      pack_transposed_panel(spec, problem.in.recurrent_kernel, i, spec.units, isa.lanes, kRecurrentOrder, recurrent_runs,
+                            packed.data() + kernel_floats);
+    } else {
+      pack_transposed_panel(spec, problem.in.kernel, i - problem.panels, spec.features, isa.lanes, kForwardOrder, one_run, packed.data());
+    }
+  });
+}
+
+void WayBack::run(int64_t group, float* scratch, Team& team, int member) {
+  const Partial partial = partials.begin(group);
+  if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.floats()) * sizeof(float));
+  for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);
+  if (member > 0) return;
+  ended[static_cast<size_t>(group)].store(true, std::memory_order_release);
+  partials.end(group);
+}
+
+void WayBack::await(int64_t group, const std::atomic<bool>& failed) const {
+  const auto over = [&] { return ended[static_cast<size_t>(group)].load(std::memory_order_acquire) || failed.load(); };
+  while (!spin_yielding(1000, over)) {
+  }
+}
+
+}  // namespace gatewise
