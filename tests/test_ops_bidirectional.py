@@ -14,6 +14,7 @@ from tolerance import assert_close, tolerance
 
 keras = pytest.importorskip("keras", reason="the operations are those of Keras's backends: install an extra")
 
+import gatewise  # noqa: E402  # after the skip
 from backends import BACKEND, arrays_of, dot, gradient, gradient_of_gradient, tensor  # noqa: E402  # after the skip
 from gatewise.keras.engine import operations as engine  # noqa: E402
 from gatewise.ops.direction import Direction  # noqa: E402
@@ -129,6 +130,19 @@ def test_the_bits_are_those_of_one_direction_after_the_other_on_any_number_of_th
     for n in (1, 2, 3, 5):
         with threads(n):
             assert_same_bits(both.run(), expected)
+
+
+def test_long_sequences_that_are_computed_again_have_the_same_bits() -> None:
+    both = Both(Case(3, 300, 4, 17, mask="right"))
+    with gatewise.recompute():
+        found = both.run()
+    assert_same_bits(found, both.one_by_one())
+
+
+def test_large_layers_find_the_candidates_again_from_both_halves_of_the_outputs() -> None:
+    # With more than 8 million floats of gates a direction, where TensorFlow saves half; NumPy saves all.
+    both = Both(Case(64, 300, 8, 112, mask="right"))
+    assert_same_bits(both.run(), both.one_by_one())
 
 
 def test_inference_gives_the_same_bits_and_has_a_gradient() -> None:

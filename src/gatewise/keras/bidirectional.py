@@ -2,8 +2,8 @@
 """Both directions of a `keras.layers.Bidirectional` in one operation of the engine.
 
 Keras runs one layer after the other, reverses the outputs of the second and joins them, and a gradient comes back the
-same way, each time through all outputs once more. The engine writes each output where it belongs. `Bidirectional.call` is
-therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter. So far the
+same way, each time through all outputs once more. The engine writes each output where it belongs. `Bidirectional.call`
+is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter. So far the
 operations of TensorFlow can.
 """
 
