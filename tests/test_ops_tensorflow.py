@@ -15,6 +15,7 @@ from tolerance import assert_close, tolerance
 tf = pytest.importorskip("tensorflow", reason="the operations are TensorFlow's: install the extra `tensorflow`")
 
 from gatewise.ops import tensorflow as engine  # noqa: E402  # after the skip
+from gatewise.ops.direction import Direction  # noqa: E402
 from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 4, 6
@@ -101,6 +102,42 @@ def test_kernels_that_do_not_fit_are_invalid_arguments() -> None:
         run(X[..., :3])
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"recurrent_kernel has the wrong shape"):
         engine.gru(X, None, KERNEL, RECURRENT_KERNEL[:-1])
+
+
+OPTIONS = {
+    "reset_after": True, "go_backwards": False, "zero_output_for_mask": False, "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+}  # fmt: skip
+ONE_WAY = Direction(None, KERNEL, RECURRENT_KERNEL)
+
+
+def test_static_shapes_of_both_directions_are_known() -> None:
+    @tf.function(input_signature=[tf.TensorSpec((None, 7, FEATURES))])
+    def trace(x: Any) -> Any:
+        outputs, states = engine.bidirectional(x, ONE_WAY, ONE_WAY, return_sequences=True, **OPTIONS)
+        last, _ = engine.bidirectional(x, ONE_WAY, ONE_WAY, return_sequences=False, **OPTIONS)
+        assert outputs.shape.as_list() == [None, 7, 2 * UNITS]
+        assert last.shape.as_list() == [None, 1, 2 * UNITS]
+        assert [state.shape.as_list() for state in states] == [[None, UNITS]] * 2
+        return outputs
+
+    trace.get_concrete_function()
+
+
+def test_a_wrong_shape_names_its_direction() -> None:
+    wrong = ONE_WAY._replace(kernel=KERNEL[:, :-3])
+    expected = r"kernel\[1\] has the wrong shape. Expected \(features=4, 3 \* units=18\); received \(4, 15\)"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=expected):
+        engine.bidirectional(X, ONE_WAY, wrong, return_sequences=True, **OPTIONS)
+
+
+def test_there_is_no_third_direction() -> None:
+    operations, _ = engine._load()
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"too many directions. Expected 1 or 2"):
+        operations.gatewise_gru(
+            X, [()] * 3, [KERNEL] * 3, [RECURRENT_KERNEL] * 3, [()] * 3, (), [()] * 3, [()] * 3,
+            return_sequences=True, recompute=False, **OPTIONS,
+        )  # fmt: skip
 
 
 def test_an_activation_that_the_engine_lacks_is_an_invalid_argument() -> None:
