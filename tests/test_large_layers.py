@@ -37,9 +37,9 @@ def test_tensorflow(expected: dict[str, npt.NDArray[np.float32]], training: bool
 
 def test_tensorflow_saves_half() -> None:
     pytest.importorskip("tensorflow", reason="the operation is TensorFlow's: install the extra `tensorflow`")
-    from gatewise.ops.tensorflow import _load
+    from gatewise.ops.tensorflow.operations import load
 
-    operations, _ = _load()
+    operations, _ = load()
     options = {"reset_after": True, "go_backwards": False, "zero_output_for_mask": False, "recompute": False}
     options |= {"activation": "tanh", "recurrent_activation": "sigmoid"}
     x, *own = (LARGE.arrays[name] for name in DIFFERENTIABLE)

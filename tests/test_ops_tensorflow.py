@@ -16,6 +16,7 @@ tf = pytest.importorskip("tensorflow", reason="the operations are TensorFlow's: 
 
 from gatewise.ops import tensorflow as engine  # noqa: E402  # after the skip
 from gatewise.ops.direction import Direction  # noqa: E402
+from gatewise.ops.tensorflow.operations import load  # noqa: E402
 from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 4, 6
@@ -132,7 +133,7 @@ def test_a_wrong_shape_names_its_direction() -> None:
 
 
 def test_there_is_no_third_direction() -> None:
-    operations, _ = engine._load()
+    operations, _ = load()
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"too many directions. Expected 1 or 2"):
         operations.gatewise_gru(
             X, [()] * 3, [KERNEL] * 3, [RECURRENT_KERNEL] * 3, [()] * 3, (), [()] * 3, [()] * 3,

@@ -130,7 +130,7 @@ static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
 // --- Static shapes -----------------------------------------------------------------------------------------------------------------------
 
 // outputs (batch, ?, units or, of two directions, ?), state (batch, units). The time axis hangs on an attribute, which a shape function of
-// the C API cannot read, nor can it multiply; src/gatewise/ops/tensorflow.py fills both in.
+// the C API cannot read, nor can it multiply; src/gatewise/ops/tensorflow/ fills both in.
 static void infer_layer(TF_ShapeInferenceContext* context, TF_Status* status) {
   const int directions = directions_of(kLayerInputs, (int)TF_ShapeInferenceContextNumInputs(context));
   TF_ShapeHandle *batch = TF_NewShapeHandle(), *units = TF_NewShapeHandle(), *shape = TF_NewShapeHandle();
