@@ -34,7 +34,7 @@ MAY_KNOW = {
     "ops.direction": set(),
     "ops.composed": {"ops.direction"},
     "ops.tensorflow": {"native", "ops.composed", "ops.direction", "recompute"},
-    "ops.jax": {"native", "ops.composed", "recompute"},
+    "ops.jax": {"native", "ops.composed", "ops.direction", "recompute"},
     "ops.torch": {"_native", "arrays", "native", "ops.composed", "recompute"},
     "keras": {"data.preprocessing", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
     "torch": {"fallback", "ops.torch"},

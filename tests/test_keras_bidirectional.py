@@ -13,7 +13,7 @@ from tolerance import assert_close, tolerance
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
 import gatewise  # noqa: E402  # after the skip
-from backends import call, gradient, native_calls, tensor, tensorflow_only  # noqa: E402
+from backends import BACKEND, call, gradient, native_calls, tensor  # noqa: E402
 from gatewise.keras import GRU, bidirectional  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
@@ -38,12 +38,37 @@ def results_and_gradients(layer: Any, **arguments: Any) -> tuple[list[Any], dict
     return gradient(loss, layer.trainable_variables)({"x": X})
 
 
-def tensorflow_operations(layer: Any, **arguments: Any) -> list[str]:
-    """The engine's operations in a layer's traced call."""
+def operations_of(layer: Any) -> int:
+    """Counts the engine's operations in a layer's call."""
+    return {"tensorflow": _in_graph, "jax": _in_program, "torch": _dispatched}[BACKEND](layer)
+
+
+def _in_graph(layer: Any) -> int:
     import tensorflow as tf
 
-    traced = tf.function(lambda x: layer(x, training=True, **arguments)).get_concrete_function(tf.constant(X))
-    return [node.op for node in traced.graph.as_graph_def().node if node.op.startswith("Gatewise")]
+    traced = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.constant(X))
+    return sum(node.op.startswith("Gatewise") for node in traced.graph.as_graph_def().node)
+
+
+def _in_program(layer: Any) -> int:
+    import jax
+
+    return str(jax.make_jaxpr(lambda x: layer(x, training=True))(X)).count("target_name=gatewise_xla_gru")
+
+
+def _dispatched(layer: Any) -> int:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Counting(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += function.namespace == "gatewise"
+            return function(*args, **(kwargs or {}))
+
+    with Counting() as counting:
+        layer(tensor(X), training=True)
+    return counting.count
 
 
 @pytest.mark.parametrize("return_sequences", [False, True])
@@ -64,7 +89,6 @@ def test_results_and_gradients_agree_with_stock(return_sequences: bool, mask: An
         assert_close("a gradient", value, wanted, BATCH * ALLOWED)
 
 
-@tensorflow_only
 @pytest.mark.parametrize("patched", [False, True])
 def test_both_layers_are_one_operation(patched: bool) -> None:
     kind = keras.layers.GRU if patched else GRU
@@ -72,7 +96,7 @@ def test_both_layers_are_one_operation(patched: bool) -> None:
     if patched:
         gatewise.patch_keras()
     try:
-        assert tensorflow_operations(layer) == ["GatewiseGruTrain"]
+        assert operations_of(layer) == 1
         assert layer.forward_layer.fallback_reason is layer.backward_layer.fallback_reason is None
         with native_calls(2):
             call(layer, X)
@@ -85,7 +109,6 @@ class Subclass(GRU):
     """A layer of a user who may have changed anything."""
 
 
-@tensorflow_only
 @pytest.mark.parametrize(
     "make",
     [
@@ -98,7 +121,14 @@ class Subclass(GRU):
     ids=["sum", "subclass", "units", "reset_before", "activity_regularizer"],
 )
 def test_what_cannot_be_one_operation_is_two(make: Any) -> None:
-    assert tensorflow_operations(make()) == ["GatewiseGruTrain"] * 2
+    assert operations_of(make()) == 2
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a claim about JAX: KERAS_BACKEND=jax")
+def test_beside_other_devices_each_layer_leaves_the_choice_to_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = built(GRU(UNITS, return_sequences=True, dropout=0.5))  # random numbers are drawn before the choice
+    monkeypatch.setattr("gatewise.ops.jax.xla.cpu_alone", lambda: False)
+    assert operations_of(layer) == 2
 
 
 def test_stateful_layers_keep_their_states() -> None:

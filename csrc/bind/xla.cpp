@@ -2,13 +2,16 @@
 // The engine as XLA custom calls, for JAX: no mathematics. Shapes are checked here, since XLA hands over whatever a program was traced
 // with.
 //
-//   gatewise_xla_gru        runs the layer:         x ... recurrent_dropout                        -> outputs, state
-//   gatewise_xla_gru_train  the same, and saves:    x ... recurrent_dropout                        -> outputs, state, saved
-//   gatewise_xla_gru_grad   the way back:           x ... recurrent_dropout, saved, outputs, d_outputs, d_state
-//                                                   -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
+//   gatewise_xla_gru        runs the layer:         x, mask                      -> outputs
+//                                                   a direction's: initial_state ... recurrent_dropout -> state
+//   gatewise_xla_gru_train  the same, and saves:    a direction's besides        -> saved
+//   gatewise_xla_gru_grad   the way back:           x, mask, outputs, d_outputs  -> d_x
+//                                                   a direction's: initial_state ... recurrent_dropout, saved, d_state
+//                                                                                -> d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
-// Shapes are those of engine.h. What is absent or not wanted is an array of shape (0,). `saved` is (batch, at least what a row needs), so
-// that it can be cut along the batch; it is declared to hold whole numbers, which have no gradient and no NaN to look for.
+// A layer has one direction or two: what they share comes first, then what the first has of its own, then the second's. Shapes are those
+// of engine.h. What is absent or not wanted is an array of shape (0,). `saved` is (batch, at least what a row needs), so that it can be cut
+// along the batch; it is declared to hold whole numbers, which have no gradient and no NaN to look for.
 #include <xla/ffi/api/ffi.h>
 
 #include <cstdint>
@@ -23,11 +26,28 @@ namespace ffi = xla::ffi;
 
 namespace {
 
-using Input = ffi::Buffer<ffi::F32>;
+using Floats = ffi::Buffer<ffi::F32>;
 using Mask = ffi::Buffer<ffi::PRED>;
 using Saved = ffi::Buffer<ffi::U32>;
-using Output = ffi::ResultBuffer<ffi::F32>;
-using SavedOutput = ffi::ResultBuffer<ffi::U32>;
+
+constexpr size_t kMostDirections = 2;
+
+// The places of operands and results; the first kSharedInputs and kOwnInputs are those of the layer, the others come with the way back.
+enum SharedOperand { kX, kMask, kSharedInputs, kOutputs = kSharedInputs, kOutputsGradient, kSharedOperands };
+enum OwnOperand {
+  kInitialState,
+  kKernel,
+  kRecurrentKernel,
+  kBias,
+  kInputDropout,
+  kRecurrentDropout,
+  kOwnInputs,
+  kSavedInput = kOwnInputs,
+  kStateGradient,
+  kOwnOperands
+};
+enum OwnResult { kState, kSaved };
+enum OwnGradient { kInitialStateGradient, kKernelGradient, kRecurrentKernelGradient, kBiasGradient, kOwnGradients };
 
 // The attributes of every call, named as in gatewise_gru_spec.
 struct Options {
@@ -73,27 +93,64 @@ void check_shape(const char* name, Sizes sizes, Axes axes) {
 
 // The data of an input or an output, or null if it is absent; otherwise its shape must be the expected one.
 template <class Buffer>
-auto optional_data(const char* name, Buffer& buffer, Axes axes) -> decltype(buffer.typed_data()) {
+auto optional_data(const char* name, Buffer buffer, Axes axes) -> decltype(buffer.typed_data()) {
   if (is_absent(buffer.dimensions())) return nullptr;
   check_shape(name, buffer.dimensions(), axes);
   return buffer.typed_data();
 }
 
 template <class Buffer>
-auto required_data(const char* name, Buffer& buffer, Axes axes) {
+auto required_data(const char* name, Buffer buffer, Axes axes) {
   check_shape(name, buffer.dimensions(), axes);
   return buffer.typed_data();
 }
 
 // --- The layer ---------------------------------------------------------------------------------------------------------------------------
 
+// The operands or the results of a call: so many that all directions share, then so many of each direction.
+template <class Values>
+class Call {
+ public:
+  Call(const Values& values, size_t shared, size_t own) : values_(values), shared_(shared), own_(own) {
+    if (values.size() != shared + own * directions() || directions() < 1 || directions() > kMostDirections) {
+      throw std::invalid_argument("gatewise.ops.jax.gru: a handler was called with " + std::to_string(values.size()) +
+                                  " arrays. Expected those of one direction or of two. This is a defect of gatewise: report it.");
+    }
+  }
+
+  size_t directions() const { return (values_.size() - shared_) / own_; }
+
+  template <class Buffer>
+  auto shared(size_t place) const {
+    return at<Buffer>(place);
+  }
+  template <class Buffer>
+  auto own(size_t direction, size_t place) const {
+    return at<Buffer>(shared_ + direction * own_ + place);
+  }
+
+ private:
+  template <class Buffer>
+  auto at(size_t i) const {
+    auto buffer = values_.template get<Buffer>(i);
+    if (buffer.has_error()) throw std::invalid_argument(buffer.error().message());
+    return *buffer;
+  }
+
+  const Values& values_;
+  const size_t shared_, own_;
+};
+using Operands = Call<ffi::RemainingArgs>;
+using Results = Call<ffi::RemainingRets>;
+
 // The sizes of a call and its checked inputs.
 struct Layer {
+  const size_t directions;
   gatewise_gru_spec spec{};
-  gatewise_gru_inputs in{};
+  gatewise_gru_inputs in[kMostDirections]{};
 
-  Layer(const Options& o, Input x, Input initial_state, Input kernel, Input recurrent_kernel, Input bias, Mask mask, Input input_dropout,
-        Input recurrent_dropout) {
+  Layer(const Options& o, const Operands& operands) : directions(operands.directions()) {
+    Floats x = operands.shared<Floats>(kX), recurrent_kernel = operands.own<Floats>(0, kRecurrentKernel);
     check_shape("x", x.dimensions(), {{"batch"}, {"timesteps"}, {"features"}});
     check_shape("recurrent_kernel", recurrent_kernel.dimensions(), {{"units"}, {"3 * units"}});
     const Sizes sizes = x.dimensions();
@@ -110,16 +167,7 @@ struct Layer {
             o.recompute,
             o.candidates_again,
             0};  // weights in Keras's layout
-    in.x = x.typed_data();
-    in.initial_state = optional_data("initial_state", initial_state, {batch(), units()});
-    in.kernel = required_data("kernel", kernel, {features(), gates()});
-    in.recurrent_kernel = required_data("recurrent_kernel", recurrent_kernel, {units(), gates()});
-    in.bias = bias_data("bias", bias);
-    in.mask = reinterpret_cast<const uint8_t*>(optional_data("mask", mask, {batch(), {"timesteps", spec.timesteps}}));
-    const Sizes drop = input_dropout.dimensions();
-    in.input_dropout_masks = drop.size() == 3 && drop[0] == 3 ? 3 : 1;
-    in.input_dropout = optional_data("input_dropout", input_dropout, {{"masks", in.input_dropout_masks}, batch(), features()});
-    in.recurrent_dropout = optional_data("recurrent_dropout", recurrent_dropout, {{"gates", 3}, batch(), units()});
+    for (size_t i = 0; i < directions; ++i) in[i] = inputs(operands, i);
   }
 
   Axis batch() const { return {"batch", spec.batch}; }
@@ -127,14 +175,15 @@ struct Layer {
   Axis units() const { return {"units", spec.units}; }
   Axis gates() const { return {"3 * units", 3 * spec.units}; }
   Axis steps() const { return {"timesteps", spec.return_sequences ? spec.timesteps : 1}; }
+  Axis width() const { return {directions > 1 ? "2 * units" : "units", static_cast<int64_t>(directions) * spec.units}; }
 
   template <class Buffer>
-  auto bias_data(const char* name, Buffer& buffer) const -> decltype(buffer.typed_data()) {
+  auto bias_data(const char* name, Buffer buffer) const -> decltype(buffer.typed_data()) {
     if (spec.reset_after) return optional_data(name, buffer, {{"input and recurrent", 2}, gates()});
     return optional_data(name, buffer, {gates()});
   }
 
-  float* saved_data(Saved& saved) const {
+  float* saved_data(Saved saved) const {
     check_shape("saved", saved.dimensions(), {batch(), {"numbers a row"}});
     const int64_t needed = gatewise_gru_saved_floats(&spec);
     if (static_cast<int64_t>(saved.element_count()) < needed) {
@@ -142,6 +191,24 @@ struct Layer {
                                   received_shape(saved.dimensions()) + ". Trace the function again: the instruction set has changed.");
     }
     return reinterpret_cast<float*>(saved.untyped_data());
+  }
+
+ private:
+  gatewise_gru_inputs inputs(const Operands& operands, size_t direction) const {
+    const auto own = [&](size_t place) { return operands.own<Floats>(direction, place); };
+    const Mask mask = operands.shared<Mask>(kMask);
+    const Sizes drop = own(kInputDropout).dimensions();
+    gatewise_gru_inputs of{};
+    of.x = operands.shared<Floats>(kX).typed_data();
+    of.initial_state = optional_data("initial_state", own(kInitialState), {batch(), units()});
+    of.kernel = required_data("kernel", own(kKernel), {features(), gates()});
+    of.recurrent_kernel = required_data("recurrent_kernel", own(kRecurrentKernel), {units(), gates()});
+    of.bias = bias_data("bias", own(kBias));
+    of.mask = reinterpret_cast<const uint8_t*>(optional_data("mask", mask, {batch(), {"timesteps", spec.timesteps}}));
+    of.input_dropout_masks = drop.size() == 3 && drop[0] == 3 ? 3 : 1;
+    of.input_dropout = optional_data("input_dropout", own(kInputDropout), {{"masks", of.input_dropout_masks}, batch(), features()});
+    of.recurrent_dropout = optional_data("recurrent_dropout", own(kRecurrentDropout), {{"gates", 3}, batch(), units()});
+    return of;
   }
 };
 
@@ -169,63 +236,61 @@ ffi::Error guarded(Run&& run) {
   return ffi::Error::Success();
 }
 
-void run_forward(const Layer& layer, Output outputs, Output state, float* saved) {
-  gatewise_gru_outputs out{};
-  out.outputs = required_data("outputs", *outputs, {layer.batch(), layer.steps(), layer.units()});
-  out.state = required_data("state", *state, {layer.batch(), layer.units()});
-  out.saved = saved;
-  check_status(gatewise_gru_forward(&layer.spec, &layer.in, &out));
-}
-
 // --- The handlers ------------------------------------------------------------------------------------------------------------------------
 
-ffi::Error gru(Options options, Input x, Input initial_state, Input kernel, Input recurrent_kernel, Input bias, Mask mask,
-               Input input_dropout, Input recurrent_dropout, Output outputs, Output state) {
+ffi::Error run_forward(const Options& options, const ffi::RemainingArgs& arguments, const ffi::RemainingRets& returned, bool saves) {
   return guarded([&] {
-    const Layer layer(options, x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout);
-    run_forward(layer, outputs, state, nullptr);
+    const Layer layer(options, Operands(arguments, kSharedInputs, kOwnInputs));
+    const Results results(returned, 1, saves ? 2 : 1);
+    gatewise_gru_outputs out[kMostDirections]{};
+    for (size_t i = 0; i < layer.directions; ++i) {
+      out[i].outputs = required_data("outputs", *results.shared<Floats>(0), {layer.batch(), layer.steps(), layer.width()});
+      out[i].state = required_data("state", *results.own<Floats>(i, kState), {layer.batch(), layer.units()});
+      out[i].saved = saves ? layer.saved_data(*results.own<Saved>(i, kSaved)) : nullptr;
+    }
+    const auto run = layer.directions > 1 ? gatewise_gru_forward_both : gatewise_gru_forward;
+    check_status(run(&layer.spec, layer.in, out));
   });
 }
 
-ffi::Error gru_train(Options options, Input x, Input initial_state, Input kernel, Input recurrent_kernel, Input bias, Mask mask,
-                     Input input_dropout, Input recurrent_dropout, Output outputs, Output state, SavedOutput saved) {
-  return guarded([&] {
-    const Layer layer(options, x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout);
-    run_forward(layer, outputs, state, layer.saved_data(*saved));
-  });
+ffi::Error gru(Options options, ffi::RemainingArgs operands, ffi::RemainingRets results) {
+  return run_forward(options, operands, results, false);
 }
 
-ffi::Error gru_grad(Options options, Input x, Input initial_state, Input kernel, Input recurrent_kernel, Input bias, Mask mask,
-                    Input input_dropout, Input recurrent_dropout, Saved saved, Input outputs, Input d_outputs, Input d_state, Output d_x,
-                    Output d_initial_state, Output d_kernel, Output d_recurrent_kernel, Output d_bias) {
+ffi::Error gru_train(Options options, ffi::RemainingArgs operands, ffi::RemainingRets results) {
+  return run_forward(options, operands, results, true);
+}
+
+ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::RemainingRets returned) {
   return guarded([&] {
-    const Layer layer(options, x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout);
+    const Operands operands(arguments, kSharedOperands, kOwnOperands);
+    const Results results(returned, 1, kOwnGradients);
+    const Layer layer(options, operands);
     const Axis batch = layer.batch(), features = layer.features(), units = layer.units(), gates = layer.gates();
-    gatewise_gru_gradients out{};
-    out.x = optional_data("d_x", *d_x, {batch, {"timesteps", layer.spec.timesteps}, features});
-    out.initial_state = optional_data("d_initial_state", *d_initial_state, {batch, units});
-    out.kernel = required_data("d_kernel", *d_kernel, {features, gates});
-    out.recurrent_kernel = required_data("d_recurrent_kernel", *d_recurrent_kernel, {units, gates});
-    out.bias = layer.bias_data("d_bias", *d_bias);
-    const float* found = layer.spec.candidates_again ? required_data("outputs", outputs, {batch, layer.steps(), units}) : nullptr;
-    const float* d_of_outputs = optional_data("d_outputs", d_outputs, {batch, layer.steps(), units});
-    const float* d_of_state = optional_data("d_state", d_state, {batch, units});
-    check_status(gatewise_gru_backward(&layer.spec, &layer.in, layer.saved_data(saved), found, d_of_outputs, d_of_state, &out));
+    const Floats outputs = operands.shared<Floats>(kOutputs);
+    const float *saved[kMostDirections]{}, *d_state[kMostDirections]{};
+    gatewise_gru_gradients out[kMostDirections]{};
+    for (size_t i = 0; i < layer.directions; ++i) {
+      const auto result = [&](size_t place) { return *results.own<Floats>(i, place); };
+      saved[i] = layer.saved_data(operands.own<Saved>(i, kSavedInput));
+      d_state[i] = optional_data("d_state", operands.own<Floats>(i, kStateGradient), {batch, units});
+      out[i].x = optional_data("d_x", *results.shared<Floats>(0), {batch, {"timesteps", layer.spec.timesteps}, features});
+      out[i].initial_state = optional_data("d_initial_state", result(kInitialStateGradient), {batch, units});
+      out[i].kernel = required_data("d_kernel", result(kKernelGradient), {features, gates});
+      out[i].recurrent_kernel = required_data("d_recurrent_kernel", result(kRecurrentKernelGradient), {units, gates});
+      out[i].bias = layer.bias_data("d_bias", result(kBiasGradient));
+    }
+    const float* found = layer.spec.candidates_again ? required_data("outputs", outputs, {batch, layer.steps(), layer.width()}) : nullptr;
+    const float* d_outputs = optional_data("d_outputs", operands.shared<Floats>(kOutputsGradient), {batch, layer.steps(), layer.width()});
+    if (layer.directions > 1) {
+      check_status(gatewise_gru_backward_both(&layer.spec, layer.in, saved, found, d_outputs, d_state, out));
+    } else {
+      check_status(gatewise_gru_backward(&layer.spec, layer.in, saved[0], found, d_outputs, d_state[0], out));
+    }
   });
 }
 
-auto layer_call() {
-  return ffi::Ffi::Bind()
-      .Attrs<Options>()
-      .Arg<Input>()   // x
-      .Arg<Input>()   // initial_state
-      .Arg<Input>()   // kernel
-      .Arg<Input>()   // recurrent_kernel
-      .Arg<Input>()   // bias
-      .Arg<Mask>()    // mask
-      .Arg<Input>()   // input_dropout
-      .Arg<Input>();  // recurrent_dropout
-}
+auto layer_call() { return ffi::Ffi::Bind().Attrs<Options>().RemainingArgs().RemainingRets(); }
 
 }  // namespace
 
@@ -240,10 +305,6 @@ GATEWISE_API XLA_FFI_Error* gatewise_xla_gru_train(XLA_FFI_CallFrame* frame);
 GATEWISE_API XLA_FFI_Error* gatewise_xla_gru_grad(XLA_FFI_CallFrame* frame);
 }
 
-XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru, gru, layer_call().Ret<Input>().Ret<Input>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru_train, gru_train, layer_call().Ret<Input>().Ret<Input>().Ret<Saved>());
-
-XLA_FFI_DEFINE_HANDLER_SYMBOL(
-    gatewise_xla_gru_grad, gru_grad,
-    layer_call().Arg<Saved>().Arg<Input>().Arg<Input>().Arg<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>().Ret<Input>());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru, gru, layer_call());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru_train, gru_train, layer_call());
+XLA_FFI_DEFINE_HANDLER_SYMBOL(gatewise_xla_gru_grad, gru_grad, layer_call());

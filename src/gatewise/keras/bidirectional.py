@@ -4,7 +4,7 @@
 Keras runs one layer after the other, reverses the outputs of the second and joins them, and a gradient comes back the
 same way, each time through all outputs once more. The engine writes each output where it belongs. `Bidirectional.call`
 is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter. So far the
-operations of TensorFlow can.
+operations of TensorFlow and JAX can.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import keras
 from keras import ops
 
 from gatewise.keras import fallback, loop
-from gatewise.keras.engine import operations
+from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.gru import GRU
 from gatewise.keras.patch import is_patched
 
@@ -54,6 +54,7 @@ def _can_join(wrapper: Any, sequences: Tensor, initial_state: Any) -> bool:
     return (
         wrapper.merge_mode == "concat"
         and not wrapper.stateful
+        and not leaves_device_open()
         and all(type(layer) in kinds and layer.built and layer.activity_regularizer is None for layer in layers)
         and _common(layers[0]) == _common(layers[1])
         and wrapper.compute_dtype == layers[0].compute_dtype

@@ -55,6 +55,12 @@ def by_device(engine: Callable[[], Tensor], stock: Callable[[], Tensor]) -> Tens
     return choose(engine, stock) if choose else engine()
 
 
+def leaves_device_open() -> bool:
+    """Says whether `by_device` traces both functions and leaves the choice to the compiled code: JAX beside a GPU."""
+    cpu_alone = getattr(operations, "cpu_alone", None)
+    return cpu_alone is not None and not cpu_alone()
+
+
 def leaves_xla_off() -> bool:
     """Says whether models with the engine's operations support no `jit_compile=True`, which Keras then leaves off.
 

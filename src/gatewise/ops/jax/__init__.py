@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine as a differentiable JAX function.
 
-Three handlers in XLA stand behind it (csrc/bind/xla.cpp): one runs the layer, one runs it and saves what the way back
-needs, and one is that way back. Which of the first two runs is JAX's to say: where it differentiates, the saving one.
+Three handlers in XLA stand behind it (csrc/bind/xla.cpp): one runs the layer, in one direction or both; one runs it and
+saves what the way back needs; and one is that way back. Which of the first two runs is JAX's to say: where it
+differentiates, the saving one.
 """
 
 from __future__ import annotations
@@ -13,17 +14,19 @@ import jax
 import jax.numpy as jnp
 
 from gatewise.native import ACTIVATIONS
+from gatewise.ops.direction import Direction
 from gatewise.ops.jax import xla
 from gatewise.ops.jax.gradients import Inputs, layer
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
 _Result = TypeVar("_Result")
 
 _WHERE = "gatewise.ops.jax.gru"
+_AXES = {"x": "(batch, timesteps, features)", "recurrent_kernel": "(units, 3 * units)"}  # of what sizes are taken from
 
 
 def available() -> str | None:
@@ -58,6 +61,16 @@ def tracing() -> bool:
     return isinstance(jnp.zeros(()), jax.core.Tracer)
 
 
+def cpu_alone() -> bool:
+    """Says whether the CPU is the only kind of device that JAX has in this process.
+
+    Example:
+        >>> cpu_alone()
+        True
+    """
+    return xla.cpu_alone()
+
+
 def by_device(engine: Callable[[], _Result], other: Callable[[], _Result]) -> _Result:
     """Runs `engine` on a CPU and `other` on any other device. Traced code learns its device when it is compiled.
 
@@ -72,7 +85,7 @@ def by_device(engine: Callable[[], _Result], other: Callable[[], _Result]) -> _R
         >>> by_device(lambda: jnp.ones(2), lambda: jnp.zeros(2)).tolist()
         [1.0, 1.0]
     """
-    if xla.cpu_alone():
+    if cpu_alone():
         return engine()
     chosen: _Result = jax.lax.platform_dependent(cpu=engine, default=other)
     return chosen
@@ -136,22 +149,75 @@ def gru(
         >>> outputs.shape, state.shape
         ((2, 3, 2), (2, 2))
     """
+    direction = Direction(initial_state, kernel, recurrent_kernel, bias, input_dropout, recurrent_dropout)
+    outputs, (state,) = _run(
+        x, mask, [direction], reset_after=reset_after, activation=activation,
+        recurrent_activation=recurrent_activation, go_backwards=go_backwards, return_sequences=return_sequences,
+        zero_output_for_mask=zero_output_for_mask,
+    )  # fmt: skip
+    return outputs, state
+
+
+def bidirectional(
+    x: Array,
+    first: Direction,
+    second: Direction,
+    mask: Array | None = None,
+    *,
+    training: bool = False,  # noqa: ARG001  # the other frameworks need to be told
+    **options: Any,
+) -> tuple[Array, tuple[Array, Array]]:
+    """Runs two GRU layers of one size over sequences, the second the other way, and joins their outputs.
+
+    It computes what two calls of `gru` do, one of whose outputs is reversed, and saves going through the outputs and
+    their gradients again.
+
+    Args:
+        x: (batch, timesteps, features) float32. Masked steps are never read.
+        first: the weights, the initial state and the dropout factors of a layer, as in `gru`.
+        second: those of the layer that reads the other way.
+        mask: (batch, timesteps) bool, True = valid; or None.
+        training: as in `gru`.
+        options: the others of `gru`, all of them; `go_backwards` is the first layer's.
+
+    Returns:
+        outputs (batch, timesteps, 2 * units), or (batch, 1, 2 * units) without `return_sequences`, in the processing
+        order of the first layer, and the last state of each, (batch, units), float32.
+
+    Raises:
+        Those of `gru`.
+
+    Example:
+        >>> one = Direction(None, jnp.zeros((1, 6)), jnp.zeros((2, 6)), None)
+        >>> outputs, (state, _) = bidirectional(
+        ...     jnp.ones((2, 3, 1)),
+        ...     one,
+        ...     one,
+        ...     reset_after=True,
+        ...     activation="tanh",
+        ...     recurrent_activation="sigmoid",
+        ...     go_backwards=False,
+        ...     return_sequences=True,
+        ...     zero_output_for_mask=False,
+        ... )
+        >>> outputs.shape, state.shape
+        ((2, 3, 4), (2, 2))
+    """
+    outputs, (first_state, second_state) = _run(x, mask, [first, second], **options)
+    return outputs, (first_state, second_state)
+
+
+def _run(
+    x: Array, mask: Array | None, directions: Sequence[Direction], **named: Any
+) -> tuple[Array, tuple[Array, ...]]:
     problem = xla.available()
     if problem is not None:
         raise RuntimeError(f"{_WHERE}: the engine is not available. {problem}. Reinstall gatewise.")
-    inputs = Inputs(x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout)
-    options = xla.Options(
-        reset_after,
-        activation,
-        recurrent_activation,
-        go_backwards,
-        return_sequences,
-        zero_output_for_mask,
-        recomputing(),
-    )
+    inputs = Inputs(x, mask, tuple(directions))
+    options = xla.Options(recompute=recomputing(), **named)
     _check(inputs, options)
     try:
-        result: tuple[Array, Array] = layer(options, inputs)
+        result: tuple[Array, tuple[Array, ...]] = layer(options, inputs)
     except TypeError as error:
         if "forward-mode" not in str(error):
             raise
@@ -165,18 +231,20 @@ def gru(
 
 def _check(inputs: Inputs, options: xla.Options) -> None:
     """Raises for what cannot be traced. The handlers check the shapes, against each other too, when they run."""
-    for name, axes in (("x", "(batch, timesteps, features)"), ("recurrent_kernel", "(units, 3 * units)")):
-        shape = jnp.shape(getattr(inputs, name))
-        if len(shape) != axes.count(",") + 1:
+    for name, value in inputs.by_name().items():
+        if value is None:
+            continue
+        kind = name.partition("/")[0]
+        axes = _AXES.get(kind)
+        if axes and jnp.ndim(value) != axes.count(",") + 1:
             raise ValueError(
-                f"{_WHERE}: {name} has the wrong rank. Expected {axes}; received {shape}. "
+                f"{_WHERE}: {kind} has the wrong rank. Expected {axes}; received {jnp.shape(value)}. "
                 "Check what the layer was given."
             )
-    for name, value in inputs._asdict().items():
-        expected = "bool" if name == "mask" else "float32"
-        if value is not None and jnp.result_type(value) != expected:
+        expected = "bool" if kind == "mask" else "float32"
+        if jnp.result_type(value) != expected:
             raise TypeError(
-                f"{_WHERE}: {name} has the wrong type. Expected {expected}; received {jnp.result_type(value)}. "
+                f"{_WHERE}: {kind} has the wrong type. Expected {expected}; received {jnp.result_type(value)}. "
                 "Convert it first."
             )
     for name in ("activation", "recurrent_activation"):

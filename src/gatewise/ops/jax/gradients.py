@@ -14,39 +14,35 @@ import jax
 import jax.numpy as jnp
 
 from gatewise.ops import composed
+from gatewise.ops.direction import Direction
 from gatewise.ops.jax import xla
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
+_OfEach: TypeAlias = tuple[Any, ...]  # an array, or None, for each direction
 
 
 class Inputs(NamedTuple):
-    """The layer's inputs, as in `gru`."""
+    """The inputs of a layer of one direction or two; or their gradients, None where there is none or none is wanted."""
 
     x: Array
-    initial_state: Array | None
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None
     mask: Array | None
-    input_dropout: Array | None
-    recurrent_dropout: Array | None
+    directions: tuple[Direction, ...]
 
-
-class Gradients(NamedTuple):
-    """A gradient for each input that can have one, None for those that are absent or not wanted."""
-
-    x: Array | None
-    initial_state: Array | None
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None
+    def by_name(self) -> dict[str, Array | None]:
+        """Names them as the handlers do."""
+        of_each = {
+            xla.own(name, i): value
+            for i, direction in enumerate(self.directions)
+            for name, value in direction._asdict().items()
+        }
+        return {"x": self.x, "mask": self.mask} | of_each
 
 
 class _Jax:
-    """JAX's functions for `composed.gru`."""
+    """JAX's functions for `composed.directions`."""
 
     def activation(self, name: str) -> Callable[[Array], Array]:
         return (lambda x: x) if name == "linear" else getattr(jax.nn, name)
@@ -66,6 +62,9 @@ class _Jax:
     def flip(self, value: Array) -> Array:
         return jnp.flip(value, axis=0)
 
+    def side_by_side(self, values: Sequence[Array]) -> Array:
+        return jnp.concatenate(values, axis=-1)
+
     def scan(
         self,
         step: Callable[[tuple[Array, Array], tuple[Array, Array]], tuple[Array, Array]],
@@ -81,54 +80,60 @@ class _Jax:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def layer(options: xla.Options, inputs: Inputs) -> tuple[Array, Array]:
-    """Runs the layer. Returns its outputs and its last state."""
-    outputs, state = xla.run(xla.FORWARD, options, inputs._asdict())
-    return outputs, state
+def layer(options: xla.Options, inputs: Inputs) -> tuple[Array, _OfEach]:
+    """Runs the layer. Returns its outputs and the last state of each direction."""
+    found = xla.run(xla.FORWARD, options, inputs.by_name())
+    return found["outputs"], _of_each("state", found, inputs)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _saving_layer(options: xla.Options, inputs: Inputs) -> tuple[Array, Array, Array]:
-    outputs, state, saved = xla.run(xla.FORWARD_SAVING, options, inputs._asdict())
-    return outputs, state, saved
+def _saving_layer(options: xla.Options, inputs: Inputs) -> tuple[Array, _OfEach, _OfEach]:
+    found = xla.run(xla.FORWARD_SAVING, options, inputs.by_name())
+    return found["outputs"], _of_each("state", found, inputs), _of_each("saved", found, inputs)
+
+
+def _of_each(name: str, found: dict[str, Array], inputs: Inputs) -> _OfEach:
+    return tuple(found[xla.own(name, i)] for i in range(len(inputs.directions)))
 
 
 class _Kept(NamedTuple):
     """What the layer keeps for its gradient."""
 
     inputs: Inputs
-    saved: Array
+    saved: _OfEach
     outputs: Array | None  # where the engine needs them
     x_gradient: tuple[()] | None  # whether x needs one: not None. A first layer saves a product without
 
 
-def _keep(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, Array, Array], _Kept]:
+def _keep(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach, _OfEach], _Kept]:
     inputs = jax.tree.map(lambda primal: primal.value, marked, is_leaf=_is_marked)
-    outputs, state, saved = _saving_layer(options, inputs)
-    needed = outputs if xla.needs_outputs(options, inputs._asdict()) else None
-    return (outputs, state, saved), _Kept(inputs, saved, needed, () if marked.x.perturbed else None)
+    outputs, states, saved = _saving_layer(options, inputs)
+    needed = outputs if xla.needs_outputs(options, inputs.by_name()) else None
+    return (outputs, states, saved), _Kept(inputs, saved, needed, () if marked.x.perturbed else None)
 
 
-def _keep_of_layer(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, Array], _Kept]:
-    (outputs, state, _), kept = _keep(options, marked)
-    return (outputs, state), kept
+def _keep_of_layer(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach], _Kept]:
+    (outputs, states, _), kept = _keep(options, marked)
+    return (outputs, states), kept
 
 
 def _is_marked(value: Any) -> bool:
     return isinstance(value, jax.custom_derivatives.CustomVJPPrimal)
 
 
-def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Array, ...]) -> tuple[Inputs]:
+def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Any, ...]) -> tuple[Inputs]:
     # What is saved has a cotangent too, of nothing. Zeros of outputs that nobody used are not made up.
-    d_outputs, d_state = (
-        None if isinstance(value, jax.custom_derivatives.SymbolicZero) else value for value in cotangents[:2]
+    d_outputs, d_states = jax.tree.map(
+        lambda value: None if _is_zero(value) else value, cotangents[:2], is_leaf=_is_zero
     )
-    if d_outputs is None and d_state is None:  # a second derivative asks, but only for what is saved
-        return (_of_inputs([None] * 5),)
-    gradients = _way_back(
-        options, kept.x_gradient is not None, kept.inputs, kept.saved, kept.outputs, d_outputs, d_state
-    )
-    return (_of_inputs(gradients),)
+    if not jax.tree.leaves((d_outputs, d_states)):  # a second derivative asks, but only for what is saved
+        none = Direction(*[None] * len(Direction._fields))
+        return (Inputs(None, None, (none,) * len(kept.inputs.directions)),)
+    return (_way_back(options, kept.x_gradient is not None, *kept[:3], d_outputs, d_states),)
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, jax.custom_derivatives.SymbolicZero)
 
 
 layer.defvjp(_keep_of_layer, _gradient, symbolic_zeros=True)
@@ -140,73 +145,71 @@ def _way_back(
     options: xla.Options,
     x_gradient: bool,
     inputs: Inputs,
-    saved: Array,
+    saved: _OfEach,
     outputs: Array | None,
     d_outputs: Array | None,
-    d_state: Array | None,
-) -> Gradients:
-    wanted = {
-        "d_x": x_gradient,
-        "d_initial_state": inputs.initial_state is not None,
-        "d_kernel": True,
-        "d_recurrent_kernel": True,
-        "d_bias": inputs.bias is not None,
-    }
-    operands = inputs._asdict() | {"saved": saved, "outputs": outputs, "d_outputs": d_outputs, "d_state": d_state}
-    results = iter(xla.run(xla.BACKWARD, options, operands, [name for name in wanted if wanted[name]]))
-    return Gradients(*(next(results) if is_wanted else None for is_wanted in wanted.values()))
+    d_states: _OfEach,
+) -> Inputs:
+    given = inputs.by_name()
+    wanted = {f"d_{name}" for name, value in given.items() if value is not None and (x_gradient or name != "x")}
+    operands = given | {"outputs": outputs, "d_outputs": d_outputs}
+    for i, of_direction in enumerate(zip(saved, d_states, strict=True)):
+        operands |= dict(zip((xla.own("saved", i), xla.own("d_state", i)), of_direction, strict=True))
+    found = xla.run(xla.BACKWARD, options, operands, wanted)
+    each = (
+        Direction(*(found.get(f"d_{xla.own(name, i)}") for name in Direction._fields))
+        for i in range(len(inputs.directions))
+    )
+    return Inputs(found.get("d_x"), None, tuple(each))
 
 
-_Operands: TypeAlias = tuple[Inputs, Array | None, Array | None]  # of the way back, but for the way forward's results
+_Operands: TypeAlias = tuple[Inputs, Array | None, _OfEach]  # of the way back, but for the way forward's results
 
 
 def _keep_operands(
     options: xla.Options,
     x_gradient: bool,
     inputs: Inputs,
-    saved: Array,
+    saved: _OfEach,
     outputs: Array | None,
     d_outputs: Array | None,
-    d_state: Array | None,
-) -> tuple[Gradients, _Operands]:
-    gradients = _way_back(options, x_gradient, inputs, saved, outputs, d_outputs, d_state)
-    return gradients, (inputs, d_outputs, d_state)
+    d_states: _OfEach,
+) -> tuple[Inputs, _Operands]:
+    gradients = _way_back(options, x_gradient, inputs, saved, outputs, d_outputs, d_states)
+    return gradients, (inputs, d_outputs, d_states)
 
 
 def _second_gradient(
-    options: xla.Options, x_gradient: bool, operands: _Operands, cotangents: Gradients
-) -> tuple[Inputs, None, None, Array | None, Array | None]:
+    options: xla.Options, x_gradient: bool, operands: _Operands, cotangents: Inputs
+) -> tuple[Inputs, None, None, Array | None, _OfEach]:
     """Differentiates the first derivative of the composed layer. What is saved, and the outputs, follow from inputs."""
     inputs, *incoming = operands
-    first: tuple[Array | None, ...] = inputs[:5]  # those with a gradient
-    others: tuple[Array | None, ...] = inputs[5:]
 
-    def run(*arrays: Array | None) -> tuple[Array, Array]:
-        x, initial_state, kernel, recurrent_kernel, bias = arrays
-        mask, input_dropout, recurrent_dropout = others
-        return composed.gru(
-            _Jax(), x, initial_state, kernel, recurrent_kernel, bias, mask, input_dropout, recurrent_dropout,
-            **options._asdict(),
-        )  # fmt: skip
+    def run(differentiable: Inputs) -> tuple[Array, _OfEach]:
+        each = [
+            own._replace(input_dropout=given.input_dropout, recurrent_dropout=given.recurrent_dropout)
+            for own, given in zip(differentiable.directions, inputs.directions, strict=True)
+        ]
+        return composed.directions(_Jax(), differentiable.x, inputs.mask, each, **options._asdict())
 
-    def way_back(arrays: tuple[Array | None, ...], *incoming: Array | None) -> Gradients:
-        results, pull = jax.vjp(run, *arrays)
-        given = (
-            jnp.zeros_like(result) if gradient is None else gradient
-            for result, gradient in zip(results, incoming, strict=True)
+    def way_back(differentiable: Inputs, d_outputs: Array | None, d_states: _OfEach) -> Inputs:
+        results, pull = jax.vjp(run, differentiable)
+        given = jax.tree.map(
+            lambda result, gradient: jnp.zeros_like(result) if gradient is None else gradient,
+            results,
+            (d_outputs, d_states),
         )
-        gradients = Gradients(*pull(tuple(given)))
+        gradients: Inputs = pull(given)[0]
         return gradients if x_gradient else gradients._replace(x=None)
 
-    _, pull = jax.vjp(way_back, first, *incoming)
-    gradients, d_d_outputs, d_d_state = pull(cotangents)
-    return _of_inputs(gradients), None, None, d_d_outputs, d_d_state
+    _, pull = jax.vjp(way_back, _differentiable(inputs), *incoming)
+    gradients, d_d_outputs, d_d_states = pull(cotangents)
+    return gradients, None, None, d_d_outputs, d_d_states
 
 
-def _of_inputs(gradients: Iterable[Array | None]) -> Inputs:
-    """Brings gradients to the shape that JAX wants: one for each input, None where there can be none."""
-    x, initial_state, kernel, recurrent_kernel, bias = gradients
-    return Inputs(x, initial_state, kernel, recurrent_kernel, bias, None, None, None)
+def _differentiable(inputs: Inputs) -> Inputs:
+    each = (direction._replace(input_dropout=None, recurrent_dropout=None) for direction in inputs.directions)
+    return Inputs(inputs.x, None, tuple(each))
 
 
 _way_back.defvjp(_keep_operands, _second_gradient)

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine's handlers in XLA (csrc/bind/xla.cpp): their registration, and calls of them on one device or on several.
 
-Letters of axes: b = batch, t = timesteps, f = features, u = units, g = 3 * units.
+A layer has one direction or two, whose inputs and results are told apart by name: "kernel/0" is the first's, "kernel/1"
+the second's, and "x" belongs to both. Letters of axes: b = batch, t = timesteps, f = features, u = units, g = 3 *
+units, v = the units of all directions.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from jax.extend import backend
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gatewise.native import ACTIVATIONS
+from gatewise.ops.direction import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
 Mesh: TypeAlias = Any  # a jax.sharding.Mesh, concrete or abstract
@@ -33,18 +36,18 @@ _LIBRARY = Path(__file__).parents[2] / "libgatewise_xla.so"
 _OLDEST_JAX = (0, 5, 0)  # the first with jax.ffi
 _SHARDY = (0, 7, 0)  # the first that cuts programs up by rules; the others ask a function
 
-INPUTS = ("x", "initial_state", "kernel", "recurrent_kernel", "bias", "mask", "input_dropout", "recurrent_dropout")
+# What all directions share and what each has of its own, in the handlers' order
 _OPERANDS = {
-    FORWARD: INPUTS,
-    FORWARD_SAVING: INPUTS,
-    BACKWARD: (*INPUTS, "saved", "outputs", "d_outputs", "d_state"),
+    FORWARD: (("x", "mask"), Direction._fields),
+    FORWARD_SAVING: (("x", "mask"), Direction._fields),
+    BACKWARD: (("x", "mask", "outputs", "d_outputs"), (*Direction._fields, "saved", "d_state")),
 }
 _RESULTS = {
-    FORWARD: ("outputs", "state"),
-    FORWARD_SAVING: ("outputs", "state", "saved"),
-    BACKWARD: ("d_x", "d_initial_state", "d_kernel", "d_recurrent_kernel", "d_bias"),
+    FORWARD: (("outputs",), ("state",)),
+    FORWARD_SAVING: (("outputs",), ("state", "saved")),
+    BACKWARD: (("d_x",), ("d_initial_state", "d_kernel", "d_recurrent_kernel", "d_bias")),
 }
-_WEIGHT_GRADIENTS = {"d_kernel", "d_recurrent_kernel", "d_bias"}  # every part of the batch has a share in them
+_WEIGHTS = {"kernel", "recurrent_kernel", "bias"}  # every part of the batch has a share in their gradients
 
 # The axes of an array; its gradient's are the same. bias and outputs hang on an option, see _axes. Other letters: m, n
 # and k count factors and biases, s what is saved for a row, l the last step.
@@ -79,6 +82,7 @@ class Call(NamedTuple):
 
     target: str
     options: Options
+    directions: int
     operands: tuple[str, ...]  # those that are there
     results: tuple[str, ...]  # those that are wanted
     candidates_again: bool  # see csrc/engine.h
@@ -132,7 +136,12 @@ def _cpu_devices() -> int:
     return int(backends["cpu"].device_count()) if "cpu" in backends else 1
 
 
-def run(target: str, options: Options, operands: dict[str, Array], results: Sequence[str] = ()) -> tuple[Array, ...]:
+def own(name: str, direction: int) -> str:
+    """Names what a direction has of its own."""
+    return f"{name}/{direction}"
+
+
+def run(target: str, options: Options, operands: dict[str, Array], gradients: Collection[str] = ()) -> dict[str, Array]:
     """Runs a handler, or traces a call of it. It has no derivative.
 
     Args:
@@ -141,19 +150,26 @@ def run(target: str, options: Options, operands: dict[str, Array], results: Sequ
         operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
             `saved`, the `outputs` where `needs_outputs` says so, and the gradients `d_outputs` and `d_state`, None for
             zeros.
-        results: the gradients that are wanted of BACKWARD, by name; the others run with all their results.
+        gradients: those that are wanted of BACKWARD, by name.
 
     Returns:
-        The results in the handler's order, without those that are not wanted.
+        The results by name; of BACKWARD those that are wanted.
     """
     present = {name: value for name, value in operands.items() if value is not None}
-    wanted = tuple(name for name in _RESULTS[target] if target != BACKWARD or name in results)
+    directions = sum(name.startswith("kernel/") for name in present)
+    wanted = tuple(name for name in _names(_RESULTS[target], directions) if target != BACKWARD or name in gradients)
     devices = _cpu_devices()
     again = target != FORWARD and needs_outputs(options, operands)
     saved_row = _saved_row(options, present, again, devices) if target == FORWARD_SAVING else 0
-    call = Call(target, options, tuple(present), wanted, again, saved_row)
+    call = Call(target, options, directions, tuple(present), wanted, again, saved_row)
     function = _on_one_device(call) if devices == 1 else _on_devices(call)
-    return function(*present.values())
+    return dict(zip(wanted, function(*present.values()), strict=True))
+
+
+def _names(names: tuple[tuple[str, ...], tuple[str, ...]], directions: int) -> tuple[str, ...]:
+    """Lists the operands or the results of a handler for so many directions, in its order."""
+    shared, of_each = names
+    return *shared, *(own(name, i) for i in range(directions) for name in of_each)
 
 
 def needs_outputs(options: Options, operands: dict[str, Array]) -> bool:
@@ -164,16 +180,25 @@ def needs_outputs(options: Options, operands: dict[str, Array]) -> bool:
 
 def _spec(options: Options, operands: dict[str, Array], batch: int, *, again: bool = False) -> _Spec:
     _, timesteps, features = operands["x"].shape
-    units = operands["recurrent_kernel"].shape[0]
+    units = operands[own("recurrent_kernel", 0)].shape[0]
     return _Spec(batch, timesteps, features, units, **_attributes(options), candidates_again=int(again))
 
 
+def _kind(name: str) -> str:
+    """Names an array without its direction; a gradient like what it is of."""
+    return name.partition("/")[0].removeprefix("d_")
+
+
+def _dtype(name: str) -> type[np.generic]:
+    return _DTYPES.get(_kind(name), np.float32)
+
+
 def _axes(name: str, options: Options) -> str:
-    name = name.removeprefix("d_")
+    name = _kind(name)
     if name == "bias":
         return "kg" if options.reset_after else "g"
     if name == "outputs":
-        return "btu" if options.return_sequences else "blu"
+        return "btv" if options.return_sequences else "blv"
     return _AXES[name]
 
 
@@ -201,8 +226,9 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
 
     def gatewise_gru(*operands: Array) -> tuple[Array, ...]:
         given = dict(zip(call.operands, operands, strict=True))
+        units = given[own("recurrent_kernel", 0)].shape[0]
         sizes = dict(zip("btf", given["x"].shape, strict=True))
-        sizes |= {"u": given["recurrent_kernel"].shape[0], "s": call.saved_row, "l": 1}
+        sizes |= {"u": units, "v": call.directions * units, "s": call.saved_row, "l": 1}
 
         def shape_of(name: str) -> tuple[int, ...]:
             if name not in call.results:
@@ -210,17 +236,16 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             of = name.removeprefix("d_")
             return given[of].shape if of in given else tuple(sizes[axis] for axis in _axes(name, call.options))
 
-        results = [
-            jax.ShapeDtypeStruct(shape_of(name), _DTYPES.get(name, np.float32)) for name in _RESULTS[call.target]
-        ]
+        names = _names(_RESULTS[call.target], call.directions)
+        results = [jax.ShapeDtypeStruct(shape_of(name), _dtype(name)) for name in names]
         arrays = [
-            given[name] if name in given else jnp.zeros((0,), _DTYPES.get(name, np.float32))
-            for name in _OPERANDS[call.target]
+            given[name] if name in given else jnp.zeros((0,), _dtype(name))
+            for name in _names(_OPERANDS[call.target], call.directions)
         ]
         attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
         attributes["candidates_again"] = np.int32(call.candidates_again)
         made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
-        return tuple(value for name, value in zip(_RESULTS[call.target], made, strict=True) if name in call.results)
+        return tuple(value for name, value in zip(names, made, strict=True) if name in call.results)
 
     return gatewise_gru
 
@@ -249,7 +274,7 @@ def _on_devices(call: Call) -> Callable[..., tuple[Array, ...]]:
             if batch is None:
                 return results
             return tuple(
-                jax.lax.psum(value, batch) if name in _WEIGHT_GRADIENTS else value
+                jax.lax.psum(value, batch) if call.target == BACKWARD and _kind(name) in _WEIGHTS else value
                 for name, value in zip(call.results, results, strict=True)
             )
 
