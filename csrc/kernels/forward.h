@@ -22,6 +22,11 @@ namespace {
 // to find together.
 constexpr int64_t kFewRows = 3, kBeforehandRows = 256;
 
+// A slab of one row takes the panels of weights upwards and downwards in turn, so many at once: each step begins with the weights that the
+// one before ended with, which are still in cache. (On a Zen 3 with 512 KB: 256 units on one thread 0.93 of the time, 384 units 0.94 to
+// 0.96, 1024 units 0.99; three rows none.)
+constexpr int64_t kPanelsAtOnce = 4;
+
 struct ForwardSlab {
   const Problem& problem;
   const Slab slab;
@@ -133,17 +138,35 @@ struct ForwardSlab {
       const Operands operands = operands_of_step(s);
       const Gates gates{problem, saved, rows};
       if (problem.spec.reset_after) {
-        preactivate_gates<kUpdate, 3, true, 4>(rows, operands,
-                                               [&](int64_t p, int64_t end, const Pre<4>& found) { gates.reset_after(p, end, found); });
+        for_panels(s, [&](int64_t from, int64_t to) {
+          preactivate_gates<kUpdate, 3, true, 4>(rows, operands, from, to,
+                                                 [&](int64_t p, int64_t end, const Pre<4>& found) { gates.reset_after(p, end, found); });
+        });
       } else {
-        preactivate_gates<kUpdate, 2, false, 2>(rows, operands,
-                                                [&](int64_t p, int64_t end, const Pre<2>& found) { gates.reset_before(p, end, found); });
+        for_panels(s, [&](int64_t from, int64_t to) {
+          preactivate_gates<kUpdate, 2, false, 2>(rows, operands, from, to,
+                                                  [&](int64_t p, int64_t end, const Pre<2>& found) { gates.reset_before(p, end, found); });
+        });
         team.meet(member);
-        preactivate_gates<kCandidate, 1, false, 1>(
-            rows, operands, [&](int64_t p, int64_t end, const Pre<1>& found) { gates.reset_before_candidate(p, end, found); });
+        for_panels(s, [&](int64_t from, int64_t to) {
+          preactivate_gates<kCandidate, 1, false, 1>(
+              rows, operands, from, to, [&](int64_t p, int64_t end, const Pre<1>& found) { gates.reset_before_candidate(p, end, found); });
+        });
       }
       Outputs{slab}.write(s, state_before(s + 1, 0), stride, live, first_panel, last_panel);
       team.meet(member);
+    }
+  }
+
+  // Calls take(first, last) for this member's panels at step s.
+  template <class Take>
+  GATEWISE_INLINE void for_panels(int64_t s, Take&& take) const {
+    const bool downwards = slab.rows == 1 && s % 2 != 0;
+    if (!downwards) return take(first_panel, last_panel);
+    for (int64_t end = last_panel; end > first_panel;) {
+      const int64_t first = end - first_panel > kPanelsAtOnce ? end - kPanelsAtOnce : first_panel;
+      take(first, end);
+      end = first;
     }
   }
 
@@ -201,10 +224,10 @@ struct ForwardSlab {
     return operands;
   }
 
-  // The product of a step, `gates` gates at a time.
-  Product product_of_step(int64_t rows, int gates) const {
+  // The product of a step for the panels [first, last), `gates` gates at a time.
+  Product product_of_step(int64_t rows, int64_t first, int64_t last, int gates) const {
     const int64_t features = problem.spec.features, from = beforehand > 0 ? features : 0;
-    return {first_panel, last_panel, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
+    return {first, last, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
   }
 
   float* state_before(int64_t s, int64_t m) const { return states[s % 2] + m * stride; }
@@ -261,15 +284,15 @@ struct ForwardSlab {
     }
   }
 
-  // Finds pre-activations of G gates from kFirst on, kCount values a unit: by one product, or, where dropout gives gates different rows, by
-  // one for each gate. Calls done(first panel, end, pre-activations) for a run of panels after the other.
+  // Finds pre-activations of G gates from kFirst on, of the panels [first, last), kCount values a unit: by one product, or, where dropout
+  // gives gates different rows, by one for each gate. Calls done(first panel, end, pre-activations) for a run of panels after the other.
   template <int kFirst, int G, bool kApart, int kCount, class Done>
-  void preactivate_gates(const StepRows& rows, const Operands& operands, Done&& done) const {
+  void preactivate_gates(const StepRows& rows, const Operands& operands, int64_t first, int64_t last, Done&& done) const {
     const Pre<kCount> found{pre, rows.count};
-    const auto run_done = [&](int64_t first, int64_t end) { done(first, end, found); };
+    const auto run_done = [&](int64_t begin, int64_t end) { done(begin, end, found); };
     if (G > 1 && gates_see_different_rows(problem.in)) {
       for_tiles<1>(
-          product_of_step(rows.count, 1),
+          product_of_step(rows.count, first, last, 1),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
             preactivate<M.value, P.value, kFirst, 1, false>(problem, operands, row, panel, depth, ahead, found, place);
             if constexpr (G > 1)
@@ -280,7 +303,7 @@ struct ForwardSlab {
           run_done);
     } else {
       for_tiles<G>(
-          product_of_step(rows.count, G),
+          product_of_step(rows.count, first, last, G),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
             preactivate<M.value, P.value, kFirst, G, kApart>(problem, operands, row, panel, depth, ahead, found, place);
           },

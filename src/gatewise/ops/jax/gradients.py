@@ -153,8 +153,8 @@ def _way_back(
     given = inputs.by_name()
     wanted = {f"d_{name}" for name, value in given.items() if value is not None and (x_gradient or name != "x")}
     operands = given | {"outputs": outputs, "d_outputs": d_outputs}
-    for i, of_direction in enumerate(zip(saved, d_states, strict=True)):
-        operands |= dict(zip((xla.own("saved", i), xla.own("d_state", i)), of_direction, strict=True))
+    for name, of_each in (("saved", saved), ("d_state", d_states)):
+        operands |= {xla.own(name, i): value for i, value in enumerate(of_each)}
     found = xla.run(xla.BACKWARD, options, operands, wanted)
     each = (
         Direction(*(found.get(f"d_{xla.own(name, i)}") for name in Direction._fields))
