@@ -15,12 +15,9 @@ from tolerance import assert_close, tolerance
 keras = pytest.importorskip("keras", reason="the operations are those of Keras's backends: install an extra")
 
 import gatewise  # noqa: E402  # after the skip
-from backends import BACKEND, arrays_of, dot, gradient, gradient_of_gradient, tensor  # noqa: E402  # after the skip
+from backends import arrays_of, dot, gradient, gradient_of_gradient, tensor  # noqa: E402  # after the skip
 from gatewise.keras.engine import operations as engine  # noqa: E402
 from gatewise.ops.direction import Direction  # noqa: E402
-
-if not hasattr(engine, "bidirectional"):
-    pytest.skip(f"on {BACKEND} Keras joins the directions: KERAS_BACKEND=tensorflow", allow_module_level=True)
 
 SINGLE = Case(5, 7, 6, 9)
 CASES = [

@@ -119,6 +119,33 @@ def test_values_and_gradients_are_those_of_pytorch(
     assert_same(ours, actual, results_of(stock, form, leaves))
 
 
+class Operations(torch.utils._python_dispatch.TorchDispatchMode):
+    """Records the engine's operations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.namespace == "gatewise":
+            self.seen.append(func.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_both_directions_of_a_layer_are_one_operation(form: str) -> None:
+    ours = GRU(FEATURES, UNITS, num_layers=2, bidirectional=True, batch_first=form == "batch_first")
+    leaves = make_input(form, ours, initial_state=True)
+    with Operations() as operations:
+        outputs, state = ours(given(form, leaves["x"]), leaves["hx"])
+        data = outputs.data if isinstance(outputs, PackedSequence) else outputs
+        (data.sum() + state.sum()).backward()
+    assert operations.seen == ["gru_both_train.default"] * 2 + ["gru_both_grad.default"] * 2
+    with torch.no_grad(), Operations() as operations:
+        ours(given(form, leaves["x"]), leaves["hx"])
+    assert operations.seen == ["gru_both.default"] * 2
+
+
 def test_gates_found_again_give_the_same_bits() -> None:
     ours, _ = make_pair(num_layers=2, bidirectional=True)
     leaves = make_input("time_first", ours, initial_state=True)

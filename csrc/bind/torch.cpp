@@ -6,20 +6,25 @@
 //   gatewise::gru_grad   the way back:          x ... recurrent_dropout, saved, d_outputs, d_state, options, x_gradient
 //                                               -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, d_recurrent_bias
 //
+// gru_both, gru_both_train and gru_both_grad are those of a layer of both directions, of which the second reads the other way. Each
+// direction has a state of its own, and gradients but for d_x, which is the sum of theirs. Their outputs stand side by side, (batch,
+// timesteps, 2 * units), in the processing order of the first.
+//
 // Shapes are those of engine.h, strides are free. src/gatewise/ops/torch/ declares the operations, their gradients and their shapes, and
 // calls gatewise_torch_register() once, after torch is loaded. The gradient of an absent input, and d_x without x_gradient, have no
 // element.
 //
-// `saved` is int32, because integers have no gradient that torch could make up, and (B, values * T, U rounded up to 16): its shape has to
-// follow from those of the inputs by a formula that torch can trace, so it holds what the engine saves at the most.
+// `saved` is int32, because integers have no gradient that torch could make up, and (B, values * T, U rounded up to 16), twice as many
+// rows for both directions: its shape has to follow from those of the inputs by a formula that torch can trace, so it holds what the
+// engine saves at the most.
 #include <pthread.h>
 #include <stdint.h>
 
 #include <array>
-#include <cmath>
 #include <stdexcept>
 #include <string>
 
+#include "bind/torch_layer.h"
 #include "bind/torch_shim.h"
 #include "bind/torch_tensor.h"
 #include "engine.h"
@@ -37,105 +42,6 @@ void check_engine(int status) {
         "Check the shapes of x and recurrent_kernel.");
   }
 }
-
-// --- One call ----------------------------------------------------------------------------------------------------------------------------
-
-// Takes the arguments from a kernel's stack, in the schema's order. All tensors are taken before anything can raise: they are then freed.
-struct Layer {
-  Tensor x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, input_dropout, recurrent_dropout;
-  gatewise_gru_spec spec{};
-
-  static constexpr int kTensors = 9, kOptions = 8;
-
-  Layer(const StableValue* tensors, const StableValue* options)
-      : x(Tensor::required(tensors[0])),
-        initial_state(Tensor::optional(tensors[1])),
-        kernel(Tensor::required(tensors[2])),
-        recurrent_kernel(Tensor::required(tensors[3])),
-        bias(Tensor::optional(tensors[4])),
-        recurrent_bias(Tensor::optional(tensors[5])),
-        mask(Tensor::optional(tensors[6])),
-        input_dropout(Tensor::optional(tensors[7])),
-        recurrent_dropout(Tensor::optional(tensors[8])) {
-    const auto option = [options](int i) { return static_cast<int32_t>(options[i]); };
-    spec.reset_after = option(0);
-    spec.activation = option(1);
-    spec.recurrent_activation = option(2);
-    spec.go_backwards = option(3);
-    spec.return_sequences = option(4);
-    spec.zero_output_for_mask = option(5);
-    spec.recompute = option(6);
-    spec.torch_layout = option(7);
-  }
-
-  // Sets the sizes from x and recurrent_kernel and checks every tensor against them.
-  void check_shapes() {
-    const int32_t real = aoti_torch_dtype_float32(), boolean = aoti_torch_dtype_bool();
-    expect(x, "x", real, {{"batch"}, {"timesteps"}, {"features"}});
-    expect_kernel(recurrent_kernel, "recurrent_kernel", {"units"}, {"3 * units"});
-    spec.batch = x.sizes()[0];
-    spec.timesteps = x.sizes()[1];
-    spec.features = x.sizes()[2];
-    spec.units = recurrent_kernel.sizes()[spec.torch_layout ? 1 : 0];
-    const Axis batch{"batch", spec.batch}, timesteps{"timesteps", spec.timesteps}, features{"features", spec.features};
-    const Axis units{"units", spec.units}, gates{"3 * units", 3 * spec.units};
-    expect_kernel(recurrent_kernel, "recurrent_kernel", units, gates);
-    expect_kernel(kernel, "kernel", features, gates);
-    expect(initial_state, "initial_state", real, {batch, units});
-    if (spec.reset_after && !spec.torch_layout)
-      expect(bias, "bias", real, {{"input and recurrent", 2}, gates});
-    else
-      expect(bias, "bias", real, {gates});
-    expect(recurrent_bias, "recurrent_bias", real, {gates});
-    if (static_cast<bool>(recurrent_bias) != (bias && spec.reset_after && spec.torch_layout)) {
-      throw std::runtime_error(
-          "gatewise::gru: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give or leave out both.");
-    }
-    expect(mask, "mask", boolean, {batch, timesteps});
-    expect(input_dropout, "input_dropout", real, {{"masks", dropout_masks()}, batch, features});
-    expect(recurrent_dropout, "recurrent_dropout", real, {{"gates", 3}, batch, units});
-  }
-
-  gatewise_gru_inputs inputs() const {
-    gatewise_gru_inputs in{};
-    in.x = x.data<float>();
-    in.initial_state = initial_state.data<float>();
-    in.mask = mask.data<uint8_t>();
-    in.kernel = kernel.data<float>();
-    in.recurrent_kernel = recurrent_kernel.data<float>();
-    in.bias = bias.data<float>();
-    in.recurrent_bias = recurrent_bias.data<float>();
-    in.input_dropout = input_dropout.data<float>();
-    in.input_dropout_masks = dropout_masks();
-    in.recurrent_dropout = recurrent_dropout.data<float>();
-    return in;
-  }
-
-  // The shape of `saved`: gates and, before every chunk of steps, a state. A step begins one chunk at the most, and no vector is wider
-  // than 16 floats.
-  std::array<int64_t, 3> saved_shape() const {
-    const int64_t values = spec.recompute ? static_cast<int64_t>(std::sqrt(static_cast<double>(spec.timesteps))) + 1
-                                          : (spec.reset_after ? 5 : 4) * spec.timesteps;
-    return {spec.batch, values, (spec.units + 15) / 16 * 16};
-  }
-
-  void check_saved_fits() const {
-    const auto [batch, values, units] = saved_shape();
-    if (gatewise_gru_saved_floats(&spec) > batch * values * units) {
-      throw std::runtime_error("gatewise::gru: the engine saves more than torch was told. This is a defect of gatewise: report it.");
-    }
-  }
-
- private:
-  void expect_kernel(Tensor& tensor, const char* name, Axis rows, Axis gates) const {
-    if (spec.torch_layout)
-      expect(tensor, name, aoti_torch_dtype_float32(), {gates, rows});
-    else
-      expect(tensor, name, aoti_torch_dtype_float32(), {rows, gates});
-  }
-
-  int64_t dropout_masks() const { return input_dropout && input_dropout.rank() == 3 && input_dropout.sizes()[0] == 3 ? 3 : 1; }
-};
 
 // --- Threads -----------------------------------------------------------------------------------------------------------------------------
 
@@ -158,60 +64,88 @@ class ThreadsOfTorch {
 
 // --- Kernels -----------------------------------------------------------------------------------------------------------------------------
 
-void run_layer(StableValue* stack, bool saves) {
-  Layer layer(stack, stack + Layer::kTensors);
+template <size_t kDirections, bool kSaves>
+void run_layer(StableValue* stack, uint64_t, uint64_t) {
+  Layer<kDirections> layer(stack, stack + Layer<kDirections>::kTensors);
   layer.check_shapes();
   const gatewise_gru_spec& s = layer.spec;
-  Tensor outputs = Tensor::floats({s.batch, s.return_sequences ? s.timesteps : 1, s.units}), state = Tensor::floats({s.batch, s.units});
-  Tensor saved;
-  if (saves) {
-    layer.check_saved_fits();
-    saved = Tensor::empty(aoti_torch_dtype_int32(), 3, layer.saved_shape().data());
+  Tensor outputs = Tensor::empty(aoti_torch_dtype_float32(), layer.outputs_shape()), saved;
+  if (kSaves) saved = Tensor::empty(aoti_torch_dtype_int32(), layer.saved_shape());
+  const auto parts = layer.parts_of(saved);
+  std::array<Tensor, kDirections> states;
+  std::array<gatewise_gru_outputs, kDirections> out;
+  for (size_t i = 0; i < kDirections; ++i) {
+    states[i] = Tensor::empty(aoti_torch_dtype_float32(), std::array{s.batch, s.units});
+    out[i] = {outputs.data<float>(), states[i].template data<float>(), parts[i]};
   }
-  const gatewise_gru_inputs in = layer.inputs();
-  const gatewise_gru_outputs out{outputs.data<float>(), state.data<float>(), saved.data<float>()};
+  const auto in = layer.inputs();
   const ThreadsOfTorch threads;
-  check_engine(gatewise_gru_forward(&s, &in, &out));
-  stack[0] = outputs.release();
-  stack[1] = state.release();
-  if (saves) stack[2] = saved.release();
+  check_engine(kDirections > 1 ? gatewise_gru_forward_both(&s, in.data(), out.data()) : gatewise_gru_forward(&s, in.data(), out.data()));
+  *stack++ = outputs.release();
+  for (Tensor& state : states) *stack++ = state.release();
+  if (kSaves) *stack = saved.release();
 }
 
-void gru(StableValue* stack, uint64_t, uint64_t) { run_layer(stack, false); }
-void gru_train(StableValue* stack, uint64_t, uint64_t) { run_layer(stack, true); }
-
-void gru_grad(StableValue* stack, uint64_t, uint64_t) {
-  const StableValue* const more = stack + Layer::kTensors;
-  Tensor saved = Tensor::required(more[0]), d_outputs = Tensor::optional(more[1]), d_state = Tensor::optional(more[2]);
-  Layer layer(stack, more + 3);
-  const bool x_gradient = more[3 + Layer::kOptions] != 0;
+template <size_t kDirections>
+void run_way_back(StableValue* stack, uint64_t, uint64_t) {
+  using Layer = Layer<kDirections>;
+  const StableValue* const given = stack + Layer::kTensors;
+  const StableValue* const options = given + 2 + kDirections;
+  Tensor saved = Tensor::required(given[0]), d_outputs = Tensor::optional(given[1]);
+  std::array<Tensor, kDirections> d_states;
+  for (size_t i = 0; i < kDirections; ++i) d_states[i] = Tensor::optional(given[2 + i]);
+  Layer layer(stack, options);
+  const bool x_gradient = options[Layer::kOptions] != 0;
   layer.check_shapes();
-  layer.check_saved_fits();
   const gatewise_gru_spec& s = layer.spec;
-  const auto [batch, values, padded] = layer.saved_shape();
-  expect(saved, "saved", aoti_torch_dtype_int32(), {{"batch", batch}, {"values", values}, {"padded units", padded}});
-  const Axis steps{"timesteps", s.return_sequences ? s.timesteps : 1}, units{"units", s.units};
-  expect(d_outputs, "d_outputs", aoti_torch_dtype_float32(), {{"batch", s.batch}, steps, units});
-  expect(d_state, "d_state", aoti_torch_dtype_float32(), {{"batch", s.batch}, units});
+  const auto [rows, values, padded] = layer.saved_shape();
+  const auto [batch, timesteps, width] = layer.outputs_shape();
+  expect(saved, {"saved"}, aoti_torch_dtype_int32(), {{"rows", rows}, {"values", values}, {"padded units", padded}});
+  expect(d_outputs, {"d_outputs"}, aoti_torch_dtype_float32(), {{"batch", batch}, {"timesteps", timesteps}, {"units", width}});
 
-  Tensor gradients[] = {x_gradient ? Tensor::floats_like(layer.x) : Tensor::floats({0}),
-                        Tensor::floats_like(layer.initial_state),
-                        Tensor::floats_like(layer.kernel),
-                        Tensor::floats_like(layer.recurrent_kernel),
-                        Tensor::floats_like(layer.bias),
-                        Tensor::floats_like(layer.recurrent_bias)};
-  const auto& [d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, d_recurrent_bias] = gradients;
-  const gatewise_gru_inputs in = layer.inputs();
-  const gatewise_gru_gradients out{x_gradient ? d_x.data<float>() : nullptr,
-                                   layer.initial_state ? d_initial_state.data<float>() : nullptr,
-                                   d_kernel.data<float>(),
-                                   d_recurrent_kernel.data<float>(),
-                                   layer.bias ? d_bias.data<float>() : nullptr,
-                                   layer.recurrent_bias ? d_recurrent_bias.data<float>() : nullptr};
+  std::array<Tensor, Layer::kDifferentiable> gradients;
+  size_t made = 0;
+  const auto gradient_of = [&](const Tensor& input) -> float* {
+    Tensor& gradient = gradients[made++];
+    gradient = Tensor::floats_like(input);
+    return input ? gradient.data<float>() : nullptr;
+  };
+  const Tensor unwanted;
+  float* const d_x = gradient_of(x_gradient ? layer.x : unwanted);
+  std::array<gatewise_gru_gradients, kDirections> out;
+  std::array<const float*, kDirections> own_saved, d_state;
+  const auto parts = layer.parts_of(saved);
+  for (size_t i = 0; i < kDirections; ++i) {
+    const Direction& own = layer.directions[i];
+    expect(d_states[i], {"d_state", own.whose}, aoti_torch_dtype_float32(), {{"batch", s.batch}, {"units", s.units}});
+    own_saved[i] = parts[i];
+    d_state[i] = d_states[i].template data<float>();
+    out[i] = {d_x,
+              gradient_of(own.initial_state),
+              gradient_of(own.kernel),
+              gradient_of(own.recurrent_kernel),
+              gradient_of(own.bias),
+              gradient_of(own.recurrent_bias)};
+  }
+  const auto in = layer.inputs();
+  const float* const d = d_outputs.data<float>();
   const ThreadsOfTorch threads;
-  check_engine(gatewise_gru_backward(&s, &in, saved.data<float>(), nullptr, d_outputs.data<float>(), d_state.data<float>(), &out));
+  check_engine(kDirections > 1 ? gatewise_gru_backward_both(&s, in.data(), own_saved.data(), nullptr, d, d_state.data(), out.data())
+                               : gatewise_gru_backward(&s, in.data(), own_saved[0], nullptr, d, d_state[0], out.data()));
   for (Tensor& gradient : gradients) *stack++ = gradient.release();
 }
+
+// --- Registration ------------------------------------------------------------------------------------------------------------------------
+
+struct Operation {
+  const char* name;
+  Kernel kernel;
+};
+
+constexpr Operation kOperations[] = {
+    {"gru", run_layer<1, false>},      {"gru_train", run_layer<1, true>},      {"gru_grad", run_way_back<1>},
+    {"gru_both", run_layer<2, false>}, {"gru_both_train", run_layer<2, true>}, {"gru_both_grad", run_way_back<2>},
+};
 
 }  // namespace
 }  // namespace gatewise_torch
@@ -228,8 +162,8 @@ extern "C" GATEWISE_API const char* gatewise_torch_register(void) {
   pthread_atfork(nullptr, nullptr, [] { forked = true; });
   LibraryHandle library = nullptr;  // stays: torch's registrations end when it is deleted
   int32_t error = aoti_torch_library_init_impl("gatewise", "CPU", "gatewise", 1, &library);
-  if (!error) error = aoti_torch_library_impl(library, "gru", gru);
-  if (!error) error = aoti_torch_library_impl(library, "gru_train", gru_train);
-  if (!error) error = aoti_torch_library_impl(library, "gru_grad", gru_grad);
+  for (const Operation& operation : kOperations) {
+    if (!error) error = aoti_torch_library_impl(library, operation.name, operation.kernel);
+  }
   return error ? "torch refused the operations; its log says why" : nullptr;
 }

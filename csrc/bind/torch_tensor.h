@@ -62,11 +62,14 @@ class Tensor {
     check(aoti_torch_empty_strided(rank, sizes, strides.data(), dtype, aoti_torch_device_type_cpu(), -1, &handle));
     return Tensor(handle);
   }
-  static Tensor floats(std::initializer_list<int64_t> sizes) {
-    return empty(aoti_torch_dtype_float32(), static_cast<int64_t>(sizes.size()), sizes.begin());
+  template <size_t kRank>
+  static Tensor empty(int32_t dtype, const std::array<int64_t, kRank>& sizes) {
+    return empty(dtype, static_cast<int64_t>(kRank), sizes.data());
   }
+  // In the shape of another; of one axis without elements if there is none.
   static Tensor floats_like(const Tensor& other) {
-    return other ? empty(aoti_torch_dtype_float32(), other.rank(), other.sizes()) : floats({0});
+    const int64_t none = 0, rank = other ? other.rank() : 1;
+    return empty(aoti_torch_dtype_float32(), rank, other ? other.sizes() : &none);
   }
 
   explicit operator bool() const { return handle_ != nullptr; }
@@ -141,12 +144,18 @@ const char* dtype_name(int32_t dtype) {
   return dtype >= 0 && dtype < static_cast<int32_t>(std::size(kNames)) ? kNames[dtype] : "another";
 }
 
+// What an argument is called; before it, whose it is, where two are called so.
+struct Name {
+  const char* text;
+  const char* whose = "";
+};
+
 // Raises unless the tensor is of this type and shape, and brings it into C order. An absent tensor passes.
-void expect(Tensor& tensor, const char* name, int32_t dtype, std::initializer_list<Axis> axes) {
+void expect(Tensor& tensor, Name name, int32_t dtype, std::initializer_list<Axis> axes) {
   if (!tensor) return;
-  const std::string where = std::string("gatewise::gru: ") + name;
+  const auto where = [name] { return std::string("gatewise::gru: ") + name.whose + name.text; };
   if (tensor.dtype() != dtype) {
-    throw std::runtime_error(where + " has the wrong type. Expected " + dtype_name(dtype) + "; received " + dtype_name(tensor.dtype()) +
+    throw std::runtime_error(where() + " has the wrong type. Expected " + dtype_name(dtype) + "; received " + dtype_name(tensor.dtype()) +
                              ". Convert it first.");
   }
   bool fits = tensor.rank() == static_cast<int64_t>(axes.size());
@@ -155,7 +164,7 @@ void expect(Tensor& tensor, const char* name, int32_t dtype, std::initializer_li
     fits = size < 0 || size == tensor.sizes()[i];
   }
   if (!fits) {
-    throw std::runtime_error(where + " has the wrong shape. Expected " + joined(axes) + "; received " + shape_of(tensor) +
+    throw std::runtime_error(where() + " has the wrong shape. Expected " + joined(axes) + "; received " + shape_of(tensor) +
                              ". Check what the layer was given.");
   }
   tensor.make_contiguous();

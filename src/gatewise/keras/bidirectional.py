@@ -3,8 +3,7 @@
 
 Keras runs one layer after the other, reverses the outputs of the second and joins them, and a gradient comes back the
 same way, each time through all outputs once more. The engine writes each output where it belongs. `Bidirectional.call`
-is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter. So far the
-operations of TensorFlow and JAX can.
+is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ _SEQUENCES_RANK = 3
 def join_directions() -> None:
     """Wraps `keras.layers.Bidirectional.call`, once."""
     wrapper = keras.layers.Bidirectional
-    if hasattr(operations, "bidirectional") and not hasattr(wrapper.call, "joins_directions"):
+    if operations is not None and not hasattr(wrapper.call, "joins_directions"):
         wrapper.call = _joining(wrapper.call)
 
 
@@ -81,7 +80,7 @@ def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | 
         _direction(layer, sequences, ops.convert_to_tensor(start, layer.compute_dtype), training)
         for layer, start in zip(layers, starts, strict=True)
     )
-    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # join_directions has asked for it
+    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # join_directions has asked
         loop.float32(sequences),
         first,
         second,

@@ -18,6 +18,7 @@ class Operations(Protocol):
     """What each file of `gatewise/ops/` offers the layer."""
 
     gru: Callable[..., tuple[Tensor, Tensor]]
+    bidirectional: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
 
     def available(self) -> str | None:
         """Returns None if the operations can be used in this process, else the reason why not."""

@@ -14,12 +14,23 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from gatewise.ops import torch as engine
+from gatewise.ops.direction import Direction
 from gatewise.torch.reasons import reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 STOCK_FORWARD: Callable[..., Any] = torch.nn.GRU.forward
+# What a torch.nn.GRU computes.
+_OPTIONS: dict[str, Any] = {
+    "torch_layout": True,
+    "reset_after": True,
+    "activation": "tanh",
+    "recurrent_activation": "sigmoid",
+    "go_backwards": False,
+    "return_sequences": True,
+    "zero_output_for_mask": False,
+}
 
 
 class GRU(torch.nn.GRU):
@@ -165,34 +176,37 @@ def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tupl
     mask = None
     if lengths is not None and int(lengths[-1]) < x.shape[1]:
         mask = torch.arange(x.shape[1]) < lengths[:, None]
-    directions = 2 if module.bidirectional else 1
-    states = []
+    states: list[torch.Tensor] = []
     for layer in range(module.num_layers):
         if layer and module.training and module.dropout:
             x = x * _dropout_factors(module.dropout, sequences, x.shape[2])
-        outputs = []
-        for direction in range(directions):
-            place = layer * directions + direction
-            y, state = engine.gru(
-                x,
-                None if hx is None else hx[place].float(),
-                mask=mask,
-                **_weights(module, place),
-                torch_layout=True,
-                go_backwards=direction == 1,
-            )
-            outputs.append(y.flip(1) if direction else y)
-            states.append(state)
-        x = torch.cat(outputs, 2) if module.bidirectional else outputs[0]
+        x, *own = _layer(module, layer, x, mask, hx)
+        states += own
     state = torch.stack(states)
     return (x, state) if dtype == torch.float32 else (x.to(dtype), state.to(dtype))
 
 
-def _weights(module: Any, place: int) -> dict[str, Any]:
+def _layer(
+    module: Any, layer: int, x: torch.Tensor, mask: torch.Tensor | None, hx: torch.Tensor | None
+) -> tuple[torch.Tensor, ...]:
+    """Runs a layer of the stack. Returns outputs (B, T, D * U) and the last state of each direction, (B, U)."""
+    if not module.bidirectional:
+        direction, recurrent_bias = _direction(module, layer, hx)
+        return engine.gru(x, *direction[:4], mask, recurrent_bias=recurrent_bias, **_OPTIONS)
+    (first, first_bias), (second, second_bias) = (_direction(module, 2 * layer + i, hx) for i in range(2))
+    outputs, states = engine.bidirectional(
+        x, first, second, mask, recurrent_biases=(first_bias, second_bias), **_OPTIONS
+    )
+    return outputs, *states
+
+
+def _direction(module: Any, place: int, hx: torch.Tensor | None) -> tuple[Direction, torch.Tensor | None]:
     """Names one direction's parameters as the engine does, in float32: kernels (3U, F) and (3U, U), biases (3U,)."""
-    names = ("kernel", "recurrent_kernel", "bias", "recurrent_bias")[: 4 if module.bias else 2]
-    weights = module._flat_weights[place * len(names) : (place + 1) * len(names)]  # noqa: SLF001
-    return {name: weight.float() for name, weight in zip(names, weights, strict=True)}
+    count = 4 if module.bias else 2
+    weights = module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
+    kernel, recurrent_kernel, bias, recurrent_bias = (*(weight.float() for weight in weights), None, None)[:4]
+    initial_state = None if hx is None else hx[place].float()
+    return Direction(initial_state, kernel, recurrent_kernel, bias), recurrent_bias
 
 
 def _dropout_factors(probability: float, sequences: _Sequences, width: int) -> torch.Tensor:

@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine as a differentiable torch function: `gru`, and what a layer asks before it calls it.
+"""The engine as differentiable torch functions: `gru`, `bidirectional`, and what a layer asks before it calls them.
 
-Three operations stand behind it, declared in `operations.py`: `gatewise::gru_train` runs the layer and saves what the
-way back needs, `gatewise::gru_grad` is that way back, and `gatewise::gru` runs the layer without saving.
+Three operations stand behind `gru`, registered in `operations.py`: `gatewise::gru_train` runs the layer and saves what
+the way back needs, `gatewise::gru_grad` is that way back, and `gatewise::gru` runs the layer without saving. Those of
+`bidirectional` are called `gru_both`, likewise.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch._C import _functorch
 
 from gatewise.native import ACTIVATIONS
-from gatewise.ops.torch import gradients, operations
+from gatewise.ops.torch import gradients, operations, signatures
 from gatewise.recompute import recomputing
+
+if TYPE_CHECKING:
+    from gatewise.ops.direction import Direction
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -127,11 +131,94 @@ def gru(
         >>> tuple(outputs.shape), tuple(state.shape)
         ((2, 3, 2), (2, 2))
     """
+    inputs = (x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, input_dropout, recurrent_dropout)
+    outputs, state = _run(
+        1, inputs, reset_after=reset_after, activation=activation, recurrent_activation=recurrent_activation,
+        go_backwards=go_backwards, return_sequences=return_sequences, zero_output_for_mask=zero_output_for_mask,
+        torch_layout=torch_layout,
+    )  # fmt: skip
+    return outputs, state
+
+
+def bidirectional(
+    x: Tensor,
+    first: Direction,
+    second: Direction,
+    mask: Tensor | None = None,
+    *,
+    torch_layout: bool = False,
+    recurrent_biases: tuple[Tensor | None, Tensor | None] = (None, None),
+    training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
+    **options: Any,
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Runs two GRU layers of one size over sequences, the second the other way, and joins their outputs.
+
+    It computes what two calls of `gru` do, one of whose outputs is reversed, and saves going through the outputs and
+    their gradients again.
+
+    Args:
+        x: (batch, timesteps, features) float32. Masked steps are never read.
+        first: the weights, the initial state and the dropout factors of a layer, as in `gru`.
+        second: those of the layer that reads the other way.
+        mask: (batch, timesteps) bool, True = valid; or None.
+        torch_layout: whether the weights of both are laid out as `torch.nn.GRU` has them.
+        recurrent_biases: of each layer, as in `gru`.
+        training: not needed here, as in `gru`.
+        options: the others of `gru`, all of them; `go_backwards` is the first layer's.
+
+    Returns:
+        outputs (batch, timesteps, 2 * units), or (batch, 1, 2 * units) without `return_sequences`, in the processing
+        order of the first layer, and the last state of each, (batch, units), float32.
+
+    Raises:
+        RuntimeError: as in `gru`, and so are the following.
+        ValueError: an activation is unknown.
+        NotImplementedError: a tensor carries a tangent of forward-mode differentiation.
+
+    Example:
+        >>> from gatewise.ops.direction import Direction
+        >>> one = Direction(None, torch.zeros(1, 6), torch.zeros(2, 6))
+        >>> outputs, (state, _) = bidirectional(
+        ...     torch.ones(2, 3, 1),
+        ...     one,
+        ...     one,
+        ...     reset_after=True,
+        ...     activation="tanh",
+        ...     recurrent_activation="sigmoid",
+        ...     go_backwards=False,
+        ...     return_sequences=True,
+        ...     zero_output_for_mask=False,
+        ... )
+        >>> tuple(outputs.shape), tuple(state.shape)
+        ((2, 3, 4), (2, 2))
+    """
+    own = (
+        value
+        for direction, recurrent_bias in zip((first, second), recurrent_biases, strict=True)
+        for value in (*direction[:4], recurrent_bias)
+    )
+    inputs = (x, *own, mask, *first[4:], *second[4:])
+    outputs, *states = _run(2, inputs, torch_layout=torch_layout, **options)
+    return outputs, (states[0], states[1])
+
+
+def _run(
+    directions: int,
+    inputs: tuple[Tensor | None, ...],
+    *,
+    reset_after: bool,
+    activation: str,
+    recurrent_activation: str,
+    go_backwards: bool,
+    return_sequences: bool,
+    zero_output_for_mask: bool,
+    torch_layout: bool,
+) -> tuple[Tensor, ...]:
+    """Runs a layer on the inputs of its operations. Returns its outputs and the last state of each direction."""
     if operations.PROBLEM is not None:
         raise RuntimeError(
             f"gatewise.ops.torch.gru: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
-    inputs = (x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, input_dropout, recurrent_dropout)
     options = {
         "reset_after": reset_after,
         "activation": _number("activation", activation),
@@ -143,21 +230,20 @@ def gru(
         "torch_layout": torch_layout,
     }
     eager = not torch.compiler.is_compiling()
-    differentiable = [value for value in inputs[: gradients.DIFFERENTIABLE] if value is not None]
+    differentiable = [value for value in inputs[: signatures.differentiable(directions)] if value is not None]
     if eager:
         _refuse_forward_mode(differentiable)
     # An exported program infers; it has a gradient all the same.
     trains = torch.is_grad_enabled() and any(value.requires_grad for value in differentiable)
-    operation = "gru_train" if trains and not torch.compiler.is_exporting() else "gru"
-    run = getattr(torch.ops.gatewise, operation).default
+    saves = trains and not torch.compiler.is_exporting()
+    run = signatures.operation(directions, "_train" if saves else "")
     if not eager or _transforms():
-        outputs, state, *_ = run(*inputs, **options)
-    elif trains:
-        outputs, state = gradients.Layer.apply(*inputs, options)  # type: ignore[no-untyped-call]
-    else:
-        with gradients.BELOW_AUTOGRAD():
-            outputs, state = run(*inputs, **options)
-    return outputs, state
+        results: tuple[Tensor, ...] = run(*inputs, **options)
+        return results[: 1 + directions]
+    if trains:
+        return gradients.Layer.apply(*inputs, options)  # type: ignore[no-untyped-call, no-any-return]
+    with gradients.BELOW_AUTOGRAD():
+        return run(*inputs, **options)  # type: ignore[no-any-return]
 
 
 def _number(argument: str, name: str) -> int:

@@ -7,6 +7,7 @@ csrc/bind/torch.cpp, and the same numbers.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +15,10 @@ import torch
 
 from gatewise import _native
 from gatewise.arrays import real_array
-from gatewise.ops.torch import layout
+from gatewise.ops.torch import layout, signatures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -25,46 +26,74 @@ _WHERE = "gatewise::gru"
 
 
 def register(library: Any, saved_shape: Callable[..., tuple[int, int, int]]) -> None:
-    """Gives the declared operations `gru`, `gru_train` and `gru_grad` their kernels.
+    """Gives the declared operations of layers of one direction and of both their kernels.
 
     Args:
         library: the `torch.library.Library` that declares them.
-        saved_shape: the shape of `saved`, from x, recurrent_kernel and the options.
+        saved_shape: the shape of `saved`, from the number of directions, x, recurrent_kernel and the options.
     """
-
-    def gru_train(*inputs: Any, **options: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        call = _call(*inputs, **options)
-        shape = saved_shape(inputs[0], inputs[3], **options)
-        saved = torch.empty(shape, dtype=torch.int32)
-        outputs, state = _forward(call, _floats(saved, call))
-        return outputs, state, saved
-
-    library.impl("gru", lambda *inputs, **options: _forward(_call(*inputs, **options), None), "CPU")
-    library.impl("gru_train", gru_train, "CPU")
-    library.impl("gru_grad", _gradients, "CPU")
+    for directions, name in signatures.NAMES.items():
+        library.impl(name, lambda *inputs, **options: _forward(_calls(inputs, **options)), "CPU")
+        library.impl(f"{name}_train", functools.partial(_train, functools.partial(saved_shape, directions)), "CPU")
+        library.impl(f"{name}_grad", functools.partial(_gradients, directions), "CPU")
 
 
-def _forward(call: _native.Call, saved: npt.NDArray[np.float32] | None) -> tuple[torch.Tensor, torch.Tensor]:
-    outputs, state = torch.empty(call.output_shape), torch.empty(call.state_shape)
-    _native.forward(call, outputs.numpy(), state.numpy(), saved)
-    return outputs, state
+def _train(saved_shape: Callable[..., tuple[int, int, int]], *inputs: Any, **options: Any) -> tuple[torch.Tensor, ...]:
+    calls = _calls(inputs, **options)
+    saved = torch.empty(saved_shape(inputs[0], inputs[3], **options), dtype=torch.int32)
+    return *_forward(calls, _parts(saved, calls)), saved
 
 
-def _gradients(*inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Tensor, ...]:
-    *layer, saved, d_outputs, d_state = inputs
-    call = _call(*layer, **options)
-    batch, timesteps, units = call.output_shape
-    axes = ("batch", batch), ("timesteps", timesteps), ("units", units)
-    dy = _optional("d_outputs", d_outputs, axes)
-    dh = _optional("d_state", d_state, (axes[0], axes[2]))
+def _forward(calls: list[_native.Call], saved: list[npt.NDArray[np.float32]] | None = None) -> tuple[torch.Tensor, ...]:
+    """Runs one direction after the other. Returns their outputs side by side, and the state of each."""
+    outputs, states = [], []
+    for i, call in enumerate(calls):
+        y, state = torch.empty(call.output_shape), torch.empty(call.state_shape)
+        _native.forward(call, y.numpy(), state.numpy(), saved[i] if saved else None)
+        outputs.append(y.flip(1) if i else y)
+        states.append(state)
+    return torch.cat(outputs, 2), *states
+
+
+def _gradients(directions: int, *inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Tensor, ...]:
+    m = signatures.layer_inputs(directions)
+    layer, (saved, d_outputs, *d_states) = inputs[:m], inputs[m:]
+    calls = _calls(layer, **options)
+    parts = _parts(saved, calls)
+    batch, timesteps, units = calls[0].output_shape
+    dy = _optional("d_outputs", d_outputs, (("batch", batch), ("timesteps", timesteps), ("units", directions * units)))
+    parts_of_x, gradients = [], []
+    for i, (call, own) in enumerate(zip(calls, signatures.of_each_direction(layer), strict=True)):
+        d_own_outputs = None if dy is None else dy[..., i * units : (i + 1) * units][:, :: -1 if i else 1]
+        dh = _optional(f"{_whose(directions)[i]}d_state", d_states[i], (("batch", batch), ("units", units)))
+        d_x, others = _of_direction(call, parts[i], d_own_outputs, dh, own, **options)
+        parts_of_x.append(d_x)
+        gradients += others
+    d_x = functools.reduce(torch.add, parts_of_x)
+    return tuple(torch.empty(0) if value is None else value for value in (d_x if x_gradient else None, *gradients))
+
+
+def _of_direction(
+    call: _native.Call,
+    saved: npt.NDArray[np.float32],
+    dy: npt.NDArray[np.float32] | None,
+    dh: npt.NDArray[np.float32] | None,
+    inputs: list[Any],
+    *,
+    reset_after: bool,
+    torch_layout: bool,
+    **_options: Any,
+) -> tuple[torch.Tensor, list[torch.Tensor | None]]:
+    """Runs the way back of one direction. Returns the gradients of x, and of the others, None where one is absent."""
+    features, units = call.x_shape[2], call.state_shape[1]
     x, d_initial_state = torch.empty(call.x_shape), torch.empty(call.state_shape)
-    kernel, recurrent_kernel = torch.empty(call.x_shape[2], 3 * units), torch.empty(units, 3 * units)
-    bias = None if layer[4] is None else torch.empty((2, 3 * units) if options["reset_after"] else (3 * units,))
+    kernel, recurrent_kernel = torch.empty(features, 3 * units), torch.empty(units, 3 * units)
+    bias = None if inputs[4] is None else torch.empty((2, 3 * units) if reset_after else (3 * units,))
     _native.backward(
         call,
-        _floats(saved, call),
+        saved,
         None,
-        dy,
+        None if dy is None else np.ascontiguousarray(dy),
         dh,
         x.numpy(),
         d_initial_state.numpy(),
@@ -73,13 +102,33 @@ def _gradients(*inputs: Any, x_gradient: bool, **options: Any) -> tuple[torch.Te
         None if bias is None else bias.numpy(),
     )
     weights: tuple[torch.Tensor | None, ...] = (kernel, recurrent_kernel, bias, None)
-    if options["torch_layout"]:
+    if torch_layout:
         weights = layout.from_keras(kernel, recurrent_kernel, bias)
-    states = None if layer[1] is None else d_initial_state
-    return tuple(torch.empty(0) if value is None else value for value in (x if x_gradient else None, states, *weights))
+    return x, [None if inputs[1] is None else d_initial_state, *weights]
 
 
-def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
+def _whose(directions: int) -> tuple[str, ...]:
+    """Begins the names in errors."""
+    return ("first.", "second.") if directions > 1 else ("",)
+
+
+def _calls(inputs: Sequence[Any], *, go_backwards: bool, **options: Any) -> list[_native.Call]:
+    """Makes a call of the engine for each direction, of which the second reads the other way."""
+    each = signatures.of_each_direction(inputs)
+    calls = [
+        _call(whose, *own, go_backwards=go_backwards != (i > 0), **options)
+        for i, (whose, own) in enumerate(zip(_whose(len(each)), each, strict=True))
+    ]
+    units = [call.state_shape[1] for call in calls]
+    if units[0] != units[-1]:
+        raise ValueError(
+            f"{_WHERE}: second.recurrent_kernel has the wrong shape. Expected one of units={units[0]}; received one "
+            f"of units={units[-1]}. Check what the layer was given."
+        )
+    return calls
+
+
+def _call(whose: str, *inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
     x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, *others = inputs
     if torch_layout:
         kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
@@ -88,10 +137,11 @@ def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
             f"{_WHERE}: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give "
             "or leave out both."
         )
-    return _checked(x, initial_state, kernel, recurrent_kernel, bias, *others, **options)
+    return _checked(whose, x, initial_state, kernel, recurrent_kernel, bias, *others, **options)
 
 
 def _checked(
+    whose: str,
     x: torch.Tensor,
     initial_state: torch.Tensor | None,
     kernel: torch.Tensor,
@@ -104,7 +154,7 @@ def _checked(
 ) -> _native.Call:
     """Checks the arguments of a layer, as csrc/bind/torch.cpp does, and makes the engine's call of them."""
     xs = _array("x", x, ("batch", "timesteps", "features"))
-    recurrent = _array("recurrent_kernel", recurrent_kernel, ("units", "3 * units"))
+    recurrent = _array(f"{whose}recurrent_kernel", recurrent_kernel, ("units", "3 * units"))
     batch, timesteps, features = ("batch", xs.shape[0]), ("timesteps", xs.shape[1]), ("features", xs.shape[2])
     units, gates = ("units", len(recurrent)), ("3 * units", 3 * len(recurrent))
     masks = 3 if input_dropout is not None and input_dropout.ndim == 3 and len(input_dropout) == 3 else 1
@@ -116,13 +166,15 @@ def _checked(
         )
     return _native.make_call(
         x=xs,
-        kernel=_array("kernel", kernel, (features, gates)),
-        recurrent_kernel=_array("recurrent_kernel", recurrent_kernel, (units, gates)),
-        bias=_optional("bias", bias, (("input and recurrent", 2), gates) if options["reset_after"] else (gates,)),
-        initial_state=_optional("initial_state", initial_state, (batch, units)),
+        kernel=_array(f"{whose}kernel", kernel, (features, gates)),
+        recurrent_kernel=_array(f"{whose}recurrent_kernel", recurrent_kernel, (units, gates)),
+        bias=_optional(
+            f"{whose}bias", bias, (("input and recurrent", 2), gates) if options["reset_after"] else (gates,)
+        ),
+        initial_state=_optional(f"{whose}initial_state", initial_state, (batch, units)),
         mask=valid,
-        input_dropout=_optional("input_dropout", input_dropout, (("masks", masks), batch, features)),
-        recurrent_dropout=_optional("recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
+        input_dropout=_optional(f"{whose}input_dropout", input_dropout, (("masks", masks), batch, features)),
+        recurrent_dropout=_optional(f"{whose}recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
         candidates_again=False,
         **options,
     )
@@ -143,12 +195,13 @@ def _optional(
     return None if value is None else _array(name, value, axes)
 
 
-def _floats(saved: torch.Tensor, call: _native.Call) -> npt.NDArray[np.float32]:
-    """The part of `saved` that the engine writes and reads."""
-    if saved.dtype != torch.int32 or saved.numel() < call.saved_floats:
+def _parts(saved: torch.Tensor, calls: list[_native.Call]) -> list[npt.NDArray[np.float32]]:
+    """What the engine writes and reads of `saved` in each direction."""
+    each, count = saved.numel() // len(calls), calls[0].saved_floats
+    if saved.dtype != torch.int32 or each < count:
         raise ValueError(
-            f"{_WHERE}: saved was not saved for these inputs. Expected at least {call.saved_floats} elements of "
-            f"int32; received {saved.numel()} of {str(saved.dtype).removeprefix('torch.')}. Run gru_train again."
+            f"{_WHERE}: saved was not saved for these inputs. Expected at least {len(calls) * count} elements of "
+            f"int32; received {saved.numel()} of {str(saved.dtype).removeprefix('torch.')}. Run the layer again."
         )
     floats: npt.NDArray[np.float32] = saved.view(torch.float32).flatten().numpy()
-    return floats[: call.saved_floats]
+    return [floats[i * each :][:count] for i in range(len(calls))]

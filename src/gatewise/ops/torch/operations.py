@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's operations as torch knows them: schemas, shapes, kernels and gradients, registered by importing this.
+"""The engine's operations as torch knows them: shapes, kernels and gradients, registered by importing this.
 
 Their kernels are those of csrc/bind/torch.cpp or, where torch lacks its stable C interface, those of `fallback.py`. The
 gradients registered here serve what traces operations; `gru` brings its own to eager code, at less overhead.
@@ -8,12 +8,13 @@ gradients registered here serve what traces operations; `gru` brings its own to 
 from __future__ import annotations
 
 import ctypes
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from gatewise.ops.torch import fallback, gradients
+from gatewise.ops.torch import fallback, gradients, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,33 +22,21 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 
 _LIBRARY = Path(__file__).parents[2] / "libgatewise_torch.so"
-_INPUTS = (
-    "Tensor x, Tensor? initial_state, Tensor kernel, Tensor recurrent_kernel, Tensor? bias, Tensor? recurrent_bias, "
-    "Tensor? mask, Tensor? input_dropout, Tensor? recurrent_dropout"
-)
-# An activation is its place in gatewise.native.ACTIVATIONS: the oldest of torch's C interfaces hands over no text.
-_OPTIONS = (
-    "*, bool reset_after, int activation, int recurrent_activation, bool go_backwards, bool return_sequences, "
-    "bool zero_output_for_mask, bool recompute, bool torch_layout"
-)
-_GIVEN = "Tensor saved, Tensor? d_outputs, Tensor? d_state"
-_GRADIENTS = (
-    "Tensor d_x, Tensor d_initial_state, Tensor d_kernel, Tensor d_recurrent_kernel, Tensor d_bias, "
-    "Tensor d_recurrent_bias"
-)
-_SCHEMAS = (
-    f"gru({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state)",
-    f"gru_train({_INPUTS}, {_OPTIONS}) -> (Tensor outputs, Tensor state, Tensor saved)",
-    f"gru_grad({_INPUTS}, {_GIVEN}, {_OPTIONS}, bool x_gradient) -> ({_GRADIENTS})",
-)
 
 # --- Shapes, for tensors without numbers ---
 
 
 def saved_shape(
-    x: Tensor, recurrent_kernel: Tensor, *, reset_after: bool, recompute: bool, torch_layout: bool, **_options: Any
+    directions: int,
+    x: Tensor,
+    recurrent_kernel: Tensor,
+    *,
+    reset_after: bool,
+    recompute: bool,
+    torch_layout: bool,
+    **_options: Any,
 ) -> tuple[int, int, int]:
-    """Bounds what the engine saves by a formula that torch can trace: (batch, values, padded units).
+    """Bounds what the engine saves by a formula that torch can trace: (directions * batch, values, padded units).
 
     A step and unit saves its gates, 4 or 3 floats, and one state at the most, or with `recompute` one state in the
     square root of all steps; no vector is wider than 16 floats.
@@ -56,30 +45,30 @@ def saved_shape(
     values = (5 if reset_after else 4) * timesteps
     if recompute:
         values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1  # type: ignore[no-untyped-call]
-    return x.shape[0], values, (_units(recurrent_kernel, torch_layout=torch_layout) + 15) // 16 * 16
+    return directions * x.shape[0], values, (_units(recurrent_kernel, torch_layout=torch_layout) + 15) // 16 * 16
 
 
 def _units(recurrent_kernel: Tensor, *, torch_layout: bool) -> int:
     return recurrent_kernel.shape[1 if torch_layout else 0]
 
 
-def _gru_shapes(
-    x: Tensor, _initial_state: Tensor | None, _kernel: Tensor, recurrent_kernel: Tensor, *_others: Any, **options: Any
-) -> tuple[Tensor, Tensor]:
+def _gru_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
+    x: Tensor = inputs[0]
     steps = x.shape[1] if options["return_sequences"] else 1
-    units = _units(recurrent_kernel, torch_layout=options["torch_layout"])
-    return x.new_empty((x.shape[0], steps, units)), x.new_empty((x.shape[0], units))
+    units = _units(inputs[3], torch_layout=options["torch_layout"])
+    states = (x.new_empty((x.shape[0], units)) for _ in range(directions))
+    return x.new_empty((x.shape[0], steps, directions * units)), *states
 
 
-def _gru_train_shapes(*inputs: Any, **options: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _gru_train_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
     x, recurrent_kernel = inputs[0], inputs[3]
-    saved = x.new_empty(saved_shape(x, recurrent_kernel, **options), dtype=torch.int32)
-    return *_gru_shapes(*inputs, **options), saved
+    saved = x.new_empty(saved_shape(directions, x, recurrent_kernel, **options), dtype=torch.int32)
+    return *_gru_shapes(directions, *inputs, **options), saved
 
 
-def _gru_grad_shapes(*inputs: Any, **options: Any) -> tuple[Tensor, ...]:
+def _gru_grad_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
     x = inputs[0]
-    wanted = (x if options["x_gradient"] else None, *inputs[1 : gradients.DIFFERENTIABLE])
+    wanted = (x if options["x_gradient"] else None, *inputs[1 : signatures.differentiable(directions)])
     return tuple(x.new_empty((0,) if value is None else value.shape) for value in wanted)
 
 
@@ -111,19 +100,21 @@ def _register() -> tuple[Any, str | None]:
     if not hasattr(torch.compiler, "is_exporting"):  # of torch 2.7: what else is used here is older
         return None, f"torch {torch.__version__} is too old; torch 2.9 or later is needed"
     library: Any = torch.library.Library("gatewise", "DEF")  # type: ignore[no-untyped-call]
-    for schema in _SCHEMAS:
-        library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    for directions in signatures.NAMES:
+        for schema in signatures.schemas(directions):
+            library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     if _why_not_native() is not None:
         fallback.register(library, saved_shape)
-    for name, shapes, keep, way_back in (
-        ("gru", _gru_shapes, gradients.keep, gradients.of_gru),
-        ("gru_train", _gru_train_shapes, gradients.keep, gradients.of_gru_train),
-        ("gru_grad", _gru_grad_shapes, gradients.keep_for_second, gradients.of_gru_grad),
-    ):
-        torch.library.register_fake(f"gatewise::{name}", shapes, lib=library)
-        torch.library.register_autograd(f"gatewise::{name}", way_back, setup_context=keep, lib=library)
-        operation = getattr(torch.ops.gatewise, name).default
-        torch.library.register_vmap(f"gatewise::{name}", _one_by_one(operation), lib=library)
+    for directions, name in signatures.NAMES.items():
+        for suffix, shapes, keep, way_back in (
+            ("", _gru_shapes, gradients.keep, gradients.of_gru),
+            ("_train", _gru_train_shapes, gradients.keep, gradients.of_gru_train),
+            ("_grad", _gru_grad_shapes, gradients.keep_for_second, gradients.of_gru_grad),
+        ):
+            full_name, operation = f"gatewise::{name}{suffix}", signatures.operation(directions, suffix)
+            torch.library.register_fake(full_name, partial(shapes, directions), lib=library)
+            torch.library.register_autograd(full_name, way_back, setup_context=keep, lib=library)
+            torch.library.register_vmap(full_name, _one_by_one(operation), lib=library)
     return library, None
 
 
