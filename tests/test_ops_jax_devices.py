@@ -66,6 +66,42 @@ report = {"problems": [problem for problem in problems if problem], "calls": cal
 report |= {word: sum(text.count(f" {word}(") for text in texts) for word in ("all-gather", "all-reduce")}
 """
 
+BOTH = """
+import jax, jax.numpy as jnp, numpy as np
+from engine_case import Case
+from gatewise import native
+from gatewise.ops import jax as engine
+from gatewise.ops.direction import Direction
+from jax.sharding import NamedSharding, PartitionSpec
+from tolerance import disagreement, tolerance
+
+first = Case(6, 7, 4, 5)
+second = Case(6, 7, 4, 5, go_backwards=True, seed=1)
+second.arrays["x"] = first.arrays["x"]
+rows = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), ("rows",)), PartitionSpec("rows"))
+names = ("initial_state", "kernel", "recurrent_kernel", "bias")
+own = [{name: jnp.asarray(case.arrays[name]) for name in names} for case in (first, second)]
+
+def loss(x, own):
+    outputs, states = engine.bidirectional(
+        x, *(Direction(**of_one) for of_one in own), reset_after=True, activation="tanh",
+        recurrent_activation="sigmoid", go_backwards=False, return_sequences=True, zero_output_for_mask=False,
+    )
+    d_outputs = np.concatenate([first.arrays["d_outputs"], second.arrays["d_outputs"][:, ::-1]], -1)
+    d_states = [case.arrays["d_state"] for case in (first, second)]
+    return jnp.sum(outputs * d_outputs) + sum(jnp.sum(state * d) for state, d in zip(states, d_states))
+
+before = native.calls()
+step = jax.jit(jax.grad(loss, argnums=(0, 1)))
+d_x, d_own = jax.block_until_ready(step(jax.device_put(first.arrays["x"], rows), own))
+calls = [native.calls().forward - before.forward, native.calls().backward - before.backward]
+expected, allowed = [case.specified() for case in (first, second)], tolerance(9, 7, 6)
+problems = [disagreement("d_x", d_x, expected[0]["d_x"] + expected[1]["d_x"], allowed)]
+for found, wanted in zip(d_own, expected):
+    problems += [disagreement(name, found[name], wanted["d_" + name], allowed) for name in names]
+report = {"problems": [problem for problem in problems if problem], "calls": calls}
+"""
+
 FITTED = """
 import keras, numpy as np
 from gatewise import native
@@ -114,6 +150,11 @@ def test_each_device_runs_its_part_and_only_weight_gradients_are_exchanged() -> 
     assert report["calls"] == [[2, 2]] * 4
     assert report["all-gather"] == 0
     assert report["all-reduce"] >= 3
+
+
+def test_both_directions_run_on_each_device() -> None:
+    # A call of both counts as two, forward and backward.
+    assert report_of(BOTH) == {"problems": [], "calls": [4, 4]}
 
 
 def test_data_parallel_training_has_the_losses_of_one_device() -> None:

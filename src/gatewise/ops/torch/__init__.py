@@ -171,9 +171,7 @@ def bidirectional(
         order of the first layer, and the last state of each, (batch, units), float32.
 
     Raises:
-        RuntimeError: as in `gru`, and so are the following.
-        ValueError: an activation is unknown.
-        NotImplementedError: a tensor carries a tangent of forward-mode differentiation.
+        Those of `gru`.
 
     Example:
         >>> from gatewise.ops.direction import Direction
