@@ -92,11 +92,32 @@ def patched_keras_runs_natively() -> None:
     check("unpatch_keras() undoes it", native.calls().backward == before + 6)
 
 
+def both_directions_are_those_of_stock() -> None:
+    """Values and losses of a `Bidirectional`, whose call is wrapped."""
+
+    def results_of(layer_class: Any) -> tuple[Any, list[float]]:
+        keras.utils.set_random_seed(1)
+        both = keras.layers.Bidirectional(layer_class(UNITS, dropout=0.2))
+        model = keras.Sequential([keras.Input(X.shape[1:]), keras.layers.Masking(), both, keras.layers.Dense(1)])
+        model.compile("adam", "mse")
+        return model.predict(X, verbose=0), losses_of(model)
+
+    before = native.calls()
+    values, losses = results_of(GRU)
+    after = native.calls()
+    ran = (after.forward - before.forward, after.backward - before.backward)
+    check(f"both directions run natively: {ran}", ran == (8, 6))
+    expected, stock = results_of(keras.layers.GRU)
+    check("both directions agree with stock", np.abs(values - expected).max() < ALLOWED)
+    check(f"losses of both are those of stock: {losses}, {stock}", np.allclose(losses, stock, rtol=1e-4, atol=0))
+
+
 def main() -> None:
     """Checks all claims and prints what ran."""
     layer_agrees_with_the_specification()
     model_comes_back_from_its_file(model_learns_as_stock_does())
     patched_keras_runs_natively()
+    both_directions_are_those_of_stock()
     backend = keras.backend.backend()
     name = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
     versions = {"python": sys.version.split()[0], "numpy": np.__version__, "keras": keras.__version__}
