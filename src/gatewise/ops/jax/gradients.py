@@ -129,7 +129,8 @@ def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Any, ...]) ->
     if not jax.tree.leaves((d_outputs, d_states)):  # a second derivative asks, but only for what is saved
         none = Direction(*[None] * len(Direction._fields))
         return (Inputs(None, None, (none,) * len(kept.inputs.directions)),)
-    return (_way_back(options, kept.x_gradient is not None, *kept[:3], d_outputs, d_states),)
+    x_gradient = kept.x_gradient is not None
+    return (_way_back(options, x_gradient, kept.inputs, kept.saved, kept.outputs, d_outputs, d_states),)
 
 
 def _is_zero(value: Any) -> bool:

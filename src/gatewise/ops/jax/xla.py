@@ -150,7 +150,7 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
         operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
             `saved`, the `outputs` where `needs_outputs` says so, and the gradients `d_outputs` and `d_state`, None for
             zeros.
-        gradients: those that are wanted of BACKWARD, by name.
+        gradients: names of those that are wanted of BACKWARD; a name that it has no gradient for asks for nothing.
 
     Returns:
         The results by name; of BACKWARD those that are wanted.

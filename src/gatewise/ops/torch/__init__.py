@@ -204,28 +204,19 @@ def _run(
     directions: int,
     inputs: tuple[Tensor | None, ...],
     *,
-    reset_after: bool,
     activation: str,
     recurrent_activation: str,
-    go_backwards: bool,
-    return_sequences: bool,
-    zero_output_for_mask: bool,
-    torch_layout: bool,
+    **others: bool,
 ) -> tuple[Tensor, ...]:
     """Runs a layer on the inputs of its operations. Returns its outputs and the last state of each direction."""
     if operations.PROBLEM is not None:
         raise RuntimeError(
             f"gatewise.ops.torch.gru: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
-    options = {
-        "reset_after": reset_after,
+    options = others | {
         "activation": _number("activation", activation),
         "recurrent_activation": _number("recurrent_activation", recurrent_activation),
-        "go_backwards": go_backwards,
-        "return_sequences": return_sequences,
-        "zero_output_for_mask": zero_output_for_mask,
         "recompute": recomputing(),
-        "torch_layout": torch_layout,
     }
     eager = not torch.compiler.is_compiling()
     differentiable = [value for value in inputs[: signatures.differentiable(directions)] if value is not None]
