@@ -23,6 +23,11 @@ typedef float Vec __attribute__((vector_size(4 * kLanes)));
 typedef float UnalignedVec __attribute__((vector_size(4 * kLanes), aligned(4), may_alias));
 typedef int32_t IntVec __attribute__((vector_size(4 * kLanes)));
 
+// Half a vector. Where kHalves, products of a last panel that needs no more are added up in it: a Zen 4 works on 512 bits in two halves,
+// and one takes it half the time. Of narrower vectors a half takes as long as the whole.
+typedef float HalfVec __attribute__((vector_size(2 * kLanes)));
+constexpr bool kHalves = kLanes == 16;
+
 // Registers set the tile: accumulators + one row of weights + one broadcast value fit into 32 (AVX-512, NEON) or 16 (AVX2, SSE2).
 #if GATEWISE_LANES == 16 || defined(__aarch64__)
 constexpr int kRowTile = 8, kAccumulators = 24;
@@ -46,9 +51,15 @@ constexpr bool kAsksAhead = false;
 #endif
 
 // x - 0 is x for every x, so this is a broadcast and nothing else.
-GATEWISE_INLINE Vec broadcast(float x) { return x - Vec{}; }
+template <class V = Vec>
+GATEWISE_INLINE V broadcast(float x) {
+  return x - V{};
+}
 
-GATEWISE_INLINE Vec load(const float* p) { return *reinterpret_cast<const Vec*>(p); }
+template <class V = Vec>
+GATEWISE_INLINE V load(const float* p) {
+  return *reinterpret_cast<const V*>(p);
+}
 GATEWISE_INLINE void store(float* p, Vec v) { *reinterpret_cast<Vec*>(p) = v; }
 GATEWISE_INLINE Vec load_unaligned(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
 GATEWISE_INLINE void store_unaligned(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
@@ -87,6 +98,21 @@ GATEWISE_INLINE Vec fma(Vec a, Vec b, Vec c) {
   return a * b + c;
 #endif
 }
+
+#if GATEWISE_LANES == 16
+GATEWISE_INLINE HalfVec fma(HalfVec a, HalfVec b, HalfVec c) {
+#if defined(__AVX512F__)
+  return (HalfVec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// Writes a whole vector: a half, and zeros.
+GATEWISE_INLINE void store(float* p, HalfVec v) {
+  store(p, __builtin_shufflevector(v, HalfVec{}, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+}
+#endif
 
 // The smaller and the larger of a limit and x; NaN in x stays NaN (the second operand wins). The 512-bit forms take a mask of all ones
 // because GCC 12 warns about its own header's plain ones.

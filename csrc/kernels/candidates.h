@@ -53,23 +53,23 @@ struct Candidates {
   void add_up(const Rows& rows, int64_t first_panel, int64_t last_panel, Done&& done) const {
     const int64_t panels = (rows.count + kLanes - 1) / kLanes;
     for_tiles<1>(
-        {first_panel, last_panel, chunk.slots(), {0, panels}, kLanes, problem.far_weights},
+        {first_panel, last_panel, problem.spec.units, chunk.slots(), {0, panels}, kLanes, problem.far_weights},
         [&](auto P, auto M, int64_t panel, int64_t slot, Depth depth, Ahead ahead, int64_t) {
-          multiply<M.value, P.value>(rows, slot, panel, depth, ahead);
+          multiply<typename decltype(P)::Vector, M.value, P.value>(rows, slot, panel, depth, ahead);
         },
         done);
   }
 
-  template <int M, int P>
+  template <class V, int M, int P>
   __attribute__((noinline)) void multiply(const Rows& from, int64_t slot, int64_t panel, Depth depth, Ahead ahead) const {
-    Vec acc[M][P];
+    V acc[M][P];
     const bool begins = depth.begin == 0 && from.bias != kNoBias;
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
 #pragma GCC unroll 4
       for (int p = 0; p < P; ++p) {
-        acc[m][p] =
-            load(begins ? problem.bias + ((panel + p) * 4 + from.bias) * kLanes : chunk.gates(panel + p, slot + m) + from.place * kLanes);
+        acc[m][p] = load<V>(begins ? problem.bias + ((panel + p) * 4 + from.bias) * kLanes
+                                   : chunk.gates(panel + p, slot + m) + from.place * kLanes);
       }
     }
     const float* rows[M];
@@ -77,7 +77,7 @@ struct Candidates {
     for (int64_t q = depth.begin; q < depth.end; ++q) {
       const int64_t first = q * kLanes, left = from.count - first, lanes = left < kLanes ? left : kLanes;
       rows_of(from.plane + q * chunk.capacity * kLanes, kLanes, slot, rows);
-      multiply_add<1>(acc, rows, lanes, gate_weights<M, P, kCandidate, 1, true>(weights, from.count, first, ahead));
+      multiply_add<1>(acc, rows, lanes, gate_weights<V, M, P, kCandidate, 1, true>(weights, from.count, first, ahead));
     }
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {

@@ -44,7 +44,7 @@ struct ChunkGradients {
                             problem.spec.units,
                             gate,
                             apart ? 1 : 3};
-        for_back_product(b, b.product(rows, 0, problem.feature_panels, problem.far_weights), sums,
+        for_back_product(b, b.product(rows, problem.spec.features, problem.far_weights), sums,
                          [&](int64_t p, int64_t m, Vec sum) { add_input_gradient(begin + m, gate, p, sum); });
       }
     }
@@ -70,17 +70,23 @@ struct ChunkGradients {
   void add_outer_product(const float* from, int64_t n, int first, float* sums, int64_t first_panel, int64_t last_panel) const {
     constexpr int64_t kPartSlots = G == 1 ? 44 : kMaxSlots;
     const int64_t gates_stride = chunk.capacity * 4 * kLanes, sums_stride = round_up(n, kPartialRows) * 3 * kLanes;
+    const int64_t last_whole = last_panel - ends_in_half(last_panel, problem.spec.units);
     for (int64_t slot = 0; slot < chunk.slots(); slot += kPartSlots) {
       const int64_t left = chunk.slots() - slot, slots = left < kPartSlots ? left : kPartSlots;
-      for (int64_t p = first_panel; p < last_panel;) {
+      const auto add_panels = [&](int64_t p, auto panels) {
         const float* gates = chunk.gates(p, slot) + first * kLanes;
         float* to = sums + p * sums_stride;
-        p += with_constant<panels_per_tile(kOuterRows, G)>(last_panel - p, [&](auto panels) {
-          for (int64_t u = 0; u < n; u += kOuterRows) {
-            outer_product<decltype(panels)::value, G>(lanes_at(from, u, slot), gates, gates_stride, slots, to + u * 3 * kLanes,
-                                                      sums_stride);
-          }
-        });
+        for (int64_t u = 0; u < n; u += kOuterRows) {
+          outer_product<typename decltype(panels)::Vector, decltype(panels)::value, G>(lanes_at(from, u, slot), gates, gates_stride, slots,
+                                                                                       to + u * 3 * kLanes, sums_stride);
+        }
+      };
+      for (int64_t p = first_panel; p < last_whole;) {
+        p += with_constant<panels_per_tile(kOuterRows, G)>(last_whole - p,
+                                                           [&](auto panels) { add_panels(p, Panels<Vec, decltype(panels)::value>{}); });
+      }
+      if constexpr (kHalves) {
+        if (last_whole < last_panel) add_panels(last_whole, Panels<HalfVec, 1>{});
       }
     }
   }

@@ -27,15 +27,15 @@ struct FlowProduct {
 
   // For the output panels [first, last).
   Product product(int64_t rows, int64_t first, int64_t last, bool far_weights) const {
-    return {first, last, rows, {0, gates * units}, 1, far_weights};
+    return {first, last, units, rows, {0, gates * units}, 1, far_weights};
   }
 
-  template <int M, int P>
-  GATEWISE_INLINE void multiply(Vec (&acc)[M][P], int64_t row, int64_t panel, Depth depth, int64_t ahead) const {
+  template <class V, int M, int P>
+  GATEWISE_INLINE void multiply(V (&acc)[M][P], int64_t row, int64_t panel, Depth depth, int64_t ahead) const {
     const float* rows[M];
     rows_of(gradients + depth.begin, stride, row, rows);
     multiply_add<1>(acc, rows, depth.end - depth.begin,
-                    weights_from<kLanes, M, P, 1>(weights + panel * output_stride() + depth.begin * kLanes, output_stride(), ahead));
+                    weights_from<kLanes, V, M, P, 1>(weights + panel * output_stride() + depth.begin * kLanes, output_stride(), ahead));
   }
 };
 

@@ -227,7 +227,7 @@ struct ForwardSlab {
   // The product of a step for the panels [first, last), `gates` gates at a time.
   Product product_of_step(int64_t rows, int64_t first, int64_t last, int gates) const {
     const int64_t features = problem.spec.features, from = beforehand > 0 ? features : 0;
-    return {first, last, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
+    return {first, last, problem.spec.units, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
   }
 
   float* state_before(int64_t s, int64_t m) const { return states[s % 2] + m * stride; }
@@ -294,18 +294,22 @@ struct ForwardSlab {
       for_tiles<1>(
           product_of_step(rows.count, first, last, 1),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kFirst, 1, false>(problem, operands, row, panel, depth, ahead, found, place);
+            preactivate<typename decltype(P)::Vector, M.value, P.value, kFirst, 1, false>(problem, operands, row, panel, depth, ahead,
+                                                                                          found, place);
             if constexpr (G > 1)
-              preactivate<M.value, P.value, kFirst + 1, 1, false>(problem, operands, row, panel, depth, ahead, found, place);
+              preactivate<typename decltype(P)::Vector, M.value, P.value, kFirst + 1, 1, false>(problem, operands, row, panel, depth, ahead,
+                                                                                                found, place);
             if constexpr (G > 2)
-              preactivate<M.value, P.value, kFirst + 2, 1, kApart>(problem, operands, row, panel, depth, ahead, found, place);
+              preactivate<typename decltype(P)::Vector, M.value, P.value, kFirst + 2, 1, kApart>(problem, operands, row, panel, depth,
+                                                                                                 ahead, found, place);
           },
           run_done);
     } else {
       for_tiles<G>(
           product_of_step(rows.count, first, last, G),
           [&](auto P, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
-            preactivate<M.value, P.value, kFirst, G, kApart>(problem, operands, row, panel, depth, ahead, found, place);
+            preactivate<typename decltype(P)::Vector, M.value, P.value, kFirst, G, kApart>(problem, operands, row, panel, depth, ahead,
+                                                                                           found, place);
           },
           run_done);
     }

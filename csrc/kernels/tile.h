@@ -27,8 +27,8 @@ struct Depth {
 };
 
 // acc[m][n] += sum over k < depth of rows[m][k * kRowStep] * w[n], where weights(w) finds the w of one k after the other.
-template <int kRowStep, int M, int N, class Weights>
-GATEWISE_INLINE void multiply_add(Vec (&acc)[M][N], const float* const (&rows)[M], int64_t depth, Weights&& weights) {
+template <int kRowStep, class V, int M, int N, class Weights>
+GATEWISE_INLINE void multiply_add(V (&acc)[M][N], const float* const (&rows)[M], int64_t depth, Weights&& weights) {
   const float* row[M];
 #pragma GCC unroll 8
   for (int m = 0; m < M; ++m) {
@@ -37,11 +37,11 @@ GATEWISE_INLINE void multiply_add(Vec (&acc)[M][N], const float* const (&rows)[M
   }
 #pragma GCC unroll 4
   for (int64_t k = 0; k < depth; ++k) {
-    Vec w[N];
+    V w[N];
     weights(w);
 #pragma GCC unroll 8
     for (int m = 0; m < M; ++m) {
-      const Vec a = broadcast(row[m][k * kRowStep]);
+      const V a = broadcast<V>(row[m][k * kRowStep]);
 #pragma GCC unroll 24
       for (int n = 0; n < N; ++n) acc[m][n] = fma(a, w[n], acc[m][n]);
     }
@@ -50,12 +50,12 @@ GATEWISE_INLINE void multiply_add(Vec (&acc)[M][N], const float* const (&rows)[M
 
 // The weights of G vectors of each of P panels: those of a k are kStep floats after those of the one before. Meanwhile it brings a vector
 // for each k into cache, `ahead` floats further on: of weights that will be needed soon.
-template <int kStep, int M, int P, int G>
+template <int kStep, class V, int M, int P, int G>
 GATEWISE_INLINE auto weights_from(const float* weights, int64_t panel_stride, int64_t ahead = 0) {
-  return [=](Vec(&w)[P* G]) mutable {
+  return [=](V(&w)[P* G]) mutable {
     if constexpr (M > 1 && kAsksAhead) prefetch(weights + ahead);  // one row waits for loads already
 #pragma GCC unroll 24
-    for (int n = 0; n < P * G; ++n) w[n] = load(weights + (n / G) * panel_stride + (n % G) * kLanes);
+    for (int n = 0; n < P * G; ++n) w[n] = load<V>(weights + (n / G) * panel_stride + (n % G) * kLanes);
     weights += kStep;
   };
 }
@@ -80,6 +80,16 @@ GATEWISE_INLINE void call_with_constant(int64_t n, F&& f) {
   }
   f(Constant<kMost>{});
 }
+
+// The panels of a tile, in whole vectors or in half a vector.
+template <class V, int N>
+struct Panels {
+  using Vector = V;
+  static constexpr int value = N;
+};
+
+// Whether the last of the panels up to `end`, which hold `width` numbers in all, needs half a vector.
+GATEWISE_INLINE bool ends_in_half(int64_t end, int64_t width) { return kHalves && end * kLanes - width >= kLanes / 2; }
 
 // A tile's worth of what is left, at most `most`. One more than a tile is taken as two halves, for a tile of one is slow.
 GATEWISE_INLINE int64_t share_of(int64_t left, int64_t most) { return left == most + 1 ? (left + 1) / 2 : left < most ? left : most; }
@@ -126,6 +136,7 @@ struct Ahead {
 // A product of all rows of a step, or of several steps, and the weights of some panels.
 struct Product {
   int64_t first_panel, last_panel;
+  int64_t width;  // of all panels
   int64_t rows;
   Depth depth;
   int64_t vectors;   // of weights, a panel and a step of the depth
@@ -141,26 +152,33 @@ GATEWISE_INLINE Cut cut_depth(const Product& product, int64_t panels, int64_t bl
   return Cut(depth, (depth + most - 1) / most);
 }
 
-// Calls tile(panel, rows, row, depth, ahead, place) with Constant<P> and Constant<M> for every tile of M rows and P panels of a product,
-// and done(first panel, end) for a run of panels whose sums are complete; `place` counts the panels of a run.
+// Calls tile(panels, rows, panel, row, depth, ahead, place) with Panels and Constant<M> for every tile of a product, and done(first panel,
+// end) for a run of panels whose sums are complete; `place` counts the panels of a run.
 //
-// One tile of panels after the other, for all blocks of rows and one part of the depth after the other.
+// One tile of panels after the other, for all blocks of rows and one part of the depth after the other. A last panel that needs half a
+// vector is a tile of its own, where its multiply-adds are enough not to wait for each other.
 template <int kGates, class Tile, class Done>
 GATEWISE_INLINE void for_tiles(const Product& product, Tile&& tile, Done&& done) {
   if (product.rows == 0) return;
   const Cut blocks = cut_into_blocks(product.rows);
   const int64_t panels_of_tile = panels_per_tile(static_cast<int>(blocks.size), kGates);
   const Cut parts = cut_depth(product, panels_of_tile, blocks.parts);
+  const bool half = blocks.size * kGates >= 8 && ends_in_half(product.last_panel, product.width);
+  const int64_t last_whole = product.last_panel - half;
   int64_t run = product.first_panel;
   for (int64_t first = run; first < product.last_panel;) {
-    const int64_t end = first + share_of(product.last_panel - first, panels_of_tile);
+    const int64_t end = first < last_whole ? first + share_of(last_whole - first, panels_of_tile) : product.last_panel;
     const int64_t ahead = !product.far_weights ? 0 : end == product.last_panel ? product.first_panel - first : end - first;
     for (int64_t part = 0; part < parts.parts; ++part) {
       const Depth of_part{product.depth.begin + parts.begin(part), product.depth.begin + parts.begin(part + 1)};
       for_row_blocks(blocks, [&](int64_t row, auto rows, int64_t block) {
+        if constexpr (kHalves) {
+          if (first == last_whole) return tile(Panels<HalfVec, 1>{}, rows, first, row, of_part, Ahead{ahead, block}, first - run);
+        }
         for (int64_t p = first; p < end;) {
-          p += with_constant<panels_per_tile(decltype(rows)::value, kGates)>(
-              end - p, [&](auto panels) { tile(panels, rows, p, row, of_part, Ahead{ahead, block}, p - run); });
+          p += with_constant<panels_per_tile(decltype(rows)::value, kGates)>(end - p, [&](auto panels) {
+            tile(Panels<Vec, decltype(panels)::value>{}, rows, p, row, of_part, Ahead{ahead, block}, p - run);
+          });
         }
       });
     }
