@@ -37,13 +37,6 @@ bool valid(const gatewise_gru_spec& spec) {
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.
 int threads_of_each(int64_t directions) { return std::max(threads() / static_cast<int>(directions), 1); }
 
-// A team and the scratch memory that it shares.
-struct TeamWork {
-  Scratch scratch;
-  Team team;
-  TeamWork(int64_t scratch_floats, int members) : scratch(scratch_floats), team(members) {}
-};
-
 // How much work a pass over a layer is, in multiply-adds; 0 if it is over before a thread that waited for its turn had woken.
 double size_of(const gatewise_gru_spec& spec) {
   constexpr double kMillisecond = 5e7;
@@ -61,43 +54,44 @@ bool candidates_again_pay(gatewise_gru_spec spec) {
          gatewise_gru_saved_floats(&spec) > kKeptFloats;
 }
 
-// Runs body(item, scratch, team, member) on the pool for every item and each of its members; items begin in order. Throws std::bad_alloc;
+// Runs body(item, workplace, member) on the pool for every item and each of its members; items begin in order. Throws std::bad_alloc;
 // `failed` says at once if an item has.
 template <class Body>
 void run_teams(int64_t items, int members, int64_t scratch_floats, double size, std::atomic<bool>& failed, Body&& body) {
   if (members == 1) {
-    auto alone = [&](int64_t item) {
+    parallel(items, threads(), size, [&](Items& left) {
+      int64_t item;
+      if (!left.next(&item)) return;
       try {
-        TeamWork work(scratch_floats, 1);
-        body(item, work.scratch.data(), work.team, 0);
+        Workplace place(scratch_floats, 1);
+        do body(item, place, 0);
+        while (left.next(&item));
       } catch (const std::bad_alloc&) {
         failed.store(true);
+        while (left.next(&item)) {
+        }
       }
-    };
-    parallel_for(items, threads(), alone, size);
+    });
     if (failed.load()) throw std::bad_alloc();
     return;
   }
-  std::vector<std::unique_ptr<TeamWork>> works;
-  for (int64_t item = 0; item < items; ++item) works.push_back(std::make_unique<TeamWork>(scratch_floats, members));
-  parallel_for(items * members, threads(), [&](int64_t i) {
-    TeamWork& work = *works[static_cast<size_t>(i / members)];
-    body(i / members, work.scratch.data(), work.team, static_cast<int>(i % members));
-  });
+  std::vector<std::unique_ptr<Workplace>> places;
+  for (int64_t item = 0; item < items; ++item) places.push_back(std::make_unique<Workplace>(scratch_floats, members));
+  parallel_for(items * members, threads(),
+               [&](int64_t i) { body(i / members, *places[static_cast<size_t>(i / members)], static_cast<int>(i % members)); });
 }
 
 void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
   const Kernels& isa = kernels();
   use_large_pages(out->outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * directions * spec.units);
   std::optional<WayForward> ways[2];
-  for (int64_t i = 0; i < directions; ++i) ways[i].emplace(isa, spec, Direction{i, directions}, in[i], out[i], out->outputs);
+  for (int64_t i = 0; i < directions; ++i) {
+    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], out[i], out->outputs);
+  }
   const Plan& plan = ways[0]->plan;
-  const int members = team_size(spec, plan, threads_of_each(directions));
   std::atomic<bool> failed{false};
-  run_teams(directions * plan.slabs(), members, ways[0]->scratch_floats(members), static_cast<double>(directions) * size_of(spec), failed,
-            [&](int64_t item, float* scratch, Team& team, int member) {
-              ways[item / plan.slabs()]->run(item % plan.slabs(), scratch, team, member);
-            });
+  run_teams(directions * plan.slabs(), ways[0]->members, ways[0]->scratch_floats(), static_cast<double>(directions) * size_of(spec), failed,
+            [&](int64_t item, Workplace& place, int member) { ways[item / plan.slabs()]->run(item % plan.slabs(), place, member); });
 }
 
 void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
@@ -117,10 +111,10 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, 
   const int64_t groups = ways[0]->groups;
   std::atomic<bool> failed{false};
   run_teams(directions * groups, ways[0]->members, ways[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(spec), failed,
-            [&](int64_t item, float* scratch, Team& team, int member) {
+            [&](int64_t item, Workplace& place, int member) {
               const int64_t group = item % groups;  // in both directions of the same rows
               if (item >= groups && member == 0 && out->x && !second_x) ways[0]->await(group, failed);
-              ways[item / groups]->run(group, scratch, team, member);
+              ways[item / groups]->run(group, place, member);
             });
   for (int64_t i = 0; i < directions; ++i) ways[i]->partials.finish();
   for (int64_t i = 0; second_x && i < x_floats; ++i) out->x[i] += second_x->data()[i];

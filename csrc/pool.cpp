@@ -15,11 +15,10 @@
 #include "spin.h"
 
 namespace gatewise {
-namespace {
 
 struct Job {
   int64_t items;
-  void (*body)(void*, int64_t);
+  void (*work)(void*, Items&);
   void* context;
   double size;  // of the work, beside other calls; 0: small
   int limit;    // a thread begins while fewer are busy
@@ -28,25 +27,27 @@ struct Job {
   std::atomic<int64_t> claimed{0};
   std::atomic<int> inside{0};
 
-  // Does an item, unless none is left.
-  bool work_once() {
-    const int64_t item = claimed.fetch_add(1, std::memory_order_relaxed);
-    if (item >= items) return false;
-    body(context, item);
-    return true;
-  }
-  void work() {
-    while (work_once()) {
-    }
+  // Works on items until none is left, or, given how many threads are busy, there are too many.
+  void do_items(const std::atomic<int>* busy = nullptr) {
+    Items left(*this, busy);
+    work(context, left);
   }
   bool exhausted() const { return claimed.load(std::memory_order_relaxed) >= items; }
 };
+
+bool Items::next(int64_t* item) {
+  if (busy_ && busy_->load(std::memory_order_relaxed) > job_.limit) return false;
+  *item = job_.claimed.fetch_add(1, std::memory_order_relaxed);
+  return *item < job_.items;
+}
+
+namespace {
 
 class Pool {
  public:
   void run(Job& job) {
     post(job);
-    job.work();
+    job.do_items();
     withdraw(job);
     const auto alone = [&] { return job.inside.load(std::memory_order_acquire) == 0; };
     if (spin(50, alone)) return;
@@ -118,8 +119,7 @@ class Pool {
     for (;;) {
       if (Job* job = enter()) {
         lock.unlock();
-        while (busy_.load(std::memory_order_relaxed) <= job->limit && job->work_once()) {
-        }
+        job->do_items(&busy_);
         lock.lock();
         ++job->places;
         rest();
@@ -178,16 +178,16 @@ thread_local Threads others = nullptr;
 
 void work_through(void* job) {
   const FloatMode mode;
-  static_cast<Job*>(job)->work();
+  static_cast<Job*>(job)->do_items();
 }
 
 }  // namespace
 
 void use_threads(Threads threads) { others = threads; }
 
-void run_items(int64_t items, int threads, double size, void (*body)(void*, int64_t), void* context) {
-  Job job{items, body, context, size, std::max(threads, cpus()), static_cast<int>(std::min<int64_t>(items, threads)) - 1};
-  if (job.places < 1) return job.work();
+void run_threads(int64_t count, int threads, double size, void (*work)(void*, Items&), void* context) {
+  Job job{count, work, context, size, std::max(threads, cpus()), static_cast<int>(std::min<int64_t>(count, threads)) - 1};
+  if (job.places < 1) return job.do_items();
   if (others) return others(job.places + 1, work_through, &job);
   pool().run(job);
 }

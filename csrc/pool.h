@@ -11,6 +11,7 @@
 
 #include <stdint.h>
 
+#include <atomic>
 #include <type_traits>
 
 namespace gatewise {
@@ -21,14 +22,37 @@ using Threads = void (*)(int n, void (*work)(void* context), void* context);
 // Has the items of this thread's calls run on other threads than the pool's; null: on the pool's.
 void use_threads(Threads threads);
 
-// Calls body(context, item) for every item in [0, items), on at most `threads` threads, the caller's included. Returns when all are done.
-// `size` says how much work that is, beside other calls; with 0 it never waits its turn.
-void run_items(int64_t items, int threads, double size, void (*body)(void* context, int64_t item), void* context);
+struct Job;
 
+// What one of the threads that work on a call takes its items from.
+class Items {
+ public:
+  Items(Job& job, const std::atomic<int>* busy) : job_(job), busy_(busy) {}
+
+  // Gives the next item, in rising order; false if none is left, or this thread is to leave its CPU to others.
+  bool next(int64_t* item);
+
+ private:
+  Job& job_;
+  const std::atomic<int>* busy_;  // threads, or null: this one stays to the end
+};
+
+// Calls work(context, items) on at most `threads` threads, the caller's included, for all items in [0, count). Returns when all are done.
+// `size` says how much work that is, beside other calls; with 0 it never waits its turn.
+void run_threads(int64_t count, int threads, double size, void (*work)(void* context, Items& items), void* context);
+
+template <class Work>
+void parallel(int64_t count, int threads, double size, Work&& work) {
+  using Function = std::remove_reference_t<Work>;
+  run_threads(count, threads, size, [](void* context, Items& items) { (*static_cast<Function*>(context))(items); }, &work);
+}
+
+// Calls body(item) for every item in [0, count).
 template <class Body>
-void parallel_for(int64_t items, int threads, Body&& body, double size = 0) {
-  using Function = std::remove_reference_t<Body>;
-  run_items(items, threads, size, [](void* context, int64_t item) { (*static_cast<Function*>(context))(item); }, &body);
+void parallel_for(int64_t count, int threads, Body&& body) {
+  parallel(count, threads, 0, [&](Items& items) {
+    for (int64_t item; items.next(&item);) body(item);
+  });
 }
 
 }  // namespace gatewise

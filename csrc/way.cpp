@@ -21,6 +21,9 @@ struct Packed {
         floats(bias + round_up(spec.units, lanes) * 4) {}
 };
 
+// Whether the caller packed the weights, as this call wants them.
+bool comes_packed(const gatewise_gru_inputs& in) { return in.packed && !gates_see_different_rows(in); }
+
 void set_packed(Problem& problem, const Kernels& isa, const float* weights) {
   const Packed packed(problem.spec, isa.lanes);
   problem.kernel = weights;
@@ -52,6 +55,12 @@ Problem make_problem(const Kernels& isa, const gatewise_gru_spec& spec, const ga
   return problem;
 }
 
+// Whether every thread packs so many floats of weights for itself.
+bool each_packs(int64_t floats, int members) { return members == 1 && threads_for_weights(floats) == 1; }
+
+// Where a thread's own weights begin, in its scratch memory.
+int64_t own_weights_at(int64_t scratch_floats) { return round_up(scratch_floats, 16); }
+
 // A direction's half of an array that all have a part of.
 template <class T>
 T* half(T* array, const gatewise_gru_spec& spec, Direction direction) {
@@ -71,19 +80,40 @@ void pack_weights(const Kernels& isa, const gatewise_gru_spec& spec, const gatew
   pack_bias(spec, in, isa.lanes, to + packed.bias);
 }
 
-WayForward::WayForward(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, const gatewise_gru_inputs& in,
+WayForward::WayForward(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, int threads, const gatewise_gru_inputs& in,
                        const gatewise_gru_outputs& out, float* outputs)
     : isa(isa_),
       spec(spec_of(whole, direction)),
       plan(make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), false)),
-      problem(make_problem(isa, spec, in, plan, direction)) {
-  const bool apart = gates_see_different_rows(in), given = in.packed && !apart;
-  if (!given) pack_weights(isa, spec, in, apart, packed.emplace(packed_floats(spec, isa.lanes)).data());
-  set_packed(problem, isa, given ? in.packed : packed->data());
+      members(team_size(spec, plan, threads)),
+      problem(make_problem(isa, spec, in, plan, direction)),
+      own_weights(!comes_packed(in) && each_packs(packed_floats(spec, isa.lanes), members)) {
+  if (comes_packed(in)) {
+    set_packed(problem, isa, in.packed);
+  } else if (!own_weights) {
+    pack_weights(isa, spec, in, gates_see_different_rows(in), packed.emplace(packed_floats(spec, isa.lanes)).data());
+    set_packed(problem, isa, packed->data());
+  }
   use_large_pages(out.saved, isa.saved_floats(spec, plan.chunk_steps));
   problem.outputs = half(outputs, spec, direction);
   problem.state = out.state;
   problem.saved = out.saved;
+}
+
+int64_t WayForward::scratch_floats() const {
+  const int64_t floats = isa.forward_scratch_floats(problem, members);
+  return own_weights ? own_weights_at(floats) + packed_floats(spec, isa.lanes) : floats;
+}
+
+void WayForward::run(int64_t slab, Workplace& place, int member) const {
+  float* const scratch = place.scratch.data();
+  if (!own_weights) return isa.forward_slab(problem, slab, scratch, place.team, member);
+  float* const weights = scratch + own_weights_at(isa.forward_scratch_floats(problem, members));
+  if (place.weights_of != this) pack_weights(isa, spec, problem.in, gates_see_different_rows(problem.in), weights);
+  place.weights_of = this;
+  Problem own = problem;
+  set_packed(own, isa, weights);
+  isa.forward_slab(own, slab, scratch, place.team, member);
 }
 
 WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, int threads, const gatewise_gru_inputs& in,
@@ -96,16 +126,18 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
       members(groups == plan.slabs() ? team_size(spec, plan, threads) : 1),
       problem(make_problem(isa, spec, in, plan, direction)),
       kernel_floats(transposed_floats(spec.features, spec.units, isa.lanes)),
-      packed(kernel_floats + transposed_floats(spec.units, spec.units, isa.lanes)),
+      weight_floats(kernel_floats + transposed_floats(spec.units, spec.units, isa.lanes)),
+      own_weights(each_packs(weight_floats, members)),
       partials(problem, isa.lanes, groups, members > 1 || groups == 1),
       ended(static_cast<size_t>(groups)) {
-  pack_transposed();
+  if (!own_weights) {
+    pack_transposed(packed.emplace(weight_floats).data());
+    set_transposed(problem, packed->data());
+  }
   if (spec.recompute || spec.candidates_again) {
     pack_weights(isa, spec, in, gates_see_different_rows(in), again.emplace(packed_floats(spec, isa.lanes)).data());
     set_packed(problem, isa, again->data());
   }
-  problem.kernel_back = packed.data();
-  problem.recurrent_kernel_back = packed.data() + kernel_floats;
   problem.saved_in = saved;
   problem.outputs_in = half(outputs, spec, direction);
   problem.d_outputs = half(d_outputs, spec, direction);
@@ -115,23 +147,42 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
   problem.adds_to_x = direction.index > 0 && !own_x;
 }
 
-void WayBack::pack_transposed() const {
+void WayBack::set_transposed(Problem& of, const float* weights) const {
+  of.kernel_back = weights;
+  of.recurrent_kernel_back = weights + kernel_floats;
+}
+
+void WayBack::pack_transposed(float* to) const {
   const int one_run[3] = {3, 3, 3}, recurrent_runs[3] = {run_end(problem, 0), run_end(problem, 1), run_end(problem, 2)};
-  const int64_t floats = kernel_floats + transposed_floats(spec.units, spec.units, isa.lanes);
-  parallel_for(problem.panels + problem.feature_panels, threads_for_weights(floats), [&](int64_t i) {
+  parallel_for(problem.panels + problem.feature_panels, threads_for_weights(weight_floats), [&](int64_t i) {
     if (i < problem.panels) {
       pack_transposed_panel(spec, problem.in.recurrent_kernel, i, spec.units, isa.lanes, kRecurrentOrder, recurrent_runs,
-                            packed.data() + kernel_floats);
+                            to + kernel_floats);
     } else {
-      pack_transposed_panel(spec, problem.in.kernel, i - problem.panels, spec.features, isa.lanes, kForwardOrder, one_run, packed.data());
+      pack_transposed_panel(spec, problem.in.kernel, i - problem.panels, spec.features, isa.lanes, kForwardOrder, one_run, to);
     }
   });
 }
 
-void WayBack::run(int64_t group, float* scratch, Team& team, int member) {
+int64_t WayBack::scratch_floats() const {
+  const int64_t floats = isa.backward_scratch_floats(problem, members);
+  return own_weights ? own_weights_at(floats) + weight_floats : floats;
+}
+
+void WayBack::run(int64_t group, Workplace& place, int member) {
   const Partial partial = partials.begin(group);
   if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.floats()) * sizeof(float));
-  for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) isa.backward_slab(problem, slab, scratch, partial, team, member);
+  float* const scratch = place.scratch.data();
+  Problem with_weights = problem;
+  if (own_weights) {
+    float* const weights = scratch + own_weights_at(isa.backward_scratch_floats(problem, members));
+    if (place.weights_of != this) pack_transposed(weights);
+    place.weights_of = this;
+    set_transposed(with_weights, weights);
+  }
+  for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) {
+    isa.backward_slab(with_weights, slab, scratch, partial, place.team, member);
+  }
   if (member > 0) return;
   ended[static_cast<size_t>(group)].store(true, std::memory_order_release);
   partials.end(group);
