@@ -22,7 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 import gatewise
 import memory
-from blocks import DISTURBED, FULL, QUICK, Plan, alternate
+from blocks import FULL, QUICK, Plan, alternate
 from comparisons import memory_tables, tables_of
 from machine import Peak, available_cpus, cpu_name, versions
 from measured import Measured
@@ -76,7 +76,7 @@ def measure(names: list[str], plan: Plan, out: Path, console: Console) -> Measur
 
         for section in sections:
             peak.sample()
-            timings, ran = alternate(section, plan, Path(references), said)
+            timings, ran = alternate(section, plan, Path(references), peak, said)
             measured.timings += timings
             measured.blocks += ran
             measured.save(out / "bench.json")  # so that what is interrupted is not lost
@@ -107,9 +107,10 @@ def remark(measured: Measured) -> str:
         worst = max(blocks, key=lambda block: block.disturbance)
         share = sum(block.disturbance * block.seconds for block in blocks) / sum(block.seconds for block in blocks)
         again = sum(block.attempt > 1 for block in blocks)
+        crowded = sum(block.crowded for block in blocks)
         lines.append(
             f"Other processes and the host took {share:.1%} of the machine, {worst.disturbance:.0%} in the worst of "
-            f"{len(blocks)} blocks; {again} of these repeated one that lost more than {DISTURBED:.0%}."
+            f"{len(blocks)} blocks, in {crowded} by running two CPUs on one core; {again} repeated a disturbed one."
         )
     return "\n".join(lines)
 

@@ -5,8 +5,10 @@ A pool of threads that still spins would spoil the next subject's times: so no t
 when the process before has ended. A subject's rounds are spread over several blocks, between those of the others, and
 no block has half of them: what slows a machine for a while and is seen by no counter shall not decide a median.
 
-A block during which others used more than DISTURBED of the machine (other processes, or the host: "steal") is run
-again, at most twice; the least disturbed attempt counts. The rule is the same for every subject.
+A block is run again, at most twice, if others used more than DISTURBED of the machine meanwhile (other processes, or
+the host: "steal"), or if more than CROWDED of the FMA peak was missing before or after it. The least disturbed attempt
+counts. A block does not begin, for some time, while so much of the peak is missing. The rules are the same for every
+subject.
 """
 
 from __future__ import annotations
@@ -22,12 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from machine import Peak
     from process import Subject
     from sections import Section
     from workloads import Case
 
 DISTURBED = 0.05
+CROWDED = 0.2  # of the peak: what is missing beyond it is not the clock's wandering, but a core that two CPUs share
 REST_SECONDS = 0.5
+RESTS = 40  # at most, as long as CPUs share a core
 
 
 @dataclass(frozen=True)
@@ -55,23 +60,36 @@ class Timing:
 
 @dataclass(frozen=True)
 class Block:
-    """What a block says of the machine: seconds, and the shares of it that other processes and the host took."""
+    """What a block says of the machine.
+
+    Attributes:
+        seconds: how long it took.
+        foreign: the share of the machine that other processes took.
+        steal: the share that the host took and counted.
+        missing: the share of the FMA peak that all CPUs did not reach before or after it.
+    """
 
     section: str
     subject: str
     seconds: float
     foreign: float
     steal: float
+    missing: float
     attempt: int
+
+    @property
+    def crowded(self) -> bool:
+        """Whether CPUs shared a core, by what was missing of the peak."""
+        return self.missing > CROWDED
 
     @property
     def disturbance(self) -> float:
         """The share of the machine that was not there for the block."""
-        return self.foreign + self.steal
+        return self.foreign + self.steal + (self.missing if self.crowded else 0.0)
 
 
 def alternate(
-    section: Section, plan: Plan, references: Path, said: Callable[[str], None]
+    section: Section, plan: Plan, references: Path, peak: Peak, said: Callable[[str], None]
 ) -> tuple[list[Timing], list[Block]]:
     """Times the subjects of a section on its cases, block by block, in turn; `said` hears what runs."""
     timings = {
@@ -86,7 +104,8 @@ def alternate(
             said(f"{section.name}: {subject.name}, block {number} of {len(plan.rounds)}")
             cases = [case.as_json() for case in section.cases if subject.runs(case)]
             job = {"cases": cases, "rounds": rounds, "seconds": plan.seconds, "references": str(references)}
-            times, attempts = _least_disturbed(section.name, subject, job, 1 if subject.neighbour else plan.attempts)
+            most = 1 if subject.neighbour else plan.attempts
+            times, attempts = _least_disturbed(section.name, subject, job, most, peak)
             blocks += attempts
             for key, milliseconds in times.items():
                 timings[subject.name, key].rounds.extend(milliseconds)
@@ -94,19 +113,30 @@ def alternate(
 
 
 def _least_disturbed(
-    section: str, subject: Subject, job: dict[str, Any], most: int
+    section: str, subject: Subject, job: dict[str, Any], most: int, peak: Peak
 ) -> tuple[dict[str, list[float]], list[Block]]:
     """Runs a block, again if it was disturbed; the result of the least disturbed attempt, and all attempts."""
     best: dict[str, list[float]] = {}
     attempts: list[Block] = []
     for attempt in range(1, most + 1):
-        time.sleep(REST_SECONDS)
+        missing = _rest(peak)
         load = Load()
         times: dict[str, list[float]] = run_alone("worker.py", subject, job)
-        block = Block(section, subject.name, *load.since(), attempt)
+        seconds, foreign, steal = load.since()
+        block = Block(section, subject.name, seconds, foreign, steal, max(missing, peak.missing()), attempt)
         if not attempts or block.disturbance < min(earlier.disturbance for earlier in attempts):
             best = times
         attempts.append(block)
         if block.disturbance <= DISTURBED:
             break
     return best, attempts
+
+
+def _rest(peak: Peak) -> float:
+    """Rests before a block; gives the share of the peak that is missing then."""
+    for _ in range(RESTS):
+        time.sleep(REST_SECONDS)
+        missing = peak.missing()
+        if missing <= CROWDED:
+            break
+    return missing

@@ -70,8 +70,19 @@ class Peak:
 
     def sample(self) -> None:
         """Measures once: GFLOP/s of one thread and of all CPUs, with vectors of 8 floats and, if there are, of 16."""
-        threads = sorted({1, available_cpus()})
-        ran = subprocess.run([self._program, *map(str, threads)], check=True, capture_output=True, text=True)
-        for line in ran.stdout.splitlines():
-            lanes, n, gflops = line.split()
-            self.samples.append({"lanes": int(lanes), "threads": int(n), "gflops": float(gflops)})
+        self.samples += self._run(1, available_cpus())
+
+    def missing(self) -> float:
+        """The share of the best sample that all CPUs together do not reach now.
+
+        A half, for example, where the host runs both CPUs of a virtual machine on one core of its own, which it does
+        for seconds at a time and counts nowhere.
+        """
+        best = max(sample["gflops"] for sample in self.samples)
+        return max(0.0, 1 - max(sample["gflops"] for sample in self._run(available_cpus())) / best)
+
+    def _run(self, *threads: int) -> list[dict[str, Any]]:
+        command = [self._program, *map(str, sorted({*threads}))]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        found = (line.split() for line in lines)
+        return [{"lanes": int(lanes), "threads": int(n), "gflops": float(gflops)} for lanes, n, gflops in found]
