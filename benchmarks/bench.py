@@ -24,7 +24,7 @@ import gatewise
 import memory
 from blocks import FULL, QUICK, Plan, alternate
 from comparisons import memory_tables, tables_of
-from machine import Peak, available_cpus, cpu_name, versions
+from machine import Peak, available_cpus, cpu_name, is_zen4, versions
 from measured import Measured
 from overview import overview
 from sections import every_section
@@ -62,8 +62,8 @@ def parse() -> argparse.Namespace:
 def measure(names: list[str], plan: Plan, out: Path, console: Console) -> Measured:
     """Runs the sections of these names, prints and saves each, and measures the FMA peak before each and at the end."""
     peak = Peak(out)
-    machine = {"cpu": cpu_name(), "threads": available_cpus(), "isa": gatewise.isa(), "versions": versions()}
-    measured = Measured(machine | {"date": time.strftime("%Y-%m-%d")}, peak.samples)
+    machine = {"cpu": cpu_name(), "zen4": is_zen4(), "threads": available_cpus(), "isa": gatewise.isa()}
+    measured = Measured(machine | {"versions": versions(), "date": time.strftime("%Y-%m-%d")}, peak.samples)
     sections = [section for section in every_section() if section.name in names]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress, tempfile.TemporaryDirectory() as references:

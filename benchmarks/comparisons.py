@@ -31,6 +31,7 @@ def tables_of(measured: Measured, section: Section) -> list[Table]:
         "isa": _isa,
         "neighbour": _neighbour,
         "threads": _times,
+        "frameworks": _times,
         "curves": _times,
     }
     return special.get(section.name, _comparison)(measured, section)

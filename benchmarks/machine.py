@@ -22,10 +22,23 @@ def available_cpus() -> int:
 
 
 def cpu_name() -> str:
-    """The CPU as the system calls it."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    """The CPU as the system calls it, and its kind where goals depend on that."""
+    return (_cpuinfo("model name") or platform.processor()) + (" (Zen 4)" if is_zen4() else "")
+
+
+def is_zen4() -> bool:
+    """Whether the CPU is one of AMD's Zen 4: family 25, as Zen 3 is, but with AVX-512."""
+    amd = _cpuinfo("vendor_id") == "AuthenticAMD" and _cpuinfo("cpu family") == "25"
+    return amd and "avx512f" in _cpuinfo("flags").split()
+
+
+def _cpuinfo(field: str) -> str:
+    """What the system says of the first CPU, or nothing."""
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == field:
+            return value.strip()
+    return ""
 
 
 def versions() -> dict[str, str]:

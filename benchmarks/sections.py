@@ -46,7 +46,8 @@ class Section:
 
 def every_section() -> list[Section]:
     """All sections, in the order in which they run."""
-    return [inference(), *map(layer, BACKENDS), torch(), step(), variants(), isa(), neighbour(), curves(), threads()]
+    layers = [*map(layer, BACKENDS), torch(), frameworks()]
+    return [inference(), *layers, step(), variants(), isa(), neighbour(), curves(), threads()]
 
 
 def inference() -> Section:
@@ -72,6 +73,13 @@ def torch() -> Section:
     """The drop-in for PyTorch."""
     title = "Training step in PyTorch: gatewise.torch.GRU"
     return Section("torch", title, [OUR_TORCH, TORCH], workloads("training"), "torch")
+
+
+def frameworks() -> Section:
+    """What bounds the training steps of small layers."""
+    title = "What a framework takes by itself: a step that doubles input and weights, and nothing else"
+    subjects = [Subject(name, "framework_alone", {"framework": name}) for name in BACKENDS.values()]
+    return Section("frameworks", title, subjects, [Case("quickstart", "training", *SIZES["quickstart"])])
 
 
 def step() -> Section:
