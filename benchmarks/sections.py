@@ -79,7 +79,7 @@ def frameworks() -> Section:
     """What bounds the training steps of small layers."""
     title = "What a framework takes by itself: a step that doubles input and weights, and nothing else"
     subjects = [Subject(name, "framework_alone", {"framework": name}) for name in BACKENDS.values()]
-    return Section("frameworks", title, subjects, [Case("quickstart", "training", *SIZES["quickstart"])])
+    return Section("frameworks", title, subjects, [Case("quickstart", "doubling", *SIZES["quickstart"])])
 
 
 def step() -> Section:

@@ -19,8 +19,8 @@ class Case:
 
     Attributes:
         name: the workload, or the point of a curve: the row of the table.
-        task: "inference" (all outputs), "step" (one step from a given state), or "training" (forward, the loss
-            sum(y * y), and the gradients of the input and of every weight).
+        task: "inference" (all outputs), "step" (one step from a given state), "training" (forward, the loss
+            sum(y * y), and the gradients of the input and of every weight), or "doubling" (of input and weights).
         mask: "none"; "padded": lengths spread evenly over [T / 3, T]; "holes": a third of the steps at random.
         variant: "plain", "reset before", "dropout", "recurrent dropout" or "bidirectional".
     """
