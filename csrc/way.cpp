@@ -106,14 +106,12 @@ int64_t WayForward::scratch_floats() const {
 }
 
 void WayForward::run(int64_t slab, Workplace& place, int member) const {
-  float* const scratch = place.scratch.data();
-  if (!own_weights) return isa.forward_slab(problem, slab, scratch, place.team, member);
-  float* const weights = scratch + own_weights_at(isa.forward_scratch_floats(problem, members));
-  if (place.weights_of != this) pack_weights(isa, spec, problem.in, gates_see_different_rows(problem.in), weights);
-  place.weights_of = this;
-  Problem own = problem;
-  set_packed(own, isa, weights);
-  isa.forward_slab(own, slab, scratch, place.team, member);
+  Problem with_weights = problem;
+  if (own_weights) {
+    const auto pack = [&](float* to) { pack_weights(isa, spec, problem.in, gates_see_different_rows(problem.in), to); };
+    set_packed(with_weights, isa, place.own_weights(this, own_weights_at(isa.forward_scratch_floats(problem, members)), pack));
+  }
+  isa.forward_slab(with_weights, slab, place.scratch.data(), place.team, member);
 }
 
 WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, int threads, const gatewise_gru_inputs& in,
@@ -172,16 +170,13 @@ int64_t WayBack::scratch_floats() const {
 void WayBack::run(int64_t group, Workplace& place, int member) {
   const Partial partial = partials.begin(group);
   if (member == 0) memset(partial.recurrent_kernel, 0, static_cast<size_t>(partials.floats()) * sizeof(float));
-  float* const scratch = place.scratch.data();
   Problem with_weights = problem;
   if (own_weights) {
-    float* const weights = scratch + own_weights_at(isa.backward_scratch_floats(problem, members));
-    if (place.weights_of != this) pack_transposed(weights);
-    place.weights_of = this;
-    set_transposed(with_weights, weights);
+    const auto pack = [&](float* to) { pack_transposed(to); };
+    set_transposed(with_weights, place.own_weights(this, own_weights_at(isa.backward_scratch_floats(problem, members)), pack));
   }
   for (const int64_t slab : plan.groups[static_cast<size_t>(group)]) {
-    isa.backward_slab(with_weights, slab, scratch, partial, place.team, member);
+    isa.backward_slab(with_weights, slab, place.scratch.data(), partial, place.team, member);
   }
   if (member > 0) return;
   ended[static_cast<size_t>(group)].store(true, std::memory_order_release);

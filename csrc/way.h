@@ -26,9 +26,20 @@ struct Direction {
 struct Workplace {
   Scratch scratch;
   Team team;
-  const void* weights_of = nullptr;  // the way whose weights lie in the scratch memory
 
   Workplace(int64_t floats, int members) : scratch(floats), team(members) {}  // Throws std::bad_alloc.
+
+  // The weights of a way, so many floats into the scratch memory: pack(to) writes them, unless they lie there already.
+  template <class Pack>
+  const float* own_weights(const void* way, int64_t floats, Pack&& pack) {
+    float* const weights = scratch.data() + floats;
+    if (weights_of_ != way) pack(weights);
+    weights_of_ = way;
+    return weights;
+  }
+
+ private:
+  const void* weights_of_ = nullptr;
 };
 
 // The floats of gatewise_gru_pack, and its work. gates_apart: see problem.h.
