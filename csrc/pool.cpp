@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <system_error>
@@ -49,40 +48,29 @@ namespace {
 // with 100, 0.53 with 300 of yielding after them.)
 //
 // Who yields may miss the next call: a framework's thread takes the CPU and makes the call on it, and Linux may leave the other CPU idle. A
-// worker that was late for that reason keeps its CPU for a while. (Quickstart on TensorFlow: 0.90 of a training step's time; all that it
-// missed before, the caller did alone.)
+// worker that missed one keeps its CPU for some waits. (Quickstart, training on TensorFlow: 0.9 of the time.)
 class Patience {
  public:
   // Waits until there is `news`; false: it is time to sleep.
   template <class News>
   bool wait(News&& news) {
+    yielded_ = false;
     if (spin(kSpinMicroseconds, news)) return true;
-    if (kept_ == 0) return wait_yielding(news);
+    yielded_ = kept_ == 0;
+    if (yielded_) return spin_yielding(kYieldMicroseconds, news);
     --kept_;
     return spin(kYieldMicroseconds, news);
   }
 
- private:
-  using Clock = std::chrono::steady_clock;
-  static constexpr int kSpinMicroseconds = 100, kYieldMicroseconds = 300;
-  static constexpr std::chrono::microseconds kLate{10};
-  static constexpr int kKept = 64;
-
-  template <class News>
-  bool wait_yielding(News&& news) {
-    auto before = Clock::now();
-    const auto end = before + std::chrono::microseconds(kYieldMicroseconds);
-    while (before < end) {
-      std::this_thread::yield();
-      const bool ready = news();
-      const auto now = Clock::now();
-      if (ready && now - before > kLate) kept_ = kKept;
-      if (ready) return true;
-      before = now;
-    }
-    return false;
+  // The news came too late: others have done the work.
+  void missed() {
+    if (yielded_) kept_ = kKept;
   }
 
+ private:
+  static constexpr int kSpinMicroseconds = 100, kYieldMicroseconds = 300, kKept = 16;
+
+  bool yielded_ = false;
   int kept_ = 0;  // so many waits more without yielding
 };
 
@@ -135,9 +123,14 @@ class Pool {
   void rest() {
     --busy_;
     begin_.notify_all();
+    if (wants_worker()) call_workers(1);
+  }
+
+  bool wants_worker() const {
     for (const Job* job = jobs_; job; job = job->next) {
-      if (job->places > 0 && !job->exhausted()) return call_workers(1);
+      if (job->places > 0 && !job->exhausted()) return true;
     }
+    return false;
   }
 
   void withdraw(Job& job) {
@@ -175,6 +168,7 @@ class Pool {
       lock.unlock();
       const bool awake = patience.wait(news);
       lock.lock();
+      if (awake && !wants_worker()) patience.missed();
       if (awake) continue;
       ++sleeping_;
       wake_.wait(lock, news);
