@@ -43,37 +43,6 @@ bool Items::next(int64_t* item) {
 
 namespace {
 
-// How a worker waits for the next call: awake at first, for waking takes longer than what lies between two calls of a small layer, more
-// than 20 us, in a framework some 100 or 200. (Quickstart, training: 0.45 ms with 20 us of spinning, 0.26 to 0.36 with 100. In JAX: 0.77
-// with 100, 0.53 with 300 of yielding after them.)
-//
-// Who yields may miss the next call: a framework's thread takes the CPU and makes the call on it, and Linux may leave the other CPU idle. A
-// worker that missed one keeps its CPU for some waits. (Quickstart, training on TensorFlow: 0.9 of the time.)
-class Patience {
- public:
-  // Waits until there is `news`; false: it is time to sleep.
-  template <class News>
-  bool wait(News&& news) {
-    yielded_ = false;
-    if (spin(kSpinMicroseconds, news)) return true;
-    yielded_ = kept_ == 0;
-    if (yielded_) return spin_yielding(kYieldMicroseconds, news);
-    --kept_;
-    return spin(kYieldMicroseconds, news);
-  }
-
-  // The news came too late: others have done the work.
-  void missed() {
-    if (yielded_) kept_ = kKept;
-  }
-
- private:
-  static constexpr int kSpinMicroseconds = 100, kYieldMicroseconds = 300, kKept = 16;
-
-  bool yielded_ = false;
-  int kept_ = 0;  // so many waits more without yielding
-};
-
 class Pool {
  public:
   void run(Job& job) {
@@ -123,14 +92,9 @@ class Pool {
   void rest() {
     --busy_;
     begin_.notify_all();
-    if (wants_worker()) call_workers(1);
-  }
-
-  bool wants_worker() const {
     for (const Job* job = jobs_; job; job = job->next) {
-      if (job->places > 0 && !job->exhausted()) return true;
+      if (job->places > 0 && !job->exhausted()) return call_workers(1);
     }
-    return false;
   }
 
   void withdraw(Job& job) {
@@ -151,7 +115,6 @@ class Pool {
 
   void serve() {
     const FloatMode mode;
-    Patience patience;
     std::unique_lock<std::mutex> lock(mutex_);
     for (;;) {
       if (Job* job = enter()) {
@@ -166,9 +129,10 @@ class Pool {
       const uint64_t seen = posted_.load(std::memory_order_relaxed);
       const auto news = [&] { return posted_.load(std::memory_order_acquire) != seen; };
       lock.unlock();
-      const bool awake = patience.wait(news);
+      // Waking takes longer than what lies between two calls of a small layer: more than 20 us, in a framework some 100. (Quickstart,
+      // training: 0.45 ms with 20 us of spinning, 0.26 to 0.36 with 100. In JAX: 0.77 with 100, 0.53 with 300 of yielding after them.)
+      const bool awake = spin(100, news) || spin_yielding(300, news);
       lock.lock();
-      if (awake && !wants_worker()) patience.missed();
       if (awake) continue;
       ++sleeping_;
       wake_.wait(lock, news);

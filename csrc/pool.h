@@ -4,9 +4,9 @@
 // A caller never waits for a worker that has not started: it works through the items itself and waits, at the end, only for workers that
 // are inside one. Any number of threads may call at once. Workers keep off while every CPU has a thread that does items, and a call of
 // some size waits its turn while such calls, none of them larger, have all CPUs: three threads on two CPUs end later than one call after
-// the other (large in both directions at once: 1.04 to 1.2 times as late; now 0.9 to 1.1). Workers wait awake for 0.4 ms after a call, most
-// of it leaving the CPU to others unless they have missed calls for it, then sleep. After a fork the child starts with a new pool. A caller
-// may have its items run on other threads instead.
+// the other (large in both directions at once: 1.04 to 1.2 times as late; now 0.9 to 1.1). Workers wait awake for 0.4 ms after a call,
+// most of it leaving the CPU to others, then sleep. After a fork the child starts with a new pool. A
+// caller may have its items run on other threads instead.
 #pragma once
 
 #include <stdint.h>
