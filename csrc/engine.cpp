@@ -27,11 +27,16 @@ namespace {
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
+// Whether a layer's outputs tell the candidates: its gates lie between 0 and 1, and its candidate's activation has an inverse.
+bool tells_candidates(const gatewise_gru_spec& spec) {
+  return spec.return_sequences && spec.activation == GATEWISE_TANH && spec.recurrent_activation == GATEWISE_SIGMOID;
+}
+
 bool valid(const gatewise_gru_spec& spec) {
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   return spec.batch >= 0 && spec.batch <= INT32_MAX && spec.timesteps >= 0 && spec.timesteps <= INT32_MAX && spec.features >= 1 &&
          spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation) &&
-         (!spec.candidates_again || (spec.return_sequences && !spec.recompute));
+         (!spec.candidates_again || (tells_candidates(spec) && !spec.recompute));
 }
 
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.
@@ -50,7 +55,7 @@ double size_of(const gatewise_gru_spec& spec) {
 bool candidates_again_pay(gatewise_gru_spec spec) {
   constexpr int64_t kKeptFloats = int64_t{8} << 20, kMaxRow = 512;
   spec.candidates_again = 0;
-  return spec.return_sequences && !spec.recompute && spec.features + spec.units <= kMaxRow &&
+  return tells_candidates(spec) && !spec.recompute && spec.features + spec.units <= kMaxRow &&
          gatewise_gru_saved_floats(&spec) > kKeptFloats;
 }
 

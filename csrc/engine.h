@@ -48,7 +48,7 @@ typedef struct gatewise_gru_spec {
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
-  int32_t candidates_again;      // 1: half as much is saved, and the way back, given the outputs, finds the candidates again
+  int32_t candidates_again;      // 1: half as much is saved, and the way back finds the candidates again from the outputs
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
 } gatewise_gru_spec;
 
@@ -84,11 +84,12 @@ typedef struct gatewise_gru_gradients {
 } gatewise_gru_gradients;
 
 // How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T); with
-// `candidates_again`, which asks for `return_sequences` and no `recompute`, 2 BTU. The layout is private to the instruction set in use.
+// `candidates_again`, which asks for `return_sequences`, tanh and sigmoid, and no `recompute`, 2 BTU. The layout is private to the
+// instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
 
-// Whether `candidates_again` is worth its time, a ninth of the multiply-adds of a training step, to a caller who has the outputs at hand
-// on the way back: 1 where what is saved without is so large that the system makes its memory anew for every call, and rows are short.
+// Whether `candidates_again` is worth its time, a product of the inputs, to a caller who has the outputs at hand on the way back: 1 where
+// what is saved without is so large that the system makes its memory anew for every call, and rows are short.
 GATEWISE_API int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte

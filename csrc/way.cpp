@@ -132,9 +132,16 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
     pack_transposed(packed.emplace(weight_floats).data());
     set_transposed(problem, packed->data());
   }
-  if (spec.recompute || spec.candidates_again) {
+  if (spec.recompute) {
     pack_weights(isa, spec, in, gates_see_different_rows(in), again.emplace(packed_floats(spec, isa.lanes)).data());
     set_packed(problem, isa, again->data());
+  } else if (spec.candidates_again && spec.reset_after) {
+    const int64_t bias = panel_floats(spec.features, spec.units, isa.lanes);
+    float* const to = again.emplace(bias + problem.panels * 4 * isa.lanes).data();
+    for (int64_t p = 0; p < problem.panels; ++p) pack_kernel_panel(spec, in.kernel, p, spec.features, isa.lanes, false, to);
+    pack_bias(spec, in, isa.lanes, to + bias);
+    problem.kernel = to;
+    problem.bias = to + bias;
   }
   problem.saved_in = saved;
   problem.outputs_in = half(outputs, spec, direction);

@@ -27,6 +27,17 @@ GATEWISE_INLINE Vec gru_blend(Vec z, Vec h_prev, Vec h_tilde) { return fma(z, h_
 // The candidate's pre-activation with reset_after.
 GATEWISE_INLINE Vec gru_reset_after(Vec xh, Vec r, Vec q) { return fma(r, q, xh); }
 
+// h_tilde of tanh, found again from the state that it led to. It errs by the rounding of h over 1 - z, and in every gradient the slopes of
+// gate and candidate make of that a rounding again. Where it cannot be told from +-1 it is that, and its slope 0, as on the way forward.
+GATEWISE_INLINE Vec gru_candidate_again(Vec h, Vec z, Vec h_prev) {
+  const Vec rounding = broadcast(0x1p-23f), share = 1.0f - z, part = fma(-z, h_prev, h), limit = share - rounding;
+  const Vec h_tilde = part / at_least(rounding, share), one = broadcast(1.0f);
+  return part >= limit ? one : part <= -limit ? -one : h_tilde;
+}
+
+// q, from h_tilde = tanh(xh + r * q). A reset gate next to zero, whose gradient has it as a factor, is taken for a larger one.
+GATEWISE_INLINE Vec gru_recurrent_again(Vec h_tilde, Vec xh, Vec r) { return (artanh(h_tilde) - xh) / at_least(broadcast(1e-20f), r); }
+
 // The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
 struct BlendGradient {
   Vec daz, dah, dh_prev;

@@ -65,6 +65,13 @@ struct Chunk {
     return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDq * kLanes : gates_at(i, p, m) + kSavedQ * kLanes;
   }
 
+  // The state of a row after step i, from the outputs or from h_prev of the step after.
+  GATEWISE_INLINE Vec state_after(int64_t i, int64_t p, int64_t m) const {
+    if (i + 1 < steps && m < live(i + 1)) return load(panel(h_prev, p, offset[i + 1] + m));
+    const float* output = problem.outputs_in + slab.output_offset(m, slab.position(m, first_step + i));
+    return load_first(output + p * kLanes, lanes_of(problem, p));
+  }
+
   // Calls each(i, m) for the live rows of every step.
   template <class Each>
   void for_each_row(Each&& each) const {
