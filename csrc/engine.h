@@ -49,6 +49,7 @@ typedef struct gatewise_gru_spec {
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
   int32_t candidates_again;      // 1: half as much is saved, and the way back finds the candidates again from the outputs
+  int32_t resets_again;          // 1: a quarter less again, and r of half the units found again, by an eighteenth of the multiply-adds
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
 } gatewise_gru_spec;
 
@@ -84,8 +85,8 @@ typedef struct gatewise_gru_gradients {
 } gatewise_gru_gradients;
 
 // How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T); with
-// `candidates_again`, which asks for `return_sequences`, tanh and sigmoid, and no `recompute`, 2 BTU. The layout is private to the
-// instruction set in use.
+// `candidates_again`, which asks for `return_sequences`, tanh and sigmoid, and no `recompute`, 2 BTU; with `resets_again` as well,
+// which asks for `reset_after`, 1.5 BTU. The layout is private to the instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
 
 // Whether `candidates_again` is worth its time, a product of the inputs, to a caller who has the outputs at hand on the way back: 1 where

@@ -132,8 +132,9 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
     pack_transposed(packed.emplace(weight_floats).data());
     set_transposed(problem, packed->data());
   }
-  if (spec.recompute) {
-    pack_weights(isa, spec, in, gates_see_different_rows(in), again.emplace(packed_floats(spec, isa.lanes)).data());
+  if (spec.recompute || spec.resets_again) {
+    const bool gates_apart = spec.resets_again || gates_see_different_rows(in);
+    pack_weights(isa, spec, in, gates_apart, again.emplace(packed_floats(spec, isa.lanes)).data());
     set_packed(problem, isa, again->data());
   } else if (spec.candidates_again && spec.reset_after) {
     const int64_t bias = panel_floats(spec.features, spec.units, isa.lanes);

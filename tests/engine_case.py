@@ -152,8 +152,8 @@ class Case:
         named = {f"d_{name}": value for name, value in d._asdict().items() if value is not None}
         return {"outputs": outputs, "state": state} | named
 
-    def run_again(self) -> tuple[dict[str, Array], int]:
-        """Does the same with the candidates found again; the results, and how many floats were saved."""
+    def run_again(self, *, resets: bool = False) -> tuple[dict[str, Array], int]:
+        """Does the same with candidates found again, and half of the resets; also returns how many floats are saved."""
         a, weights = self.arrays, self.weights
         call = _native.make_call(
             a["x"], weights.kernel, weights.recurrent_kernel, weights.bias,
@@ -161,7 +161,7 @@ class Case:
             reset_after=self.reset_after, activation=ACTIVATIONS.index(self.activation),
             recurrent_activation=ACTIVATIONS.index(self.recurrent_activation), go_backwards=self.go_backwards,
             return_sequences=self.return_sequences, zero_output_for_mask=self.zero_output_for_mask, recompute=False,
-            candidates_again=True,
+            candidates_again=True, resets_again=resets,
         )  # fmt: skip
         outputs, state = np.empty(call.output_shape, np.float32), np.empty(call.state_shape, np.float32)
         saved = np.full(call.saved_floats, np.nan, np.float32)

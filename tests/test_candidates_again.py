@@ -90,9 +90,11 @@ def test_half_is_saved(isa: str) -> None:
         assert case.run_again()[1] == 2 * 4 * 30 * -(-21 // LANES[isa]) * LANES[isa]
 
 
-@pytest.mark.parametrize("options", [{"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}], ids=str)
-def test_other_activations_are_refused(options: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match="activation is out of range"):
+@pytest.mark.parametrize(
+    "options", [{"activation": "relu"}, {"recurrent_activation": "hard_sigmoid"}, {"return_sequences": False}], ids=str
+)
+def test_where_the_outputs_do_not_tell_the_candidates_it_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="out of range"):
         Case(2, 3, 4, 5, **options).run_again()
 
 
@@ -103,3 +105,18 @@ def test_bits_do_not_depend_on_threads() -> None:
     for n in (2, 3):
         with threads(n):
             assert_same_bits(case.run_again()[0], expected)
+
+
+@pytest.mark.parametrize("options", ["plain", "zero_state", "holes", "empty_rows", "dropout"])
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_resets_that_are_found_again_have_the_same_bits(
+    shape: tuple[int, int, int, int], isa: str, options: str
+) -> None:
+    case = Case(*shape, **OPTIONS[options])
+    with instruction_set(isa), threads(2):
+        expected, half = case.run_again()
+        found, saved = case.run_again(resets=True)
+    assert_same_bits(found, expected)
+    panels = -(-shape[3] // LANES[isa])
+    assert half - saved == panels // 2 * LANES[isa] * shape[0] * shape[1]

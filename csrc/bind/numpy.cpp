@@ -67,7 +67,7 @@ struct Call {
 Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, std::optional<Input2> initial_state,
                std::optional<Mask> mask, std::optional<Input3> input_dropout, std::optional<Input3> recurrent_dropout, bool reset_after,
                int activation, int recurrent_activation, bool go_backwards, bool return_sequences, bool zero_output_for_mask,
-               bool recompute, bool candidates_again) {
+               bool recompute, bool candidates_again, bool resets_again) {
   Call call;
   call.spec = {static_cast<int64_t>(x.shape(0)),
                static_cast<int64_t>(x.shape(1)),
@@ -81,6 +81,7 @@ Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<B
                zero_output_for_mask,
                recompute,
                candidates_again,
+               resets_again,
                0};  // weights in Keras's layout
   call.x = std::move(x);
   call.kernel = std::move(kernel);
@@ -212,7 +213,7 @@ NB_MODULE(_native, m) {
       .def_prop_ro("saved_floats", [](const Call& call) { return gatewise_gru_saved_floats(&call.spec); });
   m.def("make_call", make_call, "x"_a, "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "initial_state"_a.none(), "mask"_a.none(),
         "input_dropout"_a.none(), "recurrent_dropout"_a.none(), "reset_after"_a, "activation"_a, "recurrent_activation"_a, "go_backwards"_a,
-        "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a, "candidates_again"_a);
+        "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a, "candidates_again"_a, "resets_again"_a);
   m.def("forward", forward, "call"_a, "outputs"_a.noconvert(), "state"_a.noconvert(), "saved"_a.noconvert().none());
   m.def("backward", backward, "call"_a, "saved"_a, "outputs"_a.none(), "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
         "d_initial_state"_a.noconvert(), "d_kernel"_a.noconvert(), "d_recurrent_kernel"_a.noconvert(), "d_bias"_a.noconvert().none());

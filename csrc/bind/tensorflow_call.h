@@ -149,6 +149,7 @@ static bool take_sizes(call* c) {
   s->features = TF_Dim(input_of(c, kX), 2);
   s->units = TF_Dim(input_of(c, kRecurrentKernel), 0);
   s->candidates_again = gatewise_gru_candidates_again_pays(s);
+  s->resets_again = s->candidates_again && s->reset_after;  // TensorFlow keeps the memory of its largest step as long as it runs
   return true;
 }
 

@@ -166,6 +166,7 @@ struct Layer {
             o.zero_output_for_mask,
             o.recompute,
             o.candidates_again,
+            0,   // XLA gives the memory back: less of it is worth no time
             0};  // weights in Keras's layout
     for (size_t i = 0; i < directions; ++i) in[i] = inputs(operands, i);
   }

@@ -10,11 +10,11 @@
 #pragma once
 
 #include "back_products.h"
-#include "candidates.h"
 #include "chunk.h"
 #include "chunk_gradients.h"
 #include "flow.h"
 #include "forward.h"
+#include "found_again.h"
 #include "team.h"
 #include "tile.h"
 
@@ -115,7 +115,7 @@ struct BackwardSlab {
         chunk.take_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
         if (!problem.spec.candidates_again) break;
         team.meet(member);
-        Candidates{chunk}.find(first_panel, last_panel);
+        FoundAgain{chunk}.find(first_panel, last_panel);
         break;
       case Task::kSteps:
         return go_back_through(task.part);
@@ -218,7 +218,7 @@ struct BackwardSlab {
           float* to = chunk.gates(p, slot + m);
           store(dh_at(p, m), d.dh_prev);
           if (problem.spec.reset_after) {
-            const Vec r = load_unaligned(gate + kSavedR * kLanes);
+            const Vec r = load_unaligned(chunk.reset_at(i, p, m));
             const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, load_unaligned(chunk.recurrent_at(i, p, m)));
             keep(to + kDq * kLanes, q_to, reset.dq);
             keep(to + kDz * kLanes, z_to, d.daz);
@@ -253,7 +253,7 @@ struct BackwardSlab {
   template <class Activations>
   GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh, float* for_state) const {
     const int64_t slot = chunk.offset[i] + m;
-    const Vec r = load_unaligned(chunk.gates_at(i, p, m) + kSavedR * kLanes);
+    const Vec r = load_unaligned(chunk.reset_at(i, p, m));
     const float* factors = slab.state_factors(m, kCandidate);
     if (factors) d_rh *= load_first(factors + p * kLanes, lanes_of(problem, p));
     const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));

@@ -57,7 +57,10 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
-  // h_tilde and q: saved, or found again, where their gradients will stand.
+  // r, h_tilde and q: saved, or found again, where their gradients will stand.
+  const float* reset_at(int64_t i, int64_t p, int64_t m) const {
+    return p < saved.reset_panels ? gates_at(i, p, m) + kSavedR * kLanes : gates(p, offset[i] + m) + kDr * kLanes;
+  }
   const float* candidate_at(int64_t i, int64_t p, int64_t m) const {
     return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDh * kLanes : gates_at(i, p, m) + kSavedCandidate * kLanes;
   }
@@ -139,7 +142,7 @@ struct Chunk {
       for (int64_t p = first; p < last; ++p) {
         const float *gate = gates_at(i, p, 0), *from = panel(h_prev, p, offset[i]);
         float* to = panel(h_prev, p, offset[i + 1]);
-        for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride) {
+        for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride(p)) {
           const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
           store(to + m * kLanes, gru_blend(z, load(from + m * kLanes), h_tilde));
         }
@@ -180,7 +183,7 @@ struct Chunk {
   GATEWISE_INLINE void for_each_step_of(int64_t m, Each&& each) const {
     for (int64_t i = 0; i < steps && m < live(i); ++i) each(i, offset[i] + m);
   }
-  GATEWISE_INLINE Vec reset_gate(int64_t i, int64_t p, int64_t m) const { return load_unaligned(gates_at(i, p, m) + kSavedR * kLanes); }
+  GATEWISE_INLINE Vec reset_gate(int64_t i, int64_t p, int64_t m) const { return load_unaligned(reset_at(i, p, m)); }
 
   void take_input(int64_t slot) const {
     const int64_t features = problem.spec.features;

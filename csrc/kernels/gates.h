@@ -39,7 +39,7 @@ struct Gates {
           store(a + kCandidate * kLanes, gru_reset_after(load(a + kCandidate * kLanes), r, q));
           if (!step.saved) continue;
           save(p, m, kSavedZ, z);
-          save(p, m, kSavedR, r);
+          if (p < saved.reset_panels) save(p, m, kSavedR, r);
           if (step.saves_candidates) save(p, m, kSavedQ, q);
         }
       }
@@ -89,7 +89,7 @@ struct Gates {
   GATEWISE_INLINE Vec h_prev(int64_t panel, int64_t m) const { return load(step.h_prev + m * step.stride + panel * kLanes); }
 
   GATEWISE_INLINE void save(int64_t panel, int64_t m, Saved what, Vec v) const {
-    store_unaligned(step.saved + panel * saved.panel_stride + m * saved.row_stride + what * kLanes, v);
+    store_unaligned(step.saved + saved.place(panel, m) + what * kLanes, v);
   }
 
   GATEWISE_INLINE void write_state(int64_t panel, int64_t m, Vec h) const { store(step.h_next + m * step.stride + panel * kLanes, h); }

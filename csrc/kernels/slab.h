@@ -81,10 +81,12 @@ GATEWISE_INLINE int64_t segment_steps(const gatewise_gru_spec& spec, int64_t chu
 
 // What is kept of one slab for the way back: the gates of every step, and the state before every chunk of steps, from which the way back
 // finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates. With
-// spec.candidates_again it keeps z and r and no states, which are the outputs.
+// spec.candidates_again it keeps z and r and no states, which are the outputs; with spec.resets_again r of the first half of the panels.
 //   gates (steps, P, rows, values, W): z, r, h_tilde and, with reset_after, q        states (chunks, rows, P, W)
 struct SavedSlab {
-  int64_t row_stride, panel_stride, step_stride;
+  int64_t slab_rows, values;  // values: floats a unit and step
+  int64_t reset_panels;       // the first ones, whose r is kept
+  int64_t step_stride;
   int64_t state_stride, chunk_stride;
   int64_t gates_offset, states_offset;  // from the start of all that is saved
 
@@ -99,9 +101,13 @@ struct SavedSlab {
     return whole(spec, segment_steps(spec, chunk_steps), chunk_steps, 0, rows);
   }
 
-  int64_t gates(int64_t step, int64_t panel, int64_t row) const {
-    return gates_offset + step * step_stride + panel * panel_stride + row * row_stride;
+  int64_t row_stride(int64_t panel) const { return (values - (panel < reset_panels ? 0 : 1)) * kLanes; }
+  // Where a row of a panel stands in a step.
+  int64_t place(int64_t panel, int64_t row) const {
+    const int64_t without_r = panel < reset_panels ? 0 : panel - reset_panels;
+    return (panel * values - without_r) * slab_rows * kLanes + row * row_stride(panel);
   }
+  int64_t gates(int64_t step, int64_t panel, int64_t row) const { return gates_offset + step * step_stride + place(panel, row); }
   int64_t state(int64_t chunk, int64_t row) const { return states_offset + chunk * chunk_stride + row * state_stride; }
 
   static int64_t all_floats(const gatewise_gru_spec& spec, int64_t chunk_steps) {
@@ -117,16 +123,16 @@ struct SavedSlab {
     return SavedSlab(spec, values, timesteps, chunk_steps, first, rows);
   }
 
-  // values: floats a unit and step.
-  SavedSlab(const gatewise_gru_spec& spec, int64_t values, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
-    const int64_t padded = round_up(spec.units, kLanes);
+  SavedSlab(const gatewise_gru_spec& spec, int64_t of_each, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows)
+      : slab_rows(rows), values(of_each) {
+    const int64_t padded = round_up(spec.units, kLanes), panels = padded / kLanes;
     const int64_t chunks = spec.candidates_again ? 0 : (timesteps + chunk_steps - 1) / chunk_steps;
-    row_stride = values * kLanes;
-    panel_stride = rows * row_stride;
-    step_stride = padded / kLanes * panel_stride;
+    reset_panels = spec.resets_again ? (panels + 1) / 2 : panels;
+    const int64_t row_floats = (panels * values - (panels - reset_panels)) * kLanes;
+    step_stride = rows * row_floats;
     state_stride = padded;
     chunk_stride = rows * padded;
-    gates_offset = first * padded * (timesteps * values + chunks);
+    gates_offset = first * (timesteps * row_floats + chunks * padded);
     states_offset = gates_offset + timesteps * step_stride;
   }
 };

@@ -293,6 +293,7 @@ def _check(
         zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
         recompute=recomputing(),
         candidates_again=False,  # the outputs are the caller's, who may change them
+        resets_again=False,
     )
 
 

@@ -96,7 +96,7 @@ class _Spec(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
         *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
         *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute")),
-        *((name, ctypes.c_int32) for name in ("candidates_again", "torch_layout")),
+        *((name, ctypes.c_int32) for name in ("candidates_again", "resets_again", "torch_layout")),
     )
 
 

@@ -176,6 +176,7 @@ def _checked(
         input_dropout=_optional(f"{whose}input_dropout", input_dropout, (("masks", masks), batch, features)),
         recurrent_dropout=_optional(f"{whose}recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
         candidates_again=False,
+        resets_again=False,
         **options,
     )
 
