@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine finds the candidates again, from the outputs, and saves half as much: gradients that err no more."""
+"""The engine finds candidates again, from the outputs, and resets, by products: gradients that err no more."""
 
 from __future__ import annotations
 

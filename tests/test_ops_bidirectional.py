@@ -140,7 +140,7 @@ def test_long_sequences_that_are_computed_again_have_the_same_bits() -> None:
 
 
 def test_large_layers_find_the_candidates_again_from_both_halves_of_the_outputs() -> None:
-    # With more than 8 million floats of gates a direction, where TensorFlow saves half.
+    # With more than 8 million floats of gates a direction, where TensorFlow saves three eighths.
     both = Both(Case(64, 300, 8, 112, mask="right"))
     assert_same_bits(both.run(), both.one_by_one_again())
 

@@ -19,7 +19,8 @@ enum Gate : int { kUpdate = 0, kReset = 1, kCandidate = 2, kRecurrent = 3 };
 // each is one run of three.
 enum GateGradient : int { kDq = 0, kDz = 1, kDr = 2, kDh = 3 };
 
-// Where a value stands in what the way forward saves. kSavedQ only with reset_after, the last two not with candidates_again.
+// Where a value stands in what the way forward saves. kSavedQ only with reset_after, the last two not with candidates_again, and kSavedR of
+// half the units with resets_again.
 enum Saved : int { kSavedZ = 0, kSavedR = 1, kSavedCandidate = 2, kSavedQ = 3 };
 
 GATEWISE_INLINE Vec gru_blend(Vec z, Vec h_prev, Vec h_tilde) { return fma(z, h_prev, (1.0f - z) * h_tilde); }

@@ -101,6 +101,7 @@ struct SavedSlab {
     return whole(spec, segment_steps(spec, chunk_steps), chunk_steps, 0, rows);
   }
 
+  // From a row of a panel to the next.
   int64_t row_stride(int64_t panel) const { return (values - (panel < reset_panels ? 0 : 1)) * kLanes; }
   // Where a row of a panel stands in a step.
   int64_t place(int64_t panel, int64_t row) const {
