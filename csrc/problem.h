@@ -22,8 +22,7 @@ struct Problem {
   bool far_weights;        // they come from beyond the second-level cache
 
   // Packed weights, 64-byte aligned; see pack.h.
-  // Those of the way forward are there on the way back with `recompute` and, gates apart, with `resets_again`; with `candidates_again`
-  // alone the kernel and the bias are.
+  // Those of the way forward are there on the way back with `recompute` and, gates apart, with `candidates_again` and `reset_after`.
   const float* kernel;                 // (P, 3F, W): see pack.h
   const float* recurrent_kernel;       // (P, 3U, W): likewise
   const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence

@@ -132,17 +132,10 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
     pack_transposed(packed.emplace(weight_floats).data());
     set_transposed(problem, packed->data());
   }
-  if (spec.recompute || spec.resets_again) {
-    const bool gates_apart = spec.resets_again || gates_see_different_rows(in);
+  if (spec.recompute || (spec.candidates_again && spec.reset_after)) {
+    const bool gates_apart = spec.candidates_again || gates_see_different_rows(in);
     pack_weights(isa, spec, in, gates_apart, again.emplace(packed_floats(spec, isa.lanes)).data());
     set_packed(problem, isa, again->data());
-  } else if (spec.candidates_again && spec.reset_after) {
-    const int64_t bias = panel_floats(spec.features, spec.units, isa.lanes);
-    float* const to = again.emplace(bias + problem.panels * 4 * isa.lanes).data();
-    for (int64_t p = 0; p < problem.panels; ++p) pack_kernel_panel(spec, in.kernel, p, spec.features, isa.lanes, false, to);
-    pack_bias(spec, in, isa.lanes, to + bias);
-    problem.kernel = to;
-    problem.bias = to + bias;
   }
   problem.saved_in = saved;
   problem.outputs_in = half(outputs, spec, direction);

@@ -78,7 +78,7 @@ struct WayBack {
   const int64_t kernel_floats, weight_floats;
   const bool own_weights;
   std::optional<Scratch> packed;
-  std::optional<Scratch> again;  // the weights as the way forward has them, or those of them that the way back needs
+  std::optional<Scratch> again;  // the weights as the way forward has them
   Partials partials;
   std::vector<std::atomic<bool>> ended;  // (groups,)
 

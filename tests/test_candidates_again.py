@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from engine_case import ISAS, LANES, Case, assert_same_bits, instruction_set, threads
-
-EPS = float(np.finfo(np.float32).eps)
+from tolerance import FLOAT32
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -38,7 +37,7 @@ def assert_errs_no_more(case: Case) -> None:
     for name in ("outputs", "state"):
         assert found[name].tobytes() == all_saved[name].tobytes()
     for name, value in expected.items():
-        allowed = 1.25 * size(all_saved[name] - value) + EPS * size(value)
+        allowed = 1.25 * size(all_saved[name] - value) + FLOAT32 * size(value)
         assert size(found[name] - value) <= allowed, name
 
 
@@ -79,7 +78,7 @@ def test_no_pre_activation_is_out_of_reach(isa: str, update: float) -> None:
     expected = case.specified()["d_bias"]
     # A rounding of h, times the pre-activation where the reset gate's gradient has it as a factor.
     d_h = np.abs(case.arrays["d_outputs"][:, 0] + case.arrays["d_state"]).sum(0)
-    allowed = 8 * EPS * d_h * (1 + np.abs(candidate) + np.abs(recurrent))
+    allowed = 8 * FLOAT32 * d_h * (1 + np.abs(candidate) + np.abs(recurrent))
     assert np.all(np.abs(found["d_bias"] - expected).reshape(6, units) <= allowed)
 
 
