@@ -36,8 +36,8 @@ GATEWISE_INLINE Vec gru_candidate_again(Vec h, Vec z, Vec h_prev) {
   return part >= limit ? one : part <= -limit ? -one : h_tilde;
 }
 
-// q, from h_tilde = tanh(xh + r * q). A reset gate next to zero, whose gradient has it as a factor, is taken for a larger one.
-GATEWISE_INLINE Vec gru_recurrent_again(Vec h_tilde, Vec xh, Vec r) { return (artanh(h_tilde) - xh) / at_least(broadcast(1e-20f), r); }
+// r * q, from h_tilde = tanh(xh + r * q).
+GATEWISE_INLINE Vec gru_reset_again(Vec h_tilde, Vec xh) { return artanh(h_tilde) - xh; }
 
 // The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
 struct BlendGradient {
@@ -57,6 +57,9 @@ template <class Activations>
 GATEWISE_INLINE ResetAfterGradient gru_reset_after_gradient(const Activations& f, Vec dah, Vec r, Vec q) {
   return {dah * q * f.gate_slope(r), dah * r};
 }
+
+// The same from the product rq, found again, of a sigmoid: q r (1 - r) without a division by a gate that may be next to zero.
+GATEWISE_INLINE ResetAfterGradient gru_reset_again_gradient(Vec dah, Vec r, Vec rq) { return {dah * rq * (1.0f - r), dah * r}; }
 
 // The way back through r * h_prev, from its gradient d_rh.
 struct ResetBeforeGradient {

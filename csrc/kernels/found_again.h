@@ -14,7 +14,7 @@ struct FoundAgain {
   const Chunk& chunk;
   const Problem& problem = chunk.problem;
 
-  // Writes h_tilde, q and r of the panels [first_panel, last_panel) where their gradients will stand: chunk.gates, at kDh, kDq and kDr; r
+  // Writes h_tilde, r * q and r of the panels [first_panel, last_panel) where the gradients will stand: chunk.gates, at kDh, kDq and kDr; r
   // of panels whose r is not saved. It takes inputs and, for r, states of all panels.
   void find(int64_t first_panel, int64_t last_panel) const {
     if (!problem.spec.reset_after) return find_candidates(first_panel, last_panel);
@@ -46,15 +46,15 @@ struct FoundAgain {
     });
   }
 
-  // With reset_after xh stands where q will.
+  // With reset_after xh stands where r * q will.
   void find_candidates(int64_t first_panel, int64_t last_panel) const {
     for (int64_t p = first_panel; p < last_panel; ++p) {
       chunk.for_each_row([&](int64_t i, int64_t m) {
         const int64_t slot = chunk.offset[i] + m;
-        float *h_tilde = chunk.gates(p, slot) + kDh * kLanes, *q = chunk.gates(p, slot) + kDq * kLanes;
+        float *h_tilde = chunk.gates(p, slot) + kDh * kLanes, *rq = chunk.gates(p, slot) + kDq * kLanes;
         const Vec z = load_unaligned(chunk.gates_at(i, p, m) + kSavedZ * kLanes);
         store(h_tilde, gru_candidate_again(chunk.state_after(i, p, m), z, load(chunk.panel(chunk.h_prev, p, slot))));
-        if (problem.spec.reset_after) store(q, gru_recurrent_again(load(h_tilde), load(q), load_unaligned(chunk.reset_at(i, p, m))));
+        if (problem.spec.reset_after) store(rq, gru_reset_again(load(h_tilde), load(rq)));
       });
     }
   }
