@@ -37,7 +37,7 @@ GATEWISE_INLINE Vec gru_candidate_again(Vec h, Vec z, Vec h_prev) {
 }
 
 // r * q, from h_tilde = tanh(xh + r * q).
-GATEWISE_INLINE Vec gru_reset_again(Vec h_tilde, Vec xh) { return artanh(h_tilde) - xh; }
+GATEWISE_INLINE Vec gru_reset_product_again(Vec h_tilde, Vec xh) { return artanh(h_tilde) - xh; }
 
 // The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
 struct BlendGradient {
@@ -59,7 +59,7 @@ GATEWISE_INLINE ResetAfterGradient gru_reset_after_gradient(const Activations& f
 }
 
 // The same from the product rq, found again, of a sigmoid: q r (1 - r) without a division by a gate that may be next to zero.
-GATEWISE_INLINE ResetAfterGradient gru_reset_again_gradient(Vec dah, Vec r, Vec rq) { return {dah * rq * (1.0f - r), dah * r}; }
+GATEWISE_INLINE ResetAfterGradient gru_reset_product_gradient(Vec dah, Vec r, Vec rq) { return {dah * rq * (1.0f - r), dah * r}; }
 
 // The way back through r * h_prev, from its gradient d_rh.
 struct ResetBeforeGradient {

@@ -57,7 +57,7 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
-  // r, h_tilde and q: saved, or found again, where their gradients will stand, with r * q for q.
+  // r, h_tilde and q: saved, or found again, where their gradients will stand; what is found again is r * q, not q.
   const float* reset_at(int64_t i, int64_t p, int64_t m) const {
     return p < saved.reset_panels ? gates_at(i, p, m) + kSavedR * kLanes : gates(p, offset[i] + m) + kDr * kLanes;
   }

@@ -54,7 +54,7 @@ struct FoundAgain {
         float *h_tilde = chunk.gates(p, slot) + kDh * kLanes, *rq = chunk.gates(p, slot) + kDq * kLanes;
         const Vec z = load_unaligned(chunk.gates_at(i, p, m) + kSavedZ * kLanes);
         store(h_tilde, gru_candidate_again(chunk.state_after(i, p, m), z, load(chunk.panel(chunk.h_prev, p, slot))));
-        if (problem.spec.reset_after) store(rq, gru_reset_again(load(h_tilde), load(rq)));
+        if (problem.spec.reset_after) store(rq, gru_reset_product_again(load(h_tilde), load(rq)));
       });
     }
   }
