@@ -218,9 +218,10 @@ struct BackwardSlab {
           float* to = chunk.gates(p, slot + m);
           store(dh_at(p, m), d.dh_prev);
           if (problem.spec.reset_after) {
-            const Vec r = load_unaligned(chunk.reset_at(i, p, m)), q_or_rq = load_unaligned(chunk.recurrent_at(i, p, m));
-            const ResetAfterGradient reset = problem.spec.candidates_again ? gru_reset_product_gradient(d.dah, r, q_or_rq)
-                                                                           : gru_reset_after_gradient(f, d.dah, r, q_or_rq);
+            const Vec r = load_unaligned(chunk.reset_at(i, p, m));
+            const ResetAfterGradient reset = problem.spec.candidates_again
+                                                 ? gru_reset_product_gradient(d.dah, r, load_unaligned(chunk.reset_product_at(i, p, m)))
+                                                 : gru_reset_after_gradient(f, d.dah, r, load_unaligned(chunk.q_at(i, p, m)));
             keep(to + kDq * kLanes, q_to, reset.dq);
             keep(to + kDz * kLanes, z_to, d.daz);
             keep(to + kDr * kLanes, r_to, reset.dar);

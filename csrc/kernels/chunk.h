@@ -57,16 +57,16 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
-  // r, h_tilde and q: saved, or found again, where their gradients will stand; what is found again is r * q, not q.
+  // r and h_tilde: saved, or found again, where their gradients will stand.
   const float* reset_at(int64_t i, int64_t p, int64_t m) const {
     return p < saved.reset_panels ? gates_at(i, p, m) + kSavedR * kLanes : gates(p, offset[i] + m) + kDr * kLanes;
   }
   const float* candidate_at(int64_t i, int64_t p, int64_t m) const {
     return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDh * kLanes : gates_at(i, p, m) + kSavedCandidate * kLanes;
   }
-  const float* recurrent_at(int64_t i, int64_t p, int64_t m) const {
-    return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDq * kLanes : gates_at(i, p, m) + kSavedQ * kLanes;
-  }
+  // With reset_after, q where it was saved, and r * q where candidates are found again.
+  const float* q_at(int64_t i, int64_t p, int64_t m) const { return gates_at(i, p, m) + kSavedQ * kLanes; }
+  const float* reset_product_at(int64_t i, int64_t p, int64_t m) const { return gates(p, offset[i] + m) + kDq * kLanes; }
 
   // The state of a row after step i, from the outputs or from h_prev of the step after.
   GATEWISE_INLINE Vec state_after(int64_t i, int64_t p, int64_t m) const {

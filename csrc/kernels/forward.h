@@ -7,6 +7,7 @@
 #pragma once
 
 #include "gates.h"
+#include "operands.h"
 #include "outputs.h"
 #include "preactivation.h"
 #include "slab.h"
@@ -15,12 +16,6 @@
 
 namespace gatewise {
 namespace {
-
-// Slabs of so few rows read every weight for little work each, and so do slabs whose weights come from beyond the second-level cache. The
-// input products of some steps are then found beforehand, for up to kBeforehandRows rows at once (utterance on one thread, with the wider
-// tile of one row: 8.4 ms instead of 10.2; large, together with the weights brought ahead: 0.88 of the time). A single step has no others
-// to find together.
-constexpr int64_t kFewRows = 3, kBeforehandRows = 256;
 
 // A slab of one row takes the panels of weights upwards and downwards in turn, so many at once: each step begins with the weights that the
 // one before ended with, which are still in cache. (On a Zen 3 with 512 KB: 256 units on one thread 0.93 of the time, 384 units 0.94 to
@@ -37,17 +32,13 @@ struct ForwardSlab {
   bool saves_gates, saves_states;
   Team& team;
   const int member;
-  const int64_t stride;  // floats between rows of state: padded units
-  const int64_t padded_features;
-  const int64_t beforehand;                 // how many steps' input products are found at once; 0: each step's in its tiles
+  const int64_t stride;                     // floats between rows of state: padded units
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this section
   // Row-major planes of the slab, for all members.
   float *states[2], *reset, *update;
-  // Planes of this member. The inputs of a step are copied side by side, for in x the rows of a batch are often a multiple of the page size
-  // apart and fall on the same cache sets (text: 110 GFLOP/s without the copy, 145 with it).
-  float *dropped_states, *inputs, *started, *pre;
-  int64_t started_from = 0;           // the first step in `started`
-  int64_t started_of[kSectionSteps];  // where the rows of each step begin there
+  // This member's: what it multiplies weights with, and the pre-activations of a run of panels.
+  OperandPlanes planes;
+  float* pre;
 
   ForwardSlab(const Problem& p, int64_t index, float* memory, Team& t, int me)
       : problem(p),
@@ -60,32 +51,17 @@ struct ForwardSlab {
         team(t),
         member(me),
         stride(p.panels * kLanes),
-        padded_features(p.feature_panels * kLanes),
-        beforehand(steps_beforehand(p)) {
+        planes(p, slab, memory + shared_floats(p) + me * own_floats(p)),
+        pre(memory + shared_floats(p) + me * own_floats(p) + OperandPlanes::floats(p)) {
     const int64_t rows = slab.rows * stride;
     states[0] = memory;
     states[1] = states[0] + rows;
     reset = states[1] + rows;
     update = reset + rows;
-    dropped_states = memory + shared_floats(p) + me * own_floats(p);
-    inputs = dropped_states + 3 * rows;
-    started = inputs + input_rows(p) * padded_features;
-    pre = started + steps_beforehand(p) * p.slab_rows * 3 * stride;
   }
 
-  static int64_t steps_beforehand(const Problem& p) {
-    const bool pays = p.slab_rows <= kFewRows || p.far_weights;
-    if (!pays || p.spec.timesteps == 1 || gates_see_different_inputs(p.in)) return 0;
-    const int64_t steps = kBeforehandRows / p.slab_rows;
-    return steps < kSectionSteps ? steps : kSectionSteps;
-  }
-  static int64_t input_rows(const Problem& p) { return (steps_beforehand(p) > 0 ? steps_beforehand(p) : 3) * p.slab_rows; }
   static int64_t shared_floats(const Problem& p) { return p.slab_rows * 4 * p.panels * kLanes; }
-  static int64_t own_floats(const Problem& p) {
-    const int64_t started_rows = steps_beforehand(p) * p.slab_rows;
-    return (p.slab_rows * 3 * p.panels + input_rows(p) * p.feature_panels + started_rows * 3 * p.panels + run_rows(p.slab_rows) * 4) *
-           kLanes;
-  }
+  static int64_t own_floats(const Problem& p) { return OperandPlanes::floats(p) + run_rows(p.slab_rows) * 4 * kLanes; }
 
   void lead() {
     start();
@@ -127,15 +103,13 @@ struct ForwardSlab {
     last_panel = team.last(member, problem.panels);
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
-      if (beforehand > 0 && (s - first) % beforehand == 0) start_inputs(s, s + beforehand < end ? s + beforehand : end);
       live = slab.live(s, live);
       if (saves_states && (s - saved_from) % saved_every == 0) {
         save_states(saved_to + saved.state((s - saved_from) / saved_every, 0), s, live);
       }
-      if (beforehand == 0) take_inputs(s, live);
-      if (problem.in.recurrent_dropout) drop_states(s, live);
+      planes.take(s, first, end, live, state_before(s, 0), first_panel, last_panel);
       const StepRows rows = rows_of_step(s, live);
-      const Operands operands = operands_of_step(s);
+      const Operands operands = planes.of_step(s, state_before(s, 0), reset);
       const Gates gates{problem, saved, rows};
       if (problem.spec.reset_after) {
         for_panels(s, [&](int64_t from, int64_t to) {
@@ -170,29 +144,6 @@ struct ForwardSlab {
     }
   }
 
-  // Finds bias and input product of every row at the steps [first, end), for this member's panels.
-  void start_inputs(int64_t first, int64_t end) {
-    int64_t rows = 0, live = slab.rows;
-    started_from = first;
-    for (int64_t s = first; s < end; ++s) {
-      live = slab.live(s, live);
-      started_of[s - first] = rows;
-      for (int64_t m = 0; m < live; ++m, ++rows) {
-        scale(problem.in.x + slab.input_offset(m, slab.position(m, s)), slab.input_factors(m, 0), problem.spec.features,
-              inputs + rows * padded_features);
-      }
-    }
-    for (int64_t p = first_panel; p < last_panel;) {
-      p += with_constant<panels_per_tile(kRowTile, 3)>(last_panel - p, [&](auto panels) {
-        constexpr int P = decltype(panels)::value;
-        for_row_blocks(cut_into_blocks(rows), [&](int64_t row, auto count, int64_t block) {
-          start_rows<decltype(count)::value, P>(problem, inputs + row * padded_features, padded_features, p, Ahead{P, block},
-                                                started + row * 3 * stride, 3 * stride);
-        });
-      });
-    }
-  }
-
   // What the gates of step s read and write.
   StepRows rows_of_step(int64_t s, int64_t live) const {
     StepRows rows;
@@ -208,25 +159,9 @@ struct ForwardSlab {
     return rows;
   }
 
-  // What the weights are multiplied with at step s.
-  Operands operands_of_step(int64_t s) const {
-    Operands operands;
-    for (int gate = 0; gate < 3; ++gate) {
-      const int64_t plane = problem.in.input_dropout_masks == 3 ? gate : 0;
-      operands.x[gate] = inputs + plane * slab.rows * padded_features;
-      operands.h[gate] = problem.in.recurrent_dropout ? dropped_states + gate * slab.rows * stride : state_before(s, 0);
-    }
-    if (!problem.spec.reset_after) operands.h[kCandidate] = reset;
-    operands.started = beforehand > 0 ? started + started_of[s - started_from] * 3 * stride : nullptr;
-    operands.x_stride = padded_features;
-    operands.h_stride = stride;
-    operands.started_stride = 3 * stride;
-    return operands;
-  }
-
   // The product of a step for the panels [first, last), `gates` gates at a time.
   Product product_of_step(int64_t rows, int64_t first, int64_t last, int gates) const {
-    const int64_t features = problem.spec.features, from = beforehand > 0 ? features : 0;
+    const int64_t features = problem.spec.features, from = planes.beforehand > 0 ? features : 0;
     return {first, last, problem.spec.units, rows, {from, features + problem.spec.units}, gates, problem.far_weights};
   }
 
@@ -244,43 +179,6 @@ struct ForwardSlab {
   void save_states(float* to, int64_t s, int64_t live) const {
     for (int64_t m = 0; m < live; ++m, to += saved.state_stride) {
       for (int64_t p = first_panel; p < last_panel; ++p) store_unaligned(to + p * kLanes, load(state_before(s, m) + p * kLanes));
-    }
-  }
-
-  // Copies the inputs of step s, times their dropout factors: a plane for each gate that has its own.
-  void take_inputs(int64_t s, int64_t live) const {
-    const int64_t planes = gates_see_different_inputs(problem.in) ? 3 : 1;
-    for (int gate = 0; gate < planes; ++gate) {
-      for (int64_t m = 0; m < live; ++m) {
-        const float *x = problem.in.x + slab.input_offset(m, slab.position(m, s)), *factors = slab.input_factors(m, gate);
-        scale(x, factors, problem.spec.features, inputs + (gate * slab.rows + m) * padded_features);
-      }
-    }
-  }
-
-  // Copies the states before step s, times each gate's dropout factors: of all gates at once (a training step on one thread: quickstart
-  // 0.96, sensor 0.97 of the time of one gate after the other).
-  void drop_states(int64_t s, int64_t live) const {
-    const int64_t units = problem.spec.units, plane = slab.rows * stride;
-    for (int64_t m = 0; m < live; ++m) {
-      const float *z = slab.state_factors(m, kUpdate), *r = slab.state_factors(m, kReset), *c = slab.state_factors(m, kCandidate);
-      const float* h = state_before(s, m);
-      float* to = dropped_states + m * stride;
-      for (int64_t k = 0; k < units; k += kLanes) {
-        const int64_t lanes = units - k < kLanes ? units - k : kLanes;
-        const Vec v = load(h + k);
-        store(to + k, v * load_first(z + k, lanes));
-        store(to + plane + k, v * load_first(r + k, lanes));
-        store(to + 2 * plane + k, v * load_first(c + k, lanes));
-      }
-    }
-  }
-
-  static void scale(const float* from, const float* factors, int64_t n, float* to) {
-    for (int64_t k = 0; k < n; k += kLanes) {
-      const int64_t lanes = n - k < kLanes ? n - k : kLanes;
-      const Vec v = load_first(from + k, lanes);
-      store(to + k, factors ? v * load_first(factors + k, lanes) : v);
     }
   }
 
