@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sections import VARIANTS, every_section
+from sections import KEEPS_MEMORY, VARIANTS, every_section
 from tables import Table, digits, number, percent, spread
 from workloads import SIZES, workloads
 
@@ -32,6 +32,7 @@ def tables_of(measured: Measured, section: Section) -> list[Table]:
         "neighbour": _neighbour,
         "threads": _times,
         "frameworks": _times,
+        "allocator": _allocator,
         "curves": _times,
     }
     return special.get(section.name, _comparison)(measured, section)
@@ -94,6 +95,18 @@ def _neighbour(measured: Measured, section: Section) -> list[Table]:
                 table.rows.append(
                     [f"{case.task}, {alone.name}", *map(spread, times), number(medians[1] / medians[0], "x")]
                 )
+    return [table]
+
+
+def _allocator(measured: Measured, section: Section) -> list[Table]:
+    """Ours against stock, with the C library as it comes and where it keeps memory."""
+    variables = " ".join(f"{name}={value}" for name, value in KEEPS_MEMORY.items())
+    table = Table(section.title, ["ms", "ours", "stock", "faster"], remark=f"Kept: {variables}")
+    for case in section.cases:
+        for name, subjects in ((case.name, section.subjects[:2]), (f"{case.name}, kept", section.subjects[2:])):
+            times = [measured.rounds(section.name, subject.name, case) for subject in subjects]
+            own, stock = (measured.median(section.name, subject.name, case) for subject in subjects)
+            table.rows.append([name, *map(spread, times), number(stock / own, "x")])
     return [table]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measured import NOT_MEASURED
-from sections import BACKENDS, inference, isa, layer, neighbour, step, torch, variants
+from sections import BACKENDS, frameworks, inference, isa, layer, neighbour, step, torch, variants
 from tables import MET, Table, aimed
 from workloads import SIZES, workloads
 
@@ -32,6 +32,9 @@ def overview(measured: Measured) -> list[Table]:
         table.rows.append(
             [f"share of FMA peak: {label}", *(_share(measured, section, case) for case in _plain(section))]
         )
+    for backend, name in BACKENDS.items():
+        cells = [_within_reach(measured, name, layer(backend), case) for case in _plain(layer(backend))]
+        table.rows.append([f"within reach: Keras on {name}", *cells])
     for backend, name in BACKENDS.items():
         for mask in ("padded", "holes"):
             table.rows.append([f"{mask} / unmasked: {name}", *_masked(measured, layer(backend), mask)])
@@ -70,6 +73,15 @@ def _share(measured: Measured, section: Section, case: Case) -> str:
     share = measured.share_of_peak(section.name, section.subjects[0].name, case)
     goal = None if measured.machine["zen4"] else GOALS["peak"].get(case.name)  # see goals.toml
     return aimed(share, goal, at_least=True)
+
+
+def _within_reach(measured: Measured, framework: str, section: Section, case: Case) -> str:
+    """How many times as fast as stock a layer would be that took what the framework takes, and worked at the peak."""
+    (doubling,) = frameworks().cases
+    alone = measured.median("frameworks", framework, doubling)
+    least = alone + case.flops() / 1e6 / measured.peak_gflops()
+    peers = [subject.name for subject in section.subjects[1:]]
+    return aimed(measured.best(section.name, peers, case) / least, None, at_least=True)
 
 
 def _masked(measured: Measured, section: Section, mask: str) -> list[str]:

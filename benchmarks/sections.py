@@ -20,6 +20,9 @@ BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 PADDED, HOLES = {"mask": "padded"}, {"mask": "holes"}
 VARIANTS = ("reset before", "dropout", "recurrent dropout", "bidirectional")
 
+# For the GNU C library: that it never gives memory back, and has one heap, whose size has no bound
+KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_ARENA_MAX": "1"}
+
 # The middle of the curves, and what grows along each
 BATCH, TIMESTEPS, FEATURES, UNITS = 32, 100, 64, 128
 CURVES = {
@@ -46,7 +49,7 @@ class Section:
 
 def every_section() -> list[Section]:
     """All sections, in the order in which they run."""
-    layers = [*map(layer, BACKENDS), torch(), frameworks()]
+    layers = [*map(layer, BACKENDS), torch(), frameworks(), allocator()]
     return [inference(), *layers, step(), variants(), isa(), neighbour(), curves(), threads()]
 
 
@@ -80,6 +83,15 @@ def frameworks() -> Section:
     title = "What a framework takes by itself: a step that doubles input and weights, and nothing else"
     subjects = [Subject(name, "framework_alone", {"framework": name}) for name in BACKENDS.values()]
     return Section("frameworks", title, subjects, [Case("quickstart", "doubling", *SIZES["quickstart"])])
+
+
+def allocator() -> Section:
+    """What it costs JAX that the C library gives a step's memory back to the system, and takes it anew for the next."""
+    title = "A training step in Keras on JAX, and where malloc keeps what is freed"
+    plain = layer("jax").subjects
+    kept = [replace(s, name=f"{s.name}, kept", environment={**s.environment, **KEEPS_MEMORY}) for s in plain]
+    cases = [Case(name, "training", *SIZES[name]) for name in ("speech", "bigbatch")]
+    return Section("allocator", title, [*plain, *kept], cases)
 
 
 def step() -> Section:
