@@ -30,36 +30,78 @@ struct Layout {
   }
 };
 
-void copy_padded(const float* from, int64_t stride, int64_t n, int64_t lanes, float* to) {
-  if (stride == 1) {
-    memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i] = from[i * stride];
-  }
-  for (int64_t i = n; i < lanes; ++i) to[i] = 0.0f;
+// Four numbers at once, on every CPU.
+typedef float Four __attribute__((vector_size(16)));
+typedef float UnalignedFour __attribute__((vector_size(16), aligned(4), may_alias));
+
+Four load_four(const float* p) { return *reinterpret_cast<const UnalignedFour*>(p); }
+
+// The columns of the square whose four rows are `stride` floats apart.
+void load_columns(const float* p, int64_t stride, Four (&columns)[4]) {
+  const Four a = load_four(p), b = load_four(p + stride), c = load_four(p + 2 * stride), d = load_four(p + 3 * stride);
+  const Four ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), cd = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Four ab_last = __builtin_shufflevector(a, b, 2, 6, 3, 7), cd_last = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  columns[0] = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+  columns[1] = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  columns[2] = __builtin_shufflevector(ab_last, cd_last, 0, 1, 4, 5);
+  columns[3] = __builtin_shufflevector(ab_last, cd_last, 2, 3, 6, 7);
 }
 
-// Numbers that stand side by side to places `stride` apart.
-void copy_apart(const float* from, int64_t n, int64_t stride, float* to) {
-  if (stride == 1) {
-    memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i * stride] = from[i];
+struct Write {
+  void operator()(float* to, float x) const { *to = x; }
+  void operator()(float* to, Four x) const { *reinterpret_cast<UnalignedFour*>(to) = x; }
+};
+struct Add {
+  void operator()(float* to, float x) const { *to += x; }
+  void operator()(float* to, Four x) const { *reinterpret_cast<UnalignedFour*>(to) += x; }
+};
+
+// From a number to the one below it, and to the one beside it, in floats. One of the two is 1.
+struct Strides {
+  int64_t down, along;
+};
+
+// Puts a table of numbers where they stand in another way: four at once or, where rows become columns, four times four. (Packing on one
+// thread: 0.3 to 0.65 of the time of number after number, in PyTorch's layout 0.15 to 0.4.)
+template <class Put>
+void move_table(int64_t rows, int64_t columns, const float* from, Strides of, float* to, Strides at, Put put) {
+  const auto move_rest = [&](int64_t row, int64_t end, int64_t column) {
+    for (; row < end; ++row) {
+      for (int64_t i = column; i < columns; ++i) put(to + row * at.down + i * at.along, from[row * of.down + i * of.along]);
+    }
+  };
+  const int64_t whole = columns / 4 * 4;
+  if (of.along == 1 && at.along == 1) {
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < whole; i += 4) put(to + row * at.down + i, load_four(from + row * of.down + i));
+    }
+    return move_rest(0, rows, whole);
   }
+  const int64_t from_next = of.along == 1 ? of.down : of.along, to_next = at.along == 1 ? at.down : at.along;
+  int64_t row = 0;
+  for (; row + 4 <= rows; row += 4) {
+    for (int64_t i = 0; i < whole; i += 4) {
+      Four turned[4];
+      load_columns(from + row * of.down + i * of.along, from_next, turned);
+      for (int n = 0; n < 4; ++n) put(to + row * at.down + i * at.along + n * to_next, turned[n]);
+    }
+    move_rest(row, row + 4, whole);
+  }
+  move_rest(row, rows, 0);
 }
 
-void add_apart(const float* from, int64_t n, int64_t stride, float* to) {
-  if (stride == 1) {
-    for (int64_t i = 0; i < n; ++i) to[i] += from[i];
-  } else {
-    for (int64_t i = 0; i < n; ++i) to[i * stride] += from[i];
+// Writes rows of `lanes` numbers, `stride` floats apart: `width` from a table, and zeros.
+void pack_rows(int64_t rows, int64_t width, const float* from, Strides of, int64_t lanes, float* to, int64_t stride) {
+  move_table(rows, width, from, of, to, {stride, 1}, Write());
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = width; i < lanes; ++i) to[row * stride + i] = 0.0f;
   }
 }
 
 }  // namespace
 
 int threads_for_weights(int64_t floats) {
-  constexpr int64_t kMany = 1 << 17;  // 75 us
+  constexpr int64_t kMany = 1 << 17;  // 15 us
   return floats < kMany ? 1 : threads();
 }
 
@@ -71,12 +113,11 @@ void pack_kernel_panel(const gatewise_gru_spec& spec, const float* kernel, int64
   const int64_t width = lanes_of(panel, spec.units, lanes);
   kernel += panel * lanes * layout.unit;
   to += panel * rows * 3 * lanes;
-  for (int64_t k = 0; k < rows; ++k) {
-    for (int64_t g = 0; g < 3; ++g) {
-      const int64_t apart = g == 2 || gates_apart ? rows * g + k : k * 2 + g;
-      float* const at = to + (candidate_apart(lanes) ? apart : k * 3 + g) * lanes;
-      copy_padded(kernel + layout.gate[g] + k * layout.row, layout.unit, width, lanes, at);
-    }
+  for (int64_t g = 0; g < 3; ++g) {
+    const bool apart = candidate_apart(lanes) && (g == 2 || gates_apart);
+    const int64_t stride = apart ? lanes : candidate_apart(lanes) ? 2 * lanes : 3 * lanes;
+    const Strides of{layout.row, layout.unit};
+    pack_rows(rows, width, kernel + layout.gate[g], of, lanes, to + (apart ? rows : 1) * g * lanes, stride);
   }
 }
 
@@ -104,11 +145,10 @@ void pack_transposed_panel(const gatewise_gru_spec& spec, const float* kernel, i
   to += panel * 3 * spec.units * lanes;
   for (int run = 0; run < 3; run = run_end[run]) {
     for (int64_t p = 0; p < panels_of(spec.units, lanes); ++p) {
-      for (int g = run; g < run_end[run]; ++g) {
+      const int64_t units = lanes_of(p, spec.units, lanes);
+      for (int g = run; g < run_end[run]; ++g, to += units * lanes) {
         const float* from = kernel + layout.gate[gate_order[g]] + p * lanes * layout.unit;
-        for (int64_t j = 0; j < lanes_of(p, spec.units, lanes); ++j, to += lanes) {
-          copy_padded(from + j * layout.unit, layout.row, width, lanes, to);
-        }
+        pack_rows(units, width, from, {layout.unit, layout.row}, lanes, to, lanes);
       }
     }
   }
@@ -120,13 +160,13 @@ void add_kernel_panel(const gatewise_gru_spec& spec, const float* copy, int64_t 
   const int64_t width = lanes_of(panel, spec.units, lanes);
   const float* from = copy + panel * round_up(rows, kPartialRows) * 3 * lanes;
   kernel += panel * lanes * layout.unit;
-  for (int64_t k = 0; k < rows; ++k) {
-    for (int g = 0; g < 3; ++g, from += lanes) {
-      float* to = kernel + layout.gate[gate_order[g]] + k * layout.row;
-      if (first)
-        copy_apart(from, width, layout.unit, to);
-      else
-        add_apart(from, width, layout.unit, to);
+  const Strides of{3 * lanes, 1}, at{layout.row, layout.unit};
+  for (int g = 0; g < 3; ++g, from += lanes) {
+    float* const to = kernel + layout.gate[gate_order[g]];
+    if (first) {
+      move_table(rows, width, from, of, to, at, Write());
+    } else {
+      move_table(rows, width, from, of, to, at, Add());
     }
   }
 }
