@@ -27,17 +27,10 @@ namespace {
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
-// Whether a layer's outputs tell the candidates: its gates lie between 0 and 1, and its candidate's activation has an inverse.
-bool tells_candidates(const gatewise_gru_spec& spec) {
-  return spec.return_sequences && spec.activation == GATEWISE_TANH && spec.recurrent_activation == GATEWISE_SIGMOID;
-}
-
 bool valid(const gatewise_gru_spec& spec) {
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   return spec.batch >= 0 && spec.batch <= INT32_MAX && spec.timesteps >= 0 && spec.timesteps <= INT32_MAX && spec.features >= 1 &&
-         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation) &&
-         (!spec.candidates_again || (tells_candidates(spec) && !spec.recompute)) &&
-         (!spec.resets_again || (spec.candidates_again && spec.reset_after));
+         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation);
 }
 
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.
@@ -49,15 +42,6 @@ double size_of(const gatewise_gru_spec& spec) {
   const double size = 3.0 * static_cast<double>(spec.units) * static_cast<double>(spec.units + spec.features) *
                       static_cast<double>(spec.batch) * static_cast<double>(spec.timesteps);
   return size < kMillisecond ? 0 : size;
-}
-
-// glibc takes what is larger than 32 MB anew from the system for every call. Page faults and memory traffic spared pay for the product
-// where rows are short: speech and bigbatch train in the same time on JAX and TensorFlow, though the engine alone takes 1.03.
-bool candidates_again_pay(gatewise_gru_spec spec) {
-  constexpr int64_t kKeptFloats = int64_t{8} << 20, kMaxRow = 512;
-  spec.candidates_again = spec.resets_again = 0;
-  return tells_candidates(spec) && !spec.recompute && spec.features + spec.units <= kMaxRow &&
-         gatewise_gru_saved_floats(&spec) > kKeptFloats;
 }
 
 // Runs body(item, workplace, member) on the pool for every item and each of its members; items begin in order. Throws std::bad_alloc;
@@ -100,8 +84,8 @@ void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, c
             [&](int64_t item, Workplace& place, int member) { ways[item / plan.slabs()]->run(item % plan.slabs(), place, member); });
 }
 
-void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
-                  const float* d_outputs, const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
+void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* d_outputs,
+                  const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
   const Kernels& isa = kernels();
   const int64_t x_floats = spec.batch * spec.timesteps * spec.features;
   use_large_pages(out->x, x_floats);
@@ -111,7 +95,7 @@ void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, 
     gatewise_gru_gradients own = out[i];
     own.x = out->x;
     if (i > 0 && out->x && ways[0]->groups * ways[0]->members * directions <= threads()) second_x.emplace(x_floats);
-    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], saved[i], outputs, d_outputs, d_state[i], own,
+    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], saved[i], d_outputs, d_state[i], own,
                     second_x ? second_x->data() : nullptr);
   }
   const int64_t groups = ways[0]->groups;
@@ -156,11 +140,11 @@ int forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const 
   });
 }
 
-int backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* outputs,
-             const float* d_outputs, const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
+int backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* d_outputs,
+             const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
   if (!valid(spec)) return GATEWISE_INVALID;
   return guarded(backward_calls, directions, [&] {
-    if (spec.batch > 0) return run_backward(spec, in, saved, outputs, d_outputs, d_state, out, directions);
+    if (spec.batch > 0) return run_backward(spec, in, saved, d_outputs, d_state, out, directions);
     for (int64_t i = 0; i < directions; ++i) clear_weight_gradients(spec, out[i]);
   });
 }
@@ -173,8 +157,6 @@ int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
   const gatewise::Kernels& isa = gatewise::kernels();
   return isa.saved_floats(*spec, gatewise::chunk_steps(*spec, gatewise::weights_exceed(*spec, isa.cache_bytes)));
 }
-
-int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec) { return gatewise::candidates_again_pay(*spec) ? 1 : 0; }
 
 int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::packed_floats(*spec, gatewise::kernels().lanes); }
 
@@ -192,9 +174,9 @@ int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_input
   return gatewise::forward(*spec, in, out, 1);
 }
 
-int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* outputs,
-                          const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out) {
-  return gatewise::backward(*spec, in, &saved, outputs, d_outputs, &d_state, out, 1);
+int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* d_outputs,
+                          const float* d_state, const gatewise_gru_gradients* out) {
+  return gatewise::backward(*spec, in, &saved, d_outputs, &d_state, out, 1);
 }
 
 int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const gatewise_gru_outputs out[2]) {
@@ -202,9 +184,8 @@ int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_
 }
 
 int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
-                               const float* outputs, const float* d_outputs, const float* const d_state[2],
-                               const gatewise_gru_gradients out[2]) {
-  return gatewise::backward(*spec, in, saved, outputs, d_outputs, d_state, out, 2);
+                               const float* d_outputs, const float* const d_state[2], const gatewise_gru_gradients out[2]) {
+  return gatewise::backward(*spec, in, saved, d_outputs, d_state, out, 2);
 }
 
 void gatewise_set_num_threads(int n) { gatewise::set_threads(n); }

@@ -48,8 +48,6 @@ typedef struct gatewise_gru_spec {
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
-  int32_t candidates_again;      // 1: half as much is saved, and the way back finds the candidates again from the outputs
-  int32_t resets_again;          // 1: a quarter less again, and r of half the units found again, by an eighteenth of the multiply-adds
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
 } gatewise_gru_spec;
 
@@ -84,14 +82,9 @@ typedef struct gatewise_gru_gradients {
   float* recurrent_bias;    // likewise
 } gatewise_gru_gradients;
 
-// How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T); with
-// `candidates_again`, which asks for `return_sequences`, tanh and sigmoid, and no `recompute`, 2 BTU; with `resets_again` as well,
-// which asks for `reset_after`, 1.5 BTU. The layout is private to the instruction set in use.
+// How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T). The layout
+// is private to the instruction set in use.
 GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
-
-// Whether `candidates_again` is worth its time, a product of the inputs, to a caller who has the outputs at hand on the way back: 1 where
-// what is saved without is so large that the system makes its memory anew for every call, and rows are short.
-GATEWISE_API int gatewise_gru_candidates_again_pays(const gatewise_gru_spec* spec);
 
 // Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte
 // aligned, private to the instruction set in use. Of the spec they read units, features, reset_after and torch_layout, of the inputs the
@@ -104,13 +97,11 @@ GATEWISE_API int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatew
 
 // The vector-Jacobian product of gatewise_gru_forward.
 //   saved:     what the forward call with the same spec and inputs wrote
-//   outputs:   likewise, with candidates_again; else not read, and may be null
 //   d_outputs: gradient of `outputs`, same shape, or null: zeros
 //   d_state:   gradient of `state`, (B, U), or null: zeros
 // Returns a gatewise_status.
 GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved,
-                                       const float* outputs, const float* d_outputs, const float* d_state,
-                                       const gatewise_gru_gradients* out);
+                                       const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out);
 
 // A layer of both directions: two calls as one, which computes what gatewise_gru_forward does with `in[0]` and, reading the other way, with
 // `in[1]`. Both have the same x and mask. Outputs stand side by side, (B, T, 2U) or (B, 1, 2U), in the processing order of the first; they
@@ -118,11 +109,10 @@ GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gate
 GATEWISE_API int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2],
                                            const gatewise_gru_outputs out[2]);
 
-// The vector-Jacobian product of gatewise_gru_forward_both: saved, d_state and the gradients are those of each direction; outputs and
-// d_outputs have both halves; out[0].x is the sum of both directions' gradients of x. Counts as two calls, as does the way forward.
+// The vector-Jacobian product of gatewise_gru_forward_both: saved, d_state and the gradients are those of each direction;
+// d_outputs has both halves; out[0].x is the sum of both directions' gradients of x. Counts as two calls, as does the way forward.
 GATEWISE_API int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
-                                            const float* outputs, const float* d_outputs, const float* const d_state[2],
-                                            const gatewise_gru_gradients out[2]);
+                                            const float* d_outputs, const float* const d_state[2], const gatewise_gru_gradients out[2]);
 
 // The number of threads a call may use, the caller's included. n >= 1 is honoured as given; n = 0 restores the default: the
 // GATEWISE_NUM_THREADS variable, else the number of CPUs that affinity and cgroup quota allow. Results do not depend on it, bit for bit.

@@ -22,7 +22,7 @@ struct Problem {
   bool far_weights;        // they come from beyond the second-level cache
 
   // Packed weights, 64-byte aligned; see pack.h.
-  // Those of the way forward are there on the way back with `recompute` and, gates apart, with `candidates_again` and `reset_after`.
+  // Those of the way forward are there on the way back with `recompute`.
   const float* kernel;                 // (P, 3F, W): see pack.h
   const float* recurrent_kernel;       // (P, 3U, W): likewise
   const float* bias;                   // (P, 4, W): z, r, h of the input, h of the recurrence
@@ -47,7 +47,6 @@ struct Problem {
 
   // The way back.
   const float* saved_in;
-  const float* outputs_in;  // with candidates_again
   const float* d_outputs;
   const float* d_state;
   gatewise_gru_gradients d;

@@ -42,24 +42,6 @@ GATEWISE_INLINE Vec tanh(Vec x) {
   return expm1 / (expm1 + 2.0f);
 }
 
-// The inverse of tanh, (log(1 + y) - log(1 - y)) / 2, for y in [-1, 1]: as if the number next to 1 were the largest below it. The logarithm
-// is that of 2^whole * (1 + f), |f| < 0.42: a minimax polynomial of absolute error 3.7e-8 (a fit made for this project).
-GATEWISE_INLINE Vec artanh(Vec y) {
-  const Vec least = broadcast(0x1p-24f), ratio = at_least(least, 1.0f + y) / at_least(least, 1.0f - y);
-  constexpr int32_t kRootOfHalf = 0x3f3504f3;
-  const IntVec exponent = ((IntVec)ratio - kRootOfHalf) >> 23;
-  const Vec f = (Vec)((IntVec)ratio - (exponent << 23)) - 1.0f;
-  Vec p = broadcast(-0x1.9b049ap-4f);
-  p = fma(p, f, broadcast(0x1.4e8dd2p-3f));
-  p = fma(p, f, broadcast(-0x1.62d61cp-3f));
-  p = fma(p, f, broadcast(0x1.974fdap-3f));
-  p = fma(p, f, broadcast(-0x1.ff35f8p-3f));
-  p = fma(p, f, broadcast(0x1.555a64p-2f));
-  p = fma(p, f, broadcast(-0x1.0000c4p-1f));
-  p = fma(p * f, f, f);
-  return 0.5f * fma(__builtin_convertvector(exponent, Vec), broadcast(0x1.62e430p-1f), p);
-}
-
 GATEWISE_INLINE Vec relu(Vec x) { return at_least(Vec{}, x); }
 
 // relu6(x + 3) / 6, as in Keras 3

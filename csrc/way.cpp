@@ -115,8 +115,7 @@ void WayForward::run(int64_t slab, Workplace& place, int member) const {
 }
 
 WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction direction, int threads, const gatewise_gru_inputs& in,
-                 const float* saved, const float* outputs, const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out,
-                 float* own_x)
+                 const float* saved, const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out, float* own_x)
     : isa(isa_),
       spec(spec_of(whole, direction)),
       plan(make_plan(spec, in.mask, weights_exceed(spec, isa.cache_bytes), true)),
@@ -132,13 +131,11 @@ WayBack::WayBack(const Kernels& isa_, const gatewise_gru_spec& whole, Direction 
     pack_transposed(packed.emplace(weight_floats).data());
     set_transposed(problem, packed->data());
   }
-  if (spec.recompute || (spec.candidates_again && spec.reset_after)) {
-    const bool gates_apart = spec.candidates_again || gates_see_different_rows(in);
-    pack_weights(isa, spec, in, gates_apart, again.emplace(packed_floats(spec, isa.lanes)).data());
+  if (spec.recompute) {
+    pack_weights(isa, spec, in, gates_see_different_rows(in), again.emplace(packed_floats(spec, isa.lanes)).data());
     set_packed(problem, isa, again->data());
   }
   problem.saved_in = saved;
-  problem.outputs_in = half(outputs, spec, direction);
   problem.d_outputs = half(d_outputs, spec, direction);
   problem.d_state = d_state;
   problem.d = out;

@@ -85,8 +85,7 @@ struct WayBack {
   // threads: how many the direction has for itself. `own_x`: where the second direction writes its gradient of x; null: it adds to the
   // first's, in out.x.
   WayBack(const Kernels& isa, const gatewise_gru_spec& spec, Direction direction, int threads, const gatewise_gru_inputs& in,
-          const float* saved, const float* outputs, const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out,
-          float* own_x);
+          const float* saved, const float* d_outputs, const float* d_state, const gatewise_gru_gradients& out, float* own_x);
   WayBack(const WayBack&) = delete;
   WayBack& operator=(const WayBack&) = delete;
 

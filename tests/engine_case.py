@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 import gatewise
 from gatewise import _native, reference
-from gatewise.native import ACTIVATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -151,32 +150,6 @@ class Case:
         d = vjp(self.arrays["d_outputs"], self.arrays["d_state"])
         named = {f"d_{name}": value for name, value in d._asdict().items() if value is not None}
         return {"outputs": outputs, "state": state} | named
-
-    def run_again(self, *, resets: bool = False) -> tuple[dict[str, Array], int]:
-        """Does the same with candidates found again, and half of the resets; also returns how many floats are saved."""
-        a, weights = self.arrays, self.weights
-        call = _native.make_call(
-            a["x"], weights.kernel, weights.recurrent_kernel, weights.bias,
-            *(a[name] for name in ("initial_state", "mask", "input_dropout", "recurrent_dropout")),
-            reset_after=self.reset_after, activation=ACTIVATIONS.index(self.activation),
-            recurrent_activation=ACTIVATIONS.index(self.recurrent_activation), go_backwards=self.go_backwards,
-            return_sequences=self.return_sequences, zero_output_for_mask=self.zero_output_for_mask, recompute=False,
-            candidates_again=True, resets_again=resets,
-        )  # fmt: skip
-        outputs, state = np.empty(call.output_shape, np.float32), np.empty(call.state_shape, np.float32)
-        saved = np.full(call.saved_floats, np.nan, np.float32)
-        _native.forward(call, outputs, state, saved)
-        like = {
-            "x": a["x"],
-            "initial_state": state,
-            "kernel": weights.kernel,
-            "recurrent_kernel": weights.recurrent_kernel,
-            "bias": weights.bias,
-        }
-        d = {f"d_{name}": None if value is None else np.empty_like(value) for name, value in like.items()}
-        _native.backward(call, saved, outputs, a["d_outputs"], a["d_state"], *d.values())
-        found = {name: value for name, value in d.items() if value is not None}
-        return {"outputs": outputs, "state": state} | found, saved.size
 
     def specified(self) -> dict[str, Array]:
         """Runs the specification."""

@@ -19,7 +19,6 @@ TESTS = [
     "test_same_bits",
     "test_native",
     "test_recompute",
-    "test_candidates_again",
     "test_step",
 ]
 

@@ -132,7 +132,7 @@ def test_gradients_that_nobody_wants_are_neither_computed_nor_made_up() -> None:
         equation for equation in jax.tree.leaves(_equations(program.jaxpr)) if xla.BACKWARD in str(equation.params)
     ]
     assert [result.aval.shape for result in call.outvars][:2] == [(0,), (BATCH, UNITS)]
-    _, _, _, d_outputs, *of_the_direction = call.invars
+    _, _, d_outputs, *of_the_direction = call.invars
     d_state = of_the_direction[-1]
     assert (d_outputs.aval.shape, d_state.aval.shape) == ((0,), (BATCH, UNITS))
 

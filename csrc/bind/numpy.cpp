@@ -67,7 +67,7 @@ struct Call {
 Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, std::optional<Input2> initial_state,
                std::optional<Mask> mask, std::optional<Input3> input_dropout, std::optional<Input3> recurrent_dropout, bool reset_after,
                int activation, int recurrent_activation, bool go_backwards, bool return_sequences, bool zero_output_for_mask,
-               bool recompute, bool candidates_again, bool resets_again) {
+               bool recompute) {
   Call call;
   call.spec = {static_cast<int64_t>(x.shape(0)),
                static_cast<int64_t>(x.shape(1)),
@@ -80,8 +80,6 @@ Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<B
                return_sequences,
                zero_output_for_mask,
                recompute,
-               candidates_again,
-               resets_again,
                0};  // weights in Keras's layout
   call.x = std::move(x);
   call.kernel = std::move(kernel);
@@ -106,13 +104,13 @@ void forward(const Call& call, Output3 outputs, Output2 state, std::optional<Out
   check(gatewise_gru_forward(&call.spec, &in, &out));
 }
 
-void backward(const Call& call, Input1 saved, std::optional<Input3> outputs, std::optional<Input3> d_outputs, std::optional<Input2> d_state,
-              Output3 d_x, Output2 d_initial_state, Output2 d_kernel, Output2 d_recurrent_kernel, std::optional<OutputBias> d_bias) {
+void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, std::optional<Input2> d_state, Output3 d_x,
+              Output2 d_initial_state, Output2 d_kernel, Output2 d_recurrent_kernel, std::optional<OutputBias> d_bias) {
   const gatewise_gru_inputs in = call.inputs();
   const gatewise_gru_gradients out{d_x.data(), d_initial_state.data(), d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias),
                                    nullptr};
   nb::gil_scoped_release release;
-  check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(outputs), pointer(d_outputs), pointer(d_state), &out));
+  check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out));
 }
 
 // What a step reads and writes: float32 rows side by side, taken from NumPy's own structure. DLPack's takes 0.2 us longer, of 5.
@@ -213,9 +211,9 @@ NB_MODULE(_native, m) {
       .def_prop_ro("saved_floats", [](const Call& call) { return gatewise_gru_saved_floats(&call.spec); });
   m.def("make_call", make_call, "x"_a, "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "initial_state"_a.none(), "mask"_a.none(),
         "input_dropout"_a.none(), "recurrent_dropout"_a.none(), "reset_after"_a, "activation"_a, "recurrent_activation"_a, "go_backwards"_a,
-        "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a, "candidates_again"_a, "resets_again"_a);
+        "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a);
   m.def("forward", forward, "call"_a, "outputs"_a.noconvert(), "state"_a.noconvert(), "saved"_a.noconvert().none());
-  m.def("backward", backward, "call"_a, "saved"_a, "outputs"_a.none(), "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
+  m.def("backward", backward, "call"_a, "saved"_a, "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
         "d_initial_state"_a.noconvert(), "d_kernel"_a.noconvert(), "d_recurrent_kernel"_a.noconvert(), "d_bias"_a.noconvert().none());
   nb::class_<Step>(m, "Step", "One step of a layer, its weights packed.")
       .def(nb::init<Input2, Input2, std::optional<Bias>, bool, int, int>(), "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(),

@@ -3,7 +3,7 @@
 //
 //   GatewiseGru       runs the layer:            x ... recurrent_dropout                        -> outputs, state
 //   GatewiseGruTrain  the same, and saves:       x ... recurrent_dropout                        -> outputs, state, saved
-//   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, outputs, d_outputs, d_state
+//   GatewiseGruGrad   the way back:              x ... recurrent_dropout, saved, d_outputs, d_state
 //                                                -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
 // A layer has one direction or two, of which the second reads the other way. Each has its own initial_state, kernel, recurrent_kernel,
@@ -120,8 +120,8 @@ static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
     }
     read_inputs(&c);
     if (TF_GetCode(c.status) == kOk) {
-      report(&c, c.directions > 1 ? gatewise_gru_backward_both(&c.spec, c.inputs, saved, data(&c, kOutputs), d_outputs, d_state, out)
-                                  : gatewise_gru_backward(&c.spec, c.inputs, saved[0], data(&c, kOutputs), d_outputs, d_state[0], out));
+      report(&c, c.directions > 1 ? gatewise_gru_backward_both(&c.spec, c.inputs, saved, d_outputs, d_state, out)
+                                  : gatewise_gru_backward(&c.spec, c.inputs, saved[0], d_outputs, d_state[0], out));
     }
   }
   close_call(&c);

@@ -23,7 +23,6 @@ enum {
   kRecurrentDropout,
   kLayerInputs,
   kSaved = kLayerInputs,
-  kOutputs,
   kOutputsGradient,
   kStateGradient,
   kGradInputs
@@ -38,11 +37,10 @@ static const char* const kInputs[] = {"x: float",
                                       "input_dropout: directions * float",
                                       "recurrent_dropout: directions * float",
                                       "saved: directions * bool",
-                                      "outputs: float",
                                       "d_outputs: float",
                                       "d_state: directions * float"};
 
-static bool is_shared(int input) { return input == kX || input == kMask || input == kOutputs || input == kOutputsGradient; }
+static bool is_shared(int input) { return input == kX || input == kMask || input == kOutputsGradient; }
 
 // How many of so many inputs all directions share.
 static int shared(int inputs) {
@@ -148,8 +146,6 @@ static bool take_sizes(call* c) {
   s->timesteps = TF_Dim(input_of(c, kX), 1);
   s->features = TF_Dim(input_of(c, kX), 2);
   s->units = TF_Dim(input_of(c, kRecurrentKernel), 0);
-  s->candidates_again = gatewise_gru_candidates_again_pays(s);
-  s->resets_again = s->candidates_again && s->reset_after;  // TensorFlow keeps the memory of its largest step as long as it runs
   return true;
 }
 
@@ -183,8 +179,7 @@ static bool check_gradient(call* c) {
   if (!check_layer(c)) return false;
   const axis batch = {"batch", c->spec.batch}, units = {"units", c->spec.units};
   const axis steps = {"timesteps", c->spec.return_sequences ? c->spec.timesteps : 1}, all_units = {"units", c->directions * c->spec.units};
-  bool fits =
-      (!c->spec.candidates_again || SHAPE(c, kOutputs, batch, steps, all_units)) && SHAPE(c, kOutputsGradient, batch, steps, all_units);
+  bool fits = SHAPE(c, kOutputsGradient, batch, steps, all_units);
   for (c->direction = 0; fits && c->direction < c->directions; ++c->direction) {
     fits = SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && SHAPE(c, kStateGradient, batch, units);
   }

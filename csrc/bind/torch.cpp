@@ -130,8 +130,8 @@ void run_way_back(StableValue* stack, uint64_t, uint64_t) {
   const auto in = layer.inputs();
   const float* const d = d_outputs.data<float>();
   const ThreadsOfTorch threads;
-  check_engine(kDirections > 1 ? gatewise_gru_backward_both(&s, in.data(), own_saved.data(), nullptr, d, d_state.data(), out.data())
-                               : gatewise_gru_backward(&s, in.data(), own_saved[0], nullptr, d, d_state[0], out.data()));
+  check_engine(kDirections > 1 ? gatewise_gru_backward_both(&s, in.data(), own_saved.data(), d, d_state.data(), out.data())
+                               : gatewise_gru_backward(&s, in.data(), own_saved[0], d, d_state[0], out.data()));
   for (Tensor& gradient : gradients) *stack++ = gradient.release();
 }
 

@@ -5,7 +5,7 @@
 //   gatewise_xla_gru        runs the layer:         x, mask                      -> outputs
 //                                                   a direction's: initial_state ... recurrent_dropout -> state
 //   gatewise_xla_gru_train  the same, and saves:    a direction's besides        -> saved
-//   gatewise_xla_gru_grad   the way back:           x, mask, outputs, d_outputs  -> d_x
+//   gatewise_xla_gru_grad   the way back:           x, mask, d_outputs           -> d_x
 //                                                   a direction's: initial_state ... recurrent_dropout, saved, d_state
 //                                                                                -> d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
@@ -33,7 +33,7 @@ using Saved = ffi::Buffer<ffi::U32>;
 constexpr size_t kMostDirections = 2;
 
 // The places of operands and results; the first kSharedInputs and kOwnInputs are those of the layer, the others come with the way back.
-enum SharedOperand { kX, kMask, kSharedInputs, kOutputs = kSharedInputs, kOutputsGradient, kSharedOperands };
+enum SharedOperand { kX, kMask, kSharedInputs, kOutputsGradient = kSharedInputs, kSharedOperands };
 enum OwnOperand {
   kInitialState,
   kKernel,
@@ -51,7 +51,7 @@ enum OwnGradient { kInitialStateGradient, kKernelGradient, kRecurrentKernelGradi
 
 // The attributes of every call, named as in gatewise_gru_spec.
 struct Options {
-  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute, candidates_again;
+  int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute;
 };
 
 // --- Shapes ------------------------------------------------------------------------------------------------------------------------------
@@ -165,8 +165,6 @@ struct Layer {
             o.return_sequences,
             o.zero_output_for_mask,
             o.recompute,
-            o.candidates_again,
-            0,   // XLA gives the memory back: less of it is worth no time
             0};  // weights in Keras's layout
     for (size_t i = 0; i < directions; ++i) in[i] = inputs(operands, i);
   }
@@ -268,7 +266,6 @@ ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::Remainin
     const Results results(returned, 1, kOwnGradients);
     const Layer layer(options, operands);
     const Axis batch = layer.batch(), features = layer.features(), units = layer.units(), gates = layer.gates();
-    const Floats outputs = operands.shared<Floats>(kOutputs);
     const float *saved[kMostDirections]{}, *d_state[kMostDirections]{};
     gatewise_gru_gradients out[kMostDirections]{};
     for (size_t i = 0; i < layer.directions; ++i) {
@@ -281,12 +278,11 @@ ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::Remainin
       out[i].recurrent_kernel = required_data("d_recurrent_kernel", result(kRecurrentKernelGradient), {units, gates});
       out[i].bias = layer.bias_data("d_bias", result(kBiasGradient));
     }
-    const float* found = layer.spec.candidates_again ? required_data("outputs", outputs, {batch, layer.steps(), layer.width()}) : nullptr;
     const float* d_outputs = optional_data("d_outputs", operands.shared<Floats>(kOutputsGradient), {batch, layer.steps(), layer.width()});
     if (layer.directions > 1) {
-      check_status(gatewise_gru_backward_both(&layer.spec, layer.in, saved, found, d_outputs, d_state, out));
+      check_status(gatewise_gru_backward_both(&layer.spec, layer.in, saved, d_outputs, d_state, out));
     } else {
-      check_status(gatewise_gru_backward(&layer.spec, layer.in, saved[0], found, d_outputs, d_state[0], out));
+      check_status(gatewise_gru_backward(&layer.spec, layer.in, saved[0], d_outputs, d_state[0], out));
     }
   });
 }
@@ -298,7 +294,7 @@ auto layer_call() { return ffi::Ffi::Bind().Attrs<Options>().RemainingArgs().Rem
 XLA_FFI_REGISTER_STRUCT_ATTR_DECODING(Options, ffi::StructMember<int32_t>("reset_after"), ffi::StructMember<int32_t>("activation"),
                                       ffi::StructMember<int32_t>("recurrent_activation"), ffi::StructMember<int32_t>("go_backwards"),
                                       ffi::StructMember<int32_t>("return_sequences"), ffi::StructMember<int32_t>("zero_output_for_mask"),
-                                      ffi::StructMember<int32_t>("recompute"), ffi::StructMember<int32_t>("candidates_again"));
+                                      ffi::StructMember<int32_t>("recompute"));
 
 extern "C" {
 GATEWISE_API XLA_FFI_Error* gatewise_xla_gru(XLA_FFI_CallFrame* frame);

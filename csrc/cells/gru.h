@@ -19,25 +19,13 @@ enum Gate : int { kUpdate = 0, kReset = 1, kCandidate = 2, kRecurrent = 3 };
 // each is one run of three.
 enum GateGradient : int { kDq = 0, kDz = 1, kDr = 2, kDh = 3 };
 
-// Where a value stands in what the way forward saves. kSavedQ only with reset_after, the last two not with candidates_again, and kSavedR of
-// half the units with resets_again.
+// Where a value stands in what the way forward saves; kSavedQ only with reset_after.
 enum Saved : int { kSavedZ = 0, kSavedR = 1, kSavedCandidate = 2, kSavedQ = 3 };
 
 GATEWISE_INLINE Vec gru_blend(Vec z, Vec h_prev, Vec h_tilde) { return fma(z, h_prev, (1.0f - z) * h_tilde); }
 
 // The candidate's pre-activation with reset_after.
 GATEWISE_INLINE Vec gru_reset_after(Vec xh, Vec r, Vec q) { return fma(r, q, xh); }
-
-// h_tilde of tanh, found again from the state that it led to. It errs by the rounding of h over 1 - z, and in every gradient the slopes of
-// gate and candidate make of that a rounding again. Where it cannot be told from +-1 it is that, and its slope 0, as on the way forward.
-GATEWISE_INLINE Vec gru_candidate_again(Vec h, Vec z, Vec h_prev) {
-  const Vec rounding = broadcast(0x1p-23f), share = 1.0f - z, part = fma(-z, h_prev, h), limit = share - rounding;
-  const Vec h_tilde = part / at_least(rounding, share), one = broadcast(1.0f);
-  return part >= limit ? one : part <= -limit ? -one : h_tilde;
-}
-
-// r * q, from h_tilde = tanh(xh + r * q).
-GATEWISE_INLINE Vec gru_reset_product_again(Vec h_tilde, Vec xh) { return artanh(h_tilde) - xh; }
 
 // The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
 struct BlendGradient {
@@ -57,9 +45,6 @@ template <class Activations>
 GATEWISE_INLINE ResetAfterGradient gru_reset_after_gradient(const Activations& f, Vec dah, Vec r, Vec q) {
   return {dah * q * f.gate_slope(r), dah * r};
 }
-
-// The same from the product rq, found again, of a sigmoid: q r (1 - r) without a division by a gate that may be next to zero.
-GATEWISE_INLINE ResetAfterGradient gru_reset_product_gradient(Vec dah, Vec r, Vec rq) { return {dah * rq * (1.0f - r), dah * r}; }
 
 // The way back through r * h_prev, from its gradient d_rh.
 struct ResetBeforeGradient {

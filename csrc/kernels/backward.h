@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The way back: a slab of rows from its last step to its first, chunk by chunk.
 //
-// For each chunk of steps: (1) bring states, inputs and output gradients into panels, and find what was not saved of the gates, (2) go back
+// For each chunk of steps: (1) bring states, inputs and output gradients into panels, (2) go back
 // through the steps, turning the gradient of each state into gradients of its gates, (3) add the chunk to the weight gradients, (4) write
 // the gradient of its inputs. The gate gradients of a chunk are used while they are in cache and are never stored for all steps. A team
 // (see team.h) shares the panels out.
@@ -14,7 +14,6 @@
 #include "chunk_gradients.h"
 #include "flow.h"
 #include "forward.h"
-#include "found_again.h"
 #include "team.h"
 #include "tile.h"
 
@@ -113,9 +112,6 @@ struct BackwardSlab {
       case Task::kTake:
         chunk.take_states(first_panel, last_panel);
         chunk.take_inputs(team.first(member, chunk.slots()), team.last(member, chunk.slots()));
-        if (!problem.spec.candidates_again) break;
-        team.meet(member);
-        FoundAgain{chunk}.find(first_panel, last_panel);
         break;
       case Task::kSteps:
         return go_back_through(task.part);
@@ -212,16 +208,14 @@ struct BackwardSlab {
         float *q_to = q_place.panel(p, lanes), *z_to = z_place.panel(p, lanes), *r_to = r_place.panel(p, lanes);
         for (int64_t m = 0; m < live; ++m, q_to += stride, z_to += stride, r_to += stride) {
           const float* gate = chunk.gates_at(i, p, m);
-          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(chunk.candidate_at(i, p, m));
+          const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
           const Vec total = load(dh_at(p, m)) + load(chunk.panel(chunk.d_output, p, slot + m));
           const BlendGradient d = gru_blend_gradient(f, total, z, load(chunk.panel(chunk.h_prev, p, slot + m)), h_tilde);
           float* to = chunk.gates(p, slot + m);
           store(dh_at(p, m), d.dh_prev);
           if (problem.spec.reset_after) {
-            const Vec r = load_unaligned(chunk.reset_at(i, p, m));
-            const ResetAfterGradient reset = problem.spec.candidates_again
-                                                 ? gru_reset_product_gradient(d.dah, r, load_unaligned(chunk.reset_product_at(i, p, m)))
-                                                 : gru_reset_after_gradient(f, d.dah, r, load_unaligned(chunk.q_at(i, p, m)));
+            const Vec r = load_unaligned(gate + kSavedR * kLanes), q = load_unaligned(gate + kSavedQ * kLanes);
+            const ResetAfterGradient reset = gru_reset_after_gradient(f, d.dah, r, q);
             keep(to + kDq * kLanes, q_to, reset.dq);
             keep(to + kDz * kLanes, z_to, d.daz);
             keep(to + kDr * kLanes, r_to, reset.dar);
@@ -255,7 +249,7 @@ struct BackwardSlab {
   template <class Activations>
   GATEWISE_INLINE void reset_gradient(const Activations& f, int64_t i, int64_t p, int64_t m, Vec d_rh, float* for_state) const {
     const int64_t slot = chunk.offset[i] + m;
-    const Vec r = load_unaligned(chunk.reset_at(i, p, m));
+    const Vec r = load_unaligned(chunk.gates_at(i, p, m) + kSavedR * kLanes);
     const float* factors = slab.state_factors(m, kCandidate);
     if (factors) d_rh *= load_first(factors + p * kLanes, lanes_of(problem, p));
     const ResetBeforeGradient d = gru_reset_before_gradient(f, d_rh, r, load(chunk.panel(chunk.h_prev, p, slot)));

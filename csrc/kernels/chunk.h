@@ -57,24 +57,6 @@ struct Chunk {
   // What the way forward saved of a row at step i of the chunk.
   const float* gates_at(int64_t i, int64_t p, int64_t m) const { return gates_from + saved.gates(first_step - saved_from + i, p, m); }
 
-  // r and h_tilde: saved, or found again, where their gradients will stand.
-  const float* reset_at(int64_t i, int64_t p, int64_t m) const {
-    return p < saved.reset_panels ? gates_at(i, p, m) + kSavedR * kLanes : gates(p, offset[i] + m) + kDr * kLanes;
-  }
-  const float* candidate_at(int64_t i, int64_t p, int64_t m) const {
-    return problem.spec.candidates_again ? gates(p, offset[i] + m) + kDh * kLanes : gates_at(i, p, m) + kSavedCandidate * kLanes;
-  }
-  // With reset_after, q where it was saved, and r * q where candidates are found again.
-  const float* q_at(int64_t i, int64_t p, int64_t m) const { return gates_at(i, p, m) + kSavedQ * kLanes; }
-  const float* reset_product_at(int64_t i, int64_t p, int64_t m) const { return gates(p, offset[i] + m) + kDq * kLanes; }
-
-  // The state of a row after step i, from the outputs or from h_prev of the step after.
-  GATEWISE_INLINE Vec state_after(int64_t i, int64_t p, int64_t m) const {
-    if (i + 1 < steps && m < live(i + 1)) return load(panel(h_prev, p, offset[i + 1] + m));
-    const float* output = problem.outputs_in + slab.output_offset(m, slab.position(m, first_step + i));
-    return load_first(output + p * kLanes, lanes_of(problem, p));
-  }
-
   // Calls each(i, m) for the live rows of every step.
   template <class Each>
   void for_each_row(Each&& each) const {
@@ -102,11 +84,7 @@ struct Chunk {
 
   // Fills every panel array but d_gates, for the panels [first, last) of units, or the slots [first, last) of inputs.
   void take_states(int64_t first, int64_t last) const {
-    if (problem.spec.candidates_again) {
-      for_each_row([&](int64_t i, int64_t m) { take_state(i, m, first, last); });
-    } else {
-      recall_states(first, last);
-    }
+    recall_states(first, last);
     if (h_for[kCandidate] != h_prev) find_multiplied_states(first, last);
     if (!problem.outputs_reversed) return for_each_row([&](int64_t i, int64_t m) { take_output_gradient(i, m, first, last); });
     // As they stand in memory (sensor, both directions: 0.92 of the time of a way back that takes step after step).
@@ -121,17 +99,6 @@ struct Chunk {
   }
 
  private:
-  // Takes h_prev of a row at a step from the outputs.
-  void take_state(int64_t i, int64_t m, int64_t first, int64_t last) const {
-    const int64_t s = first_step + i, slot = offset[i] + m;
-    const float* from = s > 0                      ? problem.outputs_in + slab.output_offset(m, slab.position(m, s - 1))
-                        : problem.in.initial_state ? problem.in.initial_state + slab.state_offset(m)
-                                                   : nullptr;
-    for (int64_t p = first; p < last; ++p) {
-      store(panel(h_prev, p, slot), from ? load_first(from + p * kLanes, lanes_of(problem, p)) : Vec{});
-    }
-  }
-
   // Finds h_prev at every step of the chunk from the states before the chunk: the same blend as on the way forward, the same bits.
   void recall_states(int64_t first, int64_t last) const {
     const float* before = gates_from + saved.state((first_step - saved_from) / problem.chunk_steps, 0);
@@ -142,7 +109,7 @@ struct Chunk {
       for (int64_t p = first; p < last; ++p) {
         const float *gate = gates_at(i, p, 0), *from = panel(h_prev, p, offset[i]);
         float* to = panel(h_prev, p, offset[i + 1]);
-        for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride(p)) {
+        for (int64_t m = 0; m < live(i + 1); ++m, gate += saved.row_stride()) {
           const Vec z = load_unaligned(gate + kSavedZ * kLanes), h_tilde = load_unaligned(gate + kSavedCandidate * kLanes);
           store(to + m * kLanes, gru_blend(z, load(from + m * kLanes), h_tilde));
         }
@@ -183,7 +150,7 @@ struct Chunk {
   GATEWISE_INLINE void for_each_step_of(int64_t m, Each&& each) const {
     for (int64_t i = 0; i < steps && m < live(i); ++i) each(i, offset[i] + m);
   }
-  GATEWISE_INLINE Vec reset_gate(int64_t i, int64_t p, int64_t m) const { return load_unaligned(reset_at(i, p, m)); }
+  GATEWISE_INLINE Vec reset_gate(int64_t i, int64_t p, int64_t m) const { return load_unaligned(gates_at(i, p, m) + kSavedR * kLanes); }
 
   void take_input(int64_t slot) const {
     const int64_t features = problem.spec.features;

@@ -29,7 +29,7 @@ struct ForwardSlab {
   float* saved_to;         // where `saved` begins, or null
   int64_t saved_from = 0;  // the first step that `saved` is about
   int64_t saved_every;     // steps from one saved state to the next
-  bool saves_gates, saves_states;
+  bool saves_gates;
   Team& team;
   const int member;
   const int64_t stride;                     // floats between rows of state: padded units
@@ -47,7 +47,6 @@ struct ForwardSlab {
         saved_to(p.saved),
         saved_every(p.spec.recompute ? segment_steps(p.spec, p.chunk_steps) : p.chunk_steps),
         saves_gates(p.saved && !p.spec.recompute),
-        saves_states(p.saved && !p.spec.candidates_again),
         team(t),
         member(me),
         stride(p.panels * kLanes),
@@ -93,7 +92,7 @@ struct ForwardSlab {
     saved_to = segment;
     saved_from = s;
     saved_every = problem.chunk_steps;
-    saves_gates = saves_states = true;
+    saves_gates = true;
   }
 
   // Takes the steps from `first` on, at most a section of them and none from `limit` on.
@@ -104,7 +103,7 @@ struct ForwardSlab {
     int64_t live = slab.rows;
     for (int64_t s = first; s < end; ++s) {
       live = slab.live(s, live);
-      if (saves_states && (s - saved_from) % saved_every == 0) {
+      if (saved_to && (s - saved_from) % saved_every == 0) {
         save_states(saved_to + saved.state((s - saved_from) / saved_every, 0), s, live);
       }
       planes.take(s, first, end, live, state_before(s, 0), first_panel, last_panel);
@@ -154,7 +153,6 @@ struct ForwardSlab {
     rows.reset = reset;
     rows.update = update;
     rows.saved = saves_gates ? saved_to + saved.gates(s - saved_from, 0, 0) : nullptr;
-    rows.saves_candidates = saves_gates && !problem.spec.candidates_again;
     for (int64_t m = 0; m < live; ++m) rows.factors[m] = slab.state_factors(m, kCandidate);
     return rows;
   }

@@ -18,7 +18,6 @@ struct StepRows {
   float *reset, *update;               // likewise; with reset_after=False r * h_prev, and z between the two rounds
   const float* factors[kMaxSlabRows];  // dropout of the candidate's state, or null
   float* saved;                        // of the step, or null
-  bool saves_candidates;               // h_tilde and q, not z and r alone
 };
 
 struct Gates {
@@ -39,8 +38,8 @@ struct Gates {
           store(a + kCandidate * kLanes, gru_reset_after(load(a + kCandidate * kLanes), r, q));
           if (!step.saved) continue;
           save(p, m, kSavedZ, z);
-          if (p < saved.reset_panels) save(p, m, kSavedR, r);
-          if (step.saves_candidates) save(p, m, kSavedQ, q);
+          save(p, m, kSavedR, r);
+          save(p, m, kSavedQ, q);
         }
       }
       for (int64_t p = first; p < end; ++p) {
@@ -48,7 +47,7 @@ struct Gates {
           const float* a = pre.at(p - first, m);
           const Vec h_tilde = f.candidate(load(a + kCandidate * kLanes));
           write_state(p, m, gru_blend(load(a + kUpdate * kLanes), h_prev(p, m), h_tilde));
-          if (step.saves_candidates) save(p, m, kSavedCandidate, h_tilde);
+          if (step.saved) save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });
@@ -79,7 +78,7 @@ struct Gates {
           write_state(p, m, gru_blend(z, h_prev(p, m), h_tilde));
           if (!step.saved) continue;
           save(p, m, kSavedZ, z);
-          if (step.saves_candidates) save(p, m, kSavedCandidate, h_tilde);
+          save(p, m, kSavedCandidate, h_tilde);
         }
       }
     });

@@ -80,12 +80,10 @@ GATEWISE_INLINE int64_t segment_steps(const gatewise_gru_spec& spec, int64_t chu
 }
 
 // What is kept of one slab for the way back: the gates of every step, and the state before every chunk of steps, from which the way back
-// finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates. With
-// spec.candidates_again it keeps z and r and no states, which are the outputs; with spec.resets_again r of the first half of the panels.
+// finds h_prev again by the blend alone. With spec.recompute the way forward keeps the states before every segment and no gates.
 //   gates (steps, P, rows, values, W): z, r, h_tilde and, with reset_after, q        states (chunks, rows, P, W)
 struct SavedSlab {
   int64_t slab_rows, values;  // values: floats a unit and step
-  int64_t reset_panels;       // the first ones, whose r is kept
   int64_t step_stride;
   int64_t state_stride, chunk_stride;
   int64_t gates_offset, states_offset;  // from the start of all that is saved
@@ -102,12 +100,9 @@ struct SavedSlab {
   }
 
   // From a row of a panel to the next.
-  int64_t row_stride(int64_t panel) const { return (values - (panel < reset_panels ? 0 : 1)) * kLanes; }
+  int64_t row_stride() const { return values * kLanes; }
   // Where a row of a panel stands in a step.
-  int64_t place(int64_t panel, int64_t row) const {
-    const int64_t without_r = panel < reset_panels ? 0 : panel - reset_panels;
-    return (panel * values - without_r) * slab_rows * kLanes + row * row_stride(panel);
-  }
+  int64_t place(int64_t panel, int64_t row) const { return (panel * slab_rows + row) * row_stride(); }
   int64_t gates(int64_t step, int64_t panel, int64_t row) const { return gates_offset + step * step_stride + place(panel, row); }
   int64_t state(int64_t chunk, int64_t row) const { return states_offset + chunk * chunk_stride + row * state_stride; }
 
@@ -120,20 +115,16 @@ struct SavedSlab {
 
  private:
   static SavedSlab whole(const gatewise_gru_spec& spec, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows) {
-    const int64_t values = spec.candidates_again ? 2 : spec.reset_after ? 4 : 3;
-    return SavedSlab(spec, values, timesteps, chunk_steps, first, rows);
+    return SavedSlab(spec, spec.reset_after ? 4 : 3, timesteps, chunk_steps, first, rows);
   }
 
   SavedSlab(const gatewise_gru_spec& spec, int64_t of_each, int64_t timesteps, int64_t chunk_steps, int64_t first, int64_t rows)
       : slab_rows(rows), values(of_each) {
-    const int64_t padded = round_up(spec.units, kLanes), panels = padded / kLanes;
-    const int64_t chunks = spec.candidates_again ? 0 : (timesteps + chunk_steps - 1) / chunk_steps;
-    reset_panels = spec.resets_again ? (panels + 1) / 2 : panels;
-    const int64_t row_floats = (panels * values - (panels - reset_panels)) * kLanes;
-    step_stride = rows * row_floats;
+    const int64_t padded = round_up(spec.units, kLanes), chunks = (timesteps + chunk_steps - 1) / chunk_steps;
+    step_stride = rows * values * padded;
     state_stride = padded;
     chunk_stride = rows * padded;
-    gates_offset = first * (timesteps * row_floats + chunks * padded);
+    gates_offset = first * (timesteps * values + chunks) * padded;
     states_offset = gates_offset + timesteps * step_stride;
   }
 };

@@ -237,7 +237,7 @@ class VJP:
             np.empty_like(weights.recurrent_kernel),
             None if weights.bias is None else np.empty_like(weights.bias),
         )
-        _native.backward(self._call, self._saved, None, dy, dh, *d)
+        _native.backward(self._call, self._saved, dy, dh, *d)
         return d
 
 
@@ -292,8 +292,6 @@ def _check(
         return_sequences=bool(options.get("return_sequences", True)),
         zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
         recompute=recomputing(),
-        candidates_again=False,  # the outputs are the caller's, who may change them
-        resets_again=False,
     )
 
 

@@ -101,15 +101,13 @@ class _Kept(NamedTuple):
 
     inputs: Inputs
     saved: _OfEach
-    outputs: Array | None  # where the engine needs them
     x_gradient: tuple[()] | None  # whether x needs one: not None. A first layer saves a product without
 
 
 def _keep(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach, _OfEach], _Kept]:
     inputs = jax.tree.map(lambda primal: primal.value, marked, is_leaf=_is_marked)
     outputs, states, saved = _saving_layer(options, inputs)
-    needed = outputs if xla.needs_outputs(options, inputs.by_name()) else None
-    return (outputs, states, saved), _Kept(inputs, saved, needed, () if marked.x.perturbed else None)
+    return (outputs, states, saved), _Kept(inputs, saved, () if marked.x.perturbed else None)
 
 
 def _keep_of_layer(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach], _Kept]:
@@ -130,7 +128,7 @@ def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Any, ...]) ->
         none = Direction(*[None] * len(Direction._fields))
         return (Inputs(None, None, (none,) * len(kept.inputs.directions)),)
     x_gradient = kept.x_gradient is not None
-    return (_way_back(options, x_gradient, kept.inputs, kept.saved, kept.outputs, d_outputs, d_states),)
+    return (_way_back(options, x_gradient, kept.inputs, kept.saved, d_outputs, d_states),)
 
 
 def _is_zero(value: Any) -> bool:
@@ -147,13 +145,12 @@ def _way_back(
     x_gradient: bool,
     inputs: Inputs,
     saved: _OfEach,
-    outputs: Array | None,
     d_outputs: Array | None,
     d_states: _OfEach,
 ) -> Inputs:
     given = inputs.by_name()
     wanted = {f"d_{name}" for name, value in given.items() if value is not None and (x_gradient or name != "x")}
-    operands = given | {"outputs": outputs, "d_outputs": d_outputs}
+    operands = given | {"d_outputs": d_outputs}
     for name, of_each in (("saved", saved), ("d_state", d_states)):
         operands |= {xla.own(name, i): value for i, value in enumerate(of_each)}
     found = xla.run(xla.BACKWARD, options, operands, wanted)
@@ -164,7 +161,7 @@ def _way_back(
     return Inputs(found.get("d_x"), None, tuple(each))
 
 
-_Operands: TypeAlias = tuple[Inputs, Array | None, _OfEach]  # of the way back, but for the way forward's results
+_Operands: TypeAlias = tuple[Inputs, Array | None, _OfEach]  # of the way back, but for what is saved
 
 
 def _keep_operands(
@@ -172,18 +169,17 @@ def _keep_operands(
     x_gradient: bool,
     inputs: Inputs,
     saved: _OfEach,
-    outputs: Array | None,
     d_outputs: Array | None,
     d_states: _OfEach,
 ) -> tuple[Inputs, _Operands]:
-    gradients = _way_back(options, x_gradient, inputs, saved, outputs, d_outputs, d_states)
+    gradients = _way_back(options, x_gradient, inputs, saved, d_outputs, d_states)
     return gradients, (inputs, d_outputs, d_states)
 
 
 def _second_gradient(
     options: xla.Options, x_gradient: bool, operands: _Operands, cotangents: Inputs
-) -> tuple[Inputs, None, None, Array | None, _OfEach]:
-    """Differentiates the first derivative of the composed layer. What is saved, and the outputs, follow from inputs."""
+) -> tuple[Inputs, None, Array | None, _OfEach]:
+    """Differentiates the first derivative of the composed layer. What is saved follows from the inputs."""
     inputs, *incoming = operands
 
     def run(differentiable: Inputs) -> tuple[Array, _OfEach]:
@@ -205,7 +201,7 @@ def _second_gradient(
 
     _, pull = jax.vjp(way_back, _differentiable(inputs), *incoming)
     gradients, d_d_outputs, d_d_states = pull(cotangents)
-    return gradients, None, None, d_d_outputs, d_d_states
+    return gradients, None, d_d_outputs, d_d_states
 
 
 def _differentiable(inputs: Inputs) -> Inputs:

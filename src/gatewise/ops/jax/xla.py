@@ -40,7 +40,7 @@ _SHARDY = (0, 7, 0)  # the first that cuts programs up by rules; the others ask 
 _OPERANDS = {
     FORWARD: (("x", "mask"), Direction._fields),
     FORWARD_SAVING: (("x", "mask"), Direction._fields),
-    BACKWARD: (("x", "mask", "outputs", "d_outputs"), (*Direction._fields, "saved", "d_state")),
+    BACKWARD: (("x", "mask", "d_outputs"), (*Direction._fields, "saved", "d_state")),
 }
 _RESULTS = {
     FORWARD: (("outputs",), ("state",)),
@@ -85,7 +85,6 @@ class Call(NamedTuple):
     directions: int
     operands: tuple[str, ...]  # those that are there
     results: tuple[str, ...]  # those that are wanted
-    candidates_again: bool  # see csrc/engine.h
     saved_row: int  # how many numbers are saved for a row
 
 
@@ -95,8 +94,7 @@ class _Spec(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
         *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
-        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute")),
-        *((name, ctypes.c_int32) for name in ("candidates_again", "resets_again", "torch_layout")),
+        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute", "torch_layout")),
     )
 
 
@@ -105,7 +103,6 @@ def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_LIBRARY))
     library.gatewise_gru_saved_floats.argtypes = [ctypes.POINTER(_Spec)]  # libgatewise's, which it is linked to
     library.gatewise_gru_saved_floats.restype = ctypes.c_int64
-    library.gatewise_gru_candidates_again_pays.argtypes = [ctypes.POINTER(_Spec)]
     return library
 
 
@@ -148,8 +145,7 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
         target: FORWARD, FORWARD_SAVING or BACKWARD.
         options: what the layer computes.
         operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
-            `saved`, the `outputs` where `needs_outputs` says so, and the gradients `d_outputs` and `d_state`, None for
-            zeros.
+            `saved` and the gradients `d_outputs` and `d_state`, None for zeros.
         gradients: names of those that are wanted of BACKWARD; a name that it has no gradient for asks for nothing.
 
     Returns:
@@ -159,9 +155,8 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
     directions = sum(name.startswith("kernel/") for name in present)
     wanted = tuple(name for name in _names(_RESULTS[target], directions) if target != BACKWARD or name in gradients)
     devices = _cpu_devices()
-    again = target != FORWARD and needs_outputs(options, operands)
-    saved_row = _saved_row(options, present, again, devices) if target == FORWARD_SAVING else 0
-    call = Call(target, options, directions, tuple(present), wanted, again, saved_row)
+    saved_row = _saved_row(options, present, devices) if target == FORWARD_SAVING else 0
+    call = Call(target, options, directions, tuple(present), wanted, saved_row)
     function = _on_one_device(call) if devices == 1 else _on_devices(call)
     return dict(zip(wanted, function(*present.values()), strict=True))
 
@@ -170,18 +165,6 @@ def _names(names: tuple[tuple[str, ...], tuple[str, ...]], directions: int) -> t
     """Lists the operands or the results of a handler for so many directions, in its order."""
     shared, of_each = names
     return *shared, *(own(name, i) for i in range(directions) for name in of_each)
-
-
-def needs_outputs(options: Options, operands: dict[str, Array]) -> bool:
-    """Says whether the way back of these operands of a layer finds the candidates again, from the outputs."""
-    spec = _spec(options, operands, operands["x"].shape[0])
-    return bool(_library().gatewise_gru_candidates_again_pays(spec))
-
-
-def _spec(options: Options, operands: dict[str, Array], batch: int, *, again: bool = False) -> _Spec:
-    _, timesteps, features = operands["x"].shape
-    units = operands[own("recurrent_kernel", 0)].shape[0]
-    return _Spec(batch, timesteps, features, units, **_attributes(options), candidates_again=int(again))
 
 
 def _kind(name: str) -> str:
@@ -202,13 +185,14 @@ def _axes(name: str, options: Options) -> str:
     return _AXES[name]
 
 
-def _saved_row(options: Options, operands: dict[str, Array], again: bool, devices: int) -> int:
+def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> int:
     """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices."""
-    batch, most = operands["x"].shape[0], 0
+    (batch, timesteps, features), most = operands["x"].shape, 0
+    units = operands[own("recurrent_kernel", 0)].shape[0]
     for parts in range(1, devices + 1):
         if batch % parts == 0:
             rows = max(batch // parts, 1)
-            spec = _spec(options, operands, rows, again=again)
+            spec = _Spec(rows, timesteps, features, units, **_attributes(options))
             most = max(most, -(-_library().gatewise_gru_saved_floats(spec) // rows))
     return most
 
@@ -243,7 +227,6 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             for name in _names(_OPERANDS[call.target], call.directions)
         ]
         attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
-        attributes["candidates_again"] = np.int32(call.candidates_again)
         made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
         return tuple(value for name, value in zip(names, made, strict=True) if name in call.results)
 

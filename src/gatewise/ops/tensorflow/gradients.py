@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from gatewise.ops import composed
 from gatewise.ops.direction import Direction
-from gatewise.ops.tensorflow.operations import ABSENT, in_lists, layer_inputs, load
+from gatewise.ops.tensorflow.operations import in_lists, layer_inputs, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,13 +35,13 @@ _OPTIONS = (
 @tf.RegisterGradient("GatewiseGruTrain")
 def _gradient_of_train(op: Any, d_outputs: Tensor, *d_states_and_saved: Tensor | None) -> list[Tensor | None]:
     n = op.get_attr("directions")
-    return _way_back(op, op.outputs[-n:], op.outputs[0], d_outputs, d_states_and_saved[:n])
+    return _way_back(op, op.outputs[-n:], d_outputs, d_states_and_saved[:n])
 
 
 @tf.RegisterGradient("GatewiseGru")
 def _gradient_of_inference(op: Any, d_outputs: Tensor, *d_states: Tensor) -> list[Tensor | None]:
     again = load()[0].gatewise_gru_train(*in_lists(op.inputs, op.get_attr("directions")), **_options(op))
-    return _way_back(op, again.saved, again.outputs, d_outputs, d_states)
+    return _way_back(op, again.saved, d_outputs, d_states)
 
 
 @tf.RegisterGradient("GatewiseGruGrad")
@@ -122,16 +122,13 @@ class _TensorFlow:
         return tf.stack(states), tf.stack(outputs)
 
 
-def _way_back(
-    op: Any, saved: Sequence[Tensor], outputs: Tensor, d_outputs: Tensor, d_states: Sequence[Tensor]
-) -> list[Tensor | None]:
+def _way_back(op: Any, saved: Sequence[Tensor], d_outputs: Tensor, d_states: Sequence[Tensor]) -> list[Tensor | None]:
     """Takes the gradients of outputs and states to those of the layer's inputs; the mask and the factors have none."""
     # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
     x_gradient = 0 not in (getattr(op, "skip_input_indices", None) or ())
     options, n = _options(op), op.get_attr("directions")
-    found = outputs if options["return_sequences"] and not options["recompute"] else ABSENT
     d_x, *others = load()[0].gatewise_gru_grad(
-        *in_lists(op.inputs, n), saved, found, d_outputs, d_states, x_gradient=x_gradient, **options
+        *in_lists(op.inputs, n), saved, d_outputs, d_states, x_gradient=x_gradient, **options
     )
     if x_gradient:
         d_x.set_shape(op.inputs[0].shape)

@@ -92,7 +92,6 @@ def _of_direction(
     _native.backward(
         call,
         saved,
-        None,
         None if dy is None else np.ascontiguousarray(dy),
         dh,
         x.numpy(),
@@ -175,8 +174,6 @@ def _checked(
         mask=valid,
         input_dropout=_optional(f"{whose}input_dropout", input_dropout, (("masks", masks), batch, features)),
         recurrent_dropout=_optional(f"{whose}recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
-        candidates_again=False,
-        resets_again=False,
         **options,
     )
 
