@@ -13,13 +13,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gatewise import native as native
+from gatewise.engine import isa as isa
+from gatewise.engine import num_threads as num_threads
+from gatewise.engine import set_num_threads as set_num_threads
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.native import gru as gru
 from gatewise.native import gru_vjp as gru_vjp
-from gatewise.native import isa as isa
-from gatewise.native import num_threads as num_threads
-from gatewise.native import set_num_threads as set_num_threads
 from gatewise.recompute import recompute as recompute
 from gatewise.step import GRUStep as GRUStep
 from gatewise.weights import GRUWeights as GRUWeights

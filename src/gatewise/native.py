@@ -6,13 +6,13 @@ Letters: B = batch, T = timesteps, F = features, U = units. What each argument m
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
 from gatewise import _native
 from gatewise.arrays import real_array
+from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num_threads, set_num_threads
 from gatewise.recompute import recomputing
 from gatewise.weights import GRUWeights
 
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float32]
 
-# The activations that the engine has, in the order of `gatewise_activation` in csrc/engine.h.
-ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear", "hard_sigmoid")
-
-
-class Calls(NamedTuple):
-    """How many calls the engine has completed in this process, from every framework."""
-
-    forward: int
-    backward: int
+# The engine's settings and counts belong to `gatewise.native` for those who call it, too.
+__all__ = [
+    "ACTIVATIONS",
+    "VJP",
+    "Calls",
+    "Gradients",
+    "Options",
+    "calls",
+    "gru",
+    "gru_vjp",
+    "isa",
+    "num_threads",
+    "set_num_threads",
+]
 
 
 class Gradients(NamedTuple):
@@ -40,70 +45,6 @@ class Gradients(NamedTuple):
     kernel: Array  # (F, 3U)
     recurrent_kernel: Array  # (U, 3U)
     bias: Array | None  # as the weights' bias
-
-
-def calls() -> Calls:
-    """Counts what ran natively, for tests and diagnosis.
-
-    Returns:
-        The number of forward and of backward calls that the engine has completed in this process.
-
-    Example:
-        >>> import gatewise, numpy as np
-        >>> before = gatewise.native.calls()
-        >>> weights = gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12)))
-        >>> _ = gatewise.gru(np.zeros((2, 3, 5)), weights)
-        >>> gatewise.native.calls().forward - before.forward
-        1
-    """
-    return Calls(_native.forward_calls(), _native.backward_calls())
-
-
-def isa() -> str:
-    """Names the instruction set whose kernels run: "avx512", "avx2" or "generic".
-
-    The best that the CPU has is chosen when the engine is first used; the environment variable GATEWISE_ISA overrides
-    it.
-    """
-    return _native.isa()
-
-
-def set_num_threads(n: int | None) -> None:
-    """Sets how many threads a call may use, the caller's included. Results do not depend on it, bit for bit.
-
-    Args:
-        n: at least 1, honoured as given; or None for the default: the environment variable GATEWISE_NUM_THREADS, else
-            the number of CPUs that affinity and cgroup quota allow this process.
-
-    Raises:
-        TypeError: n is not an integer.
-        ValueError: n is below 1 or above 4096.
-
-    Example:
-        >>> import gatewise
-        >>> gatewise.set_num_threads(2)
-        >>> gatewise.num_threads()
-        2
-        >>> gatewise.set_num_threads(None)
-    """
-    if n is None:
-        return _native.set_num_threads(0)
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise TypeError(
-            f"set_num_threads: n has the wrong type. Expected an integer or None; received {n!r}. "
-            "Pass the number of threads."
-        )
-    if not 1 <= n <= 4096:
-        raise ValueError(
-            f"set_num_threads: n is out of range. Expected 1 to 4096, or None for the default; received {n}. "
-            "Pass the number of threads."
-        )
-    return _native.set_num_threads(int(n))
-
-
-def num_threads() -> int:
-    """Tells how many threads a call may use."""
-    return _native.num_threads()
 
 
 class Options(TypedDict, total=False):
@@ -314,28 +255,5 @@ def _valid(
     return np.ascontiguousarray(valid)
 
 
-def activation_code(where: str, name: str, value: str) -> int:
-    """Gives the engine's number of an activation; ValueError, opened by `where`, if it has none of that name."""
-    if value not in ACTIVATIONS:
-        raise ValueError(
-            f"{where}: {name} is unknown. Expected one of {', '.join(ACTIVATIONS)}; received {value!r}. "
-            "Choose one of these."
-        )
-    return ACTIVATIONS.index(value)
-
-
 def _empty(*shape: int) -> Array:
     return np.empty(shape, np.float32)
-
-
-def _require_named_isa() -> None:
-    """Raises if GATEWISE_ISA names what this CPU lacks: quietly running something else would make it a lie."""
-    named = os.environ.get("GATEWISE_ISA")
-    if named and named != isa():
-        raise ValueError(
-            f"GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512, as far as the CPU has it; "
-            f"received {named!r}. Unset the variable to let {isa()} run."
-        )
-
-
-_require_named_isa()

@@ -9,7 +9,7 @@ import numpy as np
 
 from gatewise import _native
 from gatewise.arrays import real_array
-from gatewise.native import activation_code
+from gatewise.engine import activation_code
 from gatewise.weights import GRUWeights
 
 if TYPE_CHECKING:
