@@ -207,6 +207,9 @@ def test_inputs_are_not_written_to() -> None:
         ({"mask": np.ones((4, 1))}, ValueError, r"mask has.*batch=4, timesteps=5\); received \(4, 1\)"),
         ({"recurrent_dropout": np.ones((1, 4, 3))}, ValueError, r"recurrent_dropout.*gates=3.*received \(1, 4, 3\)"),
         ({"input_dropout": np.ones((1, 1, 2))}, ValueError, r"input_dropout.*batch=4.*received \(1, 1, 2\)"),
+        ({"input_dropout": np.ones((2, 4, 2))}, ValueError, r"input_dropout.*\(1 or 3, batch=4.*received \(2, 4, 2\)"),
+        ({"reset_after": 1}, TypeError, "reset_after has the wrong type. Expected True or False; received 1"),
+        ({"activation": ["tanh"]}, ValueError, r"activation is unknown. Expected one of tanh, .*; received \['tanh'\]"),
         ({"activation": "swish"}, ValueError, "activation is unknown. Expected one of tanh, .*; received 'swish'"),
     ],
 )

@@ -97,8 +97,8 @@ READ_ONLY.flags.writeable = False
             ValueError,
             r"x has the wrong rank.*received \(7,\)\. Give one row a batch axis of 1",
         ),
-        ({"x": None}, TypeError, r"x has the wrong type\. Expected real numbers; received dtype object"),
-        ({"state": None}, TypeError, r"state has the wrong type\. Expected real numbers; received dtype object"),
+        ({"x": None}, TypeError, r"x has the wrong type\. Expected real numbers; received NoneType\. Give it as an"),
+        ({"state": None}, TypeError, r"state has the wrong type\. Expected real numbers; received NoneType"),
         ({"x": [["hello"]]}, TypeError, r"x has the wrong type\. Expected real numbers; received dtype <U5"),
         ({"state": np.zeros((2, UNITS))}, ValueError, r"state has the wrong shape\. Expected \(rows=5, units=21\)"),
         (

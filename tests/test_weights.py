@@ -175,7 +175,7 @@ def test_wrong_shapes_are_named_with_the_cure(
         ((KERNEL, np.zeros((4, 12), complex)), "recurrent_kernel", "complex128"),
         ((KERNEL, RECURRENT, np.zeros((2, 12), object)), "bias", "object"),
         ((KERNEL, RECURRENT, np.zeros((2, 12), "m8[s]")), "bias", "timedelta64[s]"),
-        ((None, RECURRENT), "kernel", "object"),
+        ((np.full((5, 12), "1.5", object), RECURRENT), "kernel", "object, which holds '1.5'"),
     ],
 )
 def test_what_holds_no_real_numbers_is_named_with_the_cure(arguments: tuple[Any, ...], name: str, dtype: str) -> None:
@@ -191,6 +191,13 @@ def test_reset_after_must_be_a_bool(reset_after: Any) -> None:
         TypeError, match=f"reset_after has the wrong type. Expected True or False; received {reset_after!r}"
     ):
         GRUWeights(KERNEL, RECURRENT, BIAS, reset_after)
+
+
+def test_what_is_no_array_is_named_by_its_class() -> None:
+    with pytest.raises(TypeError) as caught:
+        GRUWeights(None, RECURRENT)  # type: ignore[arg-type]
+    received = "Expected real numbers; received NoneType. Give it as an array of float32."
+    assert str(caught.value) == f"GRUWeights: kernel has the wrong type. {received}"
 
 
 def test_ragged_lists_are_named() -> None:

@@ -117,6 +117,31 @@ def test_from_torch_detaches_what_tracks_gradients() -> None:
     assert_same_weights(GRUWeights.from_torch(*(Parameter(array) for array in arrays)), make_weights())
 
 
+def test_from_torch_takes_bfloat16_which_numpy_lacks() -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(FEATURES, UNITS, dtype=torch.bfloat16)
+    weights = GRUWeights.from_torch(*module.parameters())
+    expected = GRUWeights.from_torch(*(parameter.detach().float().numpy() for parameter in module.parameters()))
+    assert_same_weights(weights, expected)
+
+
+def test_from_torch_names_what_holds_no_numbers_yet() -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.GRU(FEATURES, UNITS, device="meta")
+    with pytest.raises(
+        TypeError, match=r"GRUWeights\.from_torch: weight_hh is not an array\..*meta device type tensor"
+    ):
+        GRUWeights.from_torch(*module.parameters())
+
+
+@pytest.mark.parametrize("value", ["0", 7, -1, 0.5, None, np.array([1, 0])], ids=repr)
+def test_from_onnx_takes_its_attribute_as_it_is(value: Any) -> None:
+    node = make_weights().to_onnx()
+    with pytest.raises(ValueError, match=r"from_onnx: linear_before_reset is out of range\. Expected 0 or 1; received"):
+        GRUWeights.from_onnx(node.W, node.R, node.B, value)
+    assert GRUWeights.from_onnx(node.W, node.R, node.B, np.int64(1)).reset_after is True  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("linear_before_reset", [1, 0])
 def test_from_onnx_computes_onnxs_equations(linear_before_reset: int) -> None:
     rng, (x, h) = np.random.default_rng(43), make_step()
@@ -194,6 +219,13 @@ THREE_GATES = "Check that it holds all three gates"
             "(4,)",
             "Check the last axis",
         ),
+        (
+            ((12, 0), (12, 4)),
+            "weight_ih has no features",
+            "(3 * units=12, features) with features >= 1",
+            "(12, 0)",
+            "Check axis 1",
+        ),
     ],
 )
 def test_wrong_torch_parameters_are_named(
@@ -225,6 +257,13 @@ R_SHAPE = "(directions=1, 3 * units, units)"
             "(directions=1, 6 * units=24)",
             "(1, 12)",
             "Check the last axis",
+        ),
+        (
+            ((1, 12, 0), (1, 12, 4)),
+            "W has no features",
+            "(directions=1, 3 * units=12, features) with features >= 1",
+            "(1, 12, 0)",
+            "Check axis 2",
         ),
     ],
 )

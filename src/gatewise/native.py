@@ -6,20 +6,24 @@ Letters: B = batch, T = timesteps, F = features, U = units. What each argument m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Unpack
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
 from gatewise import _native
-from gatewise.arrays import real_array
+from gatewise.arrays import Axes, mask_array, real_array
 from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num_threads, set_num_threads
+from gatewise.options import flag
 from gatewise.recompute import recomputing
-from gatewise.weights import GRUWeights
+from gatewise.weights import GRUWeights, require_weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
+
+_MASKED_X = "Fill in what is masked and say which steps count: x.filled(0), mask=~numpy.ma.getmaskarray(x).any(axis=2)."
 
 # The engine's settings and counts belong to `gatewise.native` for those who call it, too.
 __all__ = [
@@ -76,14 +80,15 @@ def gru(
 ) -> tuple[Array, Array]:
     """Runs a GRU layer over sequences.
 
-    Float32 C-contiguous arrays are read in place; other strides and real dtypes are copied first.
+    Float32 C-contiguous arrays are read in place; other strides and real dtypes are copied first, and rounded to
+    float32: integers beyond 2**24 too, so take from times and identifiers what is large and the same in all.
 
     Args:
         x: (B, T, F). Masked steps are never read: what stands there, NaN included, reaches nothing.
         weights: the layer's.
         initial_state: (B, U), or None for zeros.
-        mask: (B, T), nonzero = valid, or None. A masked step keeps the state, and repeats the output of the step before
-            (zeros before the first valid step).
+        mask: (B, T), nonzero = valid, without NaN; or None. A masked step keeps the state, and repeats the output of
+            the step before (zeros before the first valid step).
         go_backwards: x and mask are read from the last step to the first; outputs are in that order.
         **options: see `Options`.
 
@@ -91,8 +96,10 @@ def gru(
         outputs (B, T, U), or (B, 1, U) without return_sequences, and the state after the last step (B, U), float32.
 
     Raises:
-        TypeError: an array does not hold real numbers, or weights are no GRUWeights.
-        ValueError: an array has the wrong shape, or an activation is unknown.
+        TypeError: an array does not hold real numbers or is a masked array, weights are no GRUWeights, or an option is
+            no bool.
+        ValueError: an array has the wrong shape, the mask holds NaN, or an activation is unknown.
+        MemoryError: there is no memory for the results.
 
     Example:
         >>> import gatewise, numpy as np
@@ -104,8 +111,8 @@ def gru(
         Traceback (most recent call last):
         TypeError: gru: x has the wrong type. Expected real numbers; received dtype <U5. Convert it to float32 first.
     """
-    call = _check("gru", x, weights, initial_state, mask, go_backwards, options)
-    outputs, state = _empty(*call.output_shape), _empty(*call.state_shape)
+    call = _call(weights, _checked("gru", x, weights, initial_state, mask, go_backwards, options))
+    outputs, state = _results("gru", call)
     _native.forward(call, outputs, state, None)
     return outputs, state
 
@@ -132,17 +139,20 @@ def gru_vjp(
         >>> vjp(d_state=[[1.0]]).initial_state  # z * z, z = 1/2
         array([[0.25]], dtype=float32)
     """
-    call = _check("gru_vjp", x, weights, initial_state, mask, go_backwards, options)
-    outputs, state, saved = _empty(*call.output_shape), _empty(*call.state_shape), _empty(call.saved_floats)
+    inputs = _checked("gru_vjp", x, weights, initial_state, mask, go_backwards, options)
+    call = _call(weights, inputs)
+    outputs, state = _results("gru_vjp", call)
+    cure = "Give fewer sequences at once, or call it inside gatewise.recompute()."
+    saved = _empty("gru_vjp", "what the way back needs", (call.saved_floats,), cure)
     _native.forward(call, outputs, state, saved)
-    return outputs, state, VJP(call, saved, weights)
+    return outputs, state, VJP(weights, inputs, call, saved)
 
 
 class VJP:
     """The vector-Jacobian product of one forward call: from gradients of its results to gradients of its inputs."""
 
-    def __init__(self, call: _native.Call, saved: Array, weights: GRUWeights) -> None:
-        self._call, self._saved, self._weights, self._isa = call, saved, weights, isa()
+    def __init__(self, weights: GRUWeights, inputs: dict[str, Any], call: _native.Call, saved: Array) -> None:
+        self._weights, self._inputs, self._call, self._saved, self._isa = weights, inputs, call, saved, isa()
 
     @property
     def saved_bytes(self) -> int:
@@ -157,23 +167,20 @@ class VJP:
             d_state: (B, U), the gradient of the state, or None for zeros.
 
         Raises:
-            TypeError: an array does not hold real numbers.
-            ValueError: an array has the wrong shape, or the instruction set was changed since the forward call.
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, or the instruction set is not that of the forward call.
+            MemoryError: there is no memory for the gradients.
         """
         where = "gru_vjp"
-        if isa() != self._isa:
-            raise ValueError(
-                f"{where}: what was saved cannot be read. Expected the instruction set {self._isa}; received {isa()}. "
-                "Run the forward call again."
-            )
+        self._require_readable(where)
         batch, timesteps, units = self._call.output_shape
         axes = ("batch", batch), ("timesteps", timesteps), ("units", units)
         dy = _optional(where, "d_outputs", d_outputs, axes)
         dh = _optional(where, "d_state", d_state, (axes[0], axes[2]))
         weights = self._weights
         d = Gradients(
-            _empty(*self._call.x_shape),
-            _empty(batch, units),
+            _empty(where, "the gradient of x", self._call.x_shape),
+            _empty(where, "the gradient of the initial state", self._call.state_shape),
             np.empty_like(weights.kernel),
             np.empty_like(weights.recurrent_kernel),
             None if weights.bias is None else np.empty_like(weights.bias),
@@ -181,8 +188,19 @@ class VJP:
         _native.backward(self._call, self._saved, dy, dh, *d)
         return d
 
+    def _require_readable(self, where: str) -> None:
+        """Raises unless the engine that runs here can read what was saved."""
+        if isa() != self._isa:
+            expected, received = f"the instruction set {self._isa}", isa()
+        else:
+            return
+        raise ValueError(
+            f"{where}: what was saved cannot be read. Expected {expected}; received {received}. "
+            "Run the forward call again."
+        )
 
-def _check(
+
+def _checked(
     where: str,
     x: npt.ArrayLike,
     weights: GRUWeights,
@@ -190,70 +208,70 @@ def _check(
     mask: npt.ArrayLike | None,
     go_backwards: bool,
     options: Options,
-) -> _native.Call:
-    if not isinstance(weights, GRUWeights):
-        raise TypeError(
-            f"{where}: weights has the wrong type. Expected gatewise.GRUWeights; received {type(weights).__name__}. "
-            "Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
-        )
+) -> dict[str, Any]:
+    """Checks what a caller gives. Returns what the engine takes of it besides the weights."""
+    require_weights(where, weights)
+    settings = _settings(where, go_backwards, options)
+    features, units = ("features", weights.features), ("units", weights.units)
+    axes: Axes = ("batch", "timesteps", features)
+    x = real_array(where, "x", x, axes, np.float32, "Give one sequence a batch axis of 1: x[None].", _MASKED_X)
+    batch, timesteps = ("batch", x.shape[0]), ("timesteps", x.shape[1])
+    masks, gates = ("1 or 3", (1, 3)), ("gates", 3)
+    input_dropout, recurrent_dropout = options.get("input_dropout"), options.get("recurrent_dropout")
+    return settings | {
+        "x": x,
+        "initial_state": _optional(where, "initial_state", initial_state, (batch, units)),
+        "mask": None if mask is None else mask_array(where, mask, (batch, timesteps)),
+        "input_dropout": _optional(where, "input_dropout", input_dropout, (masks, batch, features)),
+        "recurrent_dropout": _optional(where, "recurrent_dropout", recurrent_dropout, (gates, batch, units)),
+    }
+
+
+def _settings(where: str, go_backwards: bool, options: Options) -> dict[str, Any]:
+    """Checks the options that are no arrays, and adds what the caller does not choose."""
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
         raise TypeError(
             f"{where}: {min(unknown)} is no argument. Expected one of {', '.join(Options.__annotations__)}; received "
             f"{min(unknown)!r}. Check its spelling."
         )
-    features, units = ("features", weights.features), ("units", weights.units)
-    hint = "Give one sequence a batch axis of 1: x[None]."
-    x = real_array(where, "x", x, ("batch", "timesteps", features), np.float32, rank_hint=hint)
-    batch, timesteps = ("batch", x.shape[0]), ("timesteps", x.shape[1])
-    state = _optional(where, "initial_state", initial_state, (batch, units))
-    factors = _optional(where, "input_dropout", options.get("input_dropout"), ("1 or 3", batch, features))
-    if factors is not None and len(factors) not in (1, 3):
-        raise ValueError(
-            f"{where}: input_dropout has the wrong shape. Expected (1 or 3, batch={batch[1]}, features={features[1]}); "
-            f"received {factors.shape}. Check axis 0."
-        )
+    activation, recurrent_activation = options.get("activation", "tanh"), options.get("recurrent_activation", "sigmoid")
+    return {
+        "activation": activation_code(where, "activation", activation),
+        "recurrent_activation": activation_code(where, "recurrent_activation", recurrent_activation),
+        "go_backwards": flag(where, "go_backwards", go_backwards),
+        "return_sequences": flag(where, "return_sequences", options.get("return_sequences", True)),
+        "zero_output_for_mask": flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
+        "recompute": recomputing(),
+        "candidates_again": False,  # the outputs are the caller's, who may change them
+        "resets_again": False,
+    }
+
+
+def _call(weights: GRUWeights, inputs: dict[str, Any]) -> _native.Call:
     return _native.make_call(
-        x=x,
         kernel=weights.kernel,
         recurrent_kernel=weights.recurrent_kernel,
         bias=weights.bias,
-        initial_state=state,
-        mask=None if mask is None else _valid(where, mask, batch, timesteps),
-        input_dropout=factors,
-        recurrent_dropout=_optional(
-            where, "recurrent_dropout", options.get("recurrent_dropout"), (("gates", 3), batch, units)
-        ),
         reset_after=weights.reset_after,
-        activation=activation_code(where, "activation", options.get("activation", "tanh")),
-        recurrent_activation=activation_code(
-            where, "recurrent_activation", options.get("recurrent_activation", "sigmoid")
-        ),
-        go_backwards=bool(go_backwards),
-        return_sequences=bool(options.get("return_sequences", True)),
-        zero_output_for_mask=bool(options.get("zero_output_for_mask", False)),
-        recompute=recomputing(),
+        **inputs,
     )
 
 
-def _optional(
-    where: str, name: str, value: npt.ArrayLike | None, axes: tuple[str | tuple[str, int], ...]
-) -> Array | None:
+def _optional(where: str, name: str, value: npt.ArrayLike | None, axes: Axes) -> Array | None:
     return None if value is None else real_array(where, name, value, axes, np.float32)
 
 
-def _valid(
-    where: str, mask: npt.ArrayLike, batch: tuple[str, int], timesteps: tuple[str, int]
-) -> npt.NDArray[np.bool_]:
-    mask = np.asarray(mask)
-    valid = mask if mask.dtype == np.bool_ else real_array(where, "mask", mask, (batch, timesteps), np.float32) != 0
-    if valid.shape != (batch[1], timesteps[1]):
-        raise ValueError(
-            f"{where}: mask has the wrong shape. Expected (batch={batch[1]}, timesteps={timesteps[1]}); received "
-            f"{valid.shape}. Give one value for each step of x."
-        )
-    return np.ascontiguousarray(valid)
+def _results(where: str, call: _native.Call) -> tuple[Array, Array]:
+    return _empty(where, "the outputs", call.output_shape), _empty(where, "the state", call.state_shape)
 
 
-def _empty(*shape: int) -> Array:
-    return np.empty(shape, np.float32)
+def _empty(where: str, name: str, shape: tuple[int, ...], cure: str = "Give fewer sequences at once.") -> Array:
+    try:
+        return np.empty(shape, np.float32)
+    except (MemoryError, ValueError) as error:  # ValueError: of a size that no address reaches
+        gib = 4 * math.prod(shape) / 2**30
+        raise MemoryError(
+            f"{where}: there is no memory for {name}. Expected {gib:.1f} GiB, {shape} of float32; received none "
+            f"({error}). {cure}"
+        ) from error

@@ -40,7 +40,9 @@ def flag(where: str, name: str, value: Any, cure: str = "Pass one of the two, fo
         TypeError: gru: go_backwards has the wrong type. Expected True or False; received 1. Pass one of the two, for
         the whole call.
     """
-    if not isinstance(value, bool | np.bool_):
+    if type(value) is bool:
+        return value
+    if not isinstance(value, np.bool_):
         raise TypeError(
             f"{where}: {name} has the wrong type. Expected True or False; received {cut(repr(value))}. {cure}"
         )

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gatewise.arrays import real_array
+from gatewise.arrays import Axis, mask_array, real_array
+from gatewise.options import flag, one_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,8 +165,8 @@ def gru_forward(
         bias: (2, 3U), b and c, if `reset_after`, else (3U,), b; or None for zeros.
         reset_after: which of its two formulas the candidate follows.
         initial_state: (B, U), or None for zeros.
-        mask: (B, T), nonzero = valid, or None. A masked step keeps the state, and repeats the output of the step before
-            (zeros before the first valid step).
+        mask: (B, T), nonzero = valid, without NaN; or None. A masked step keeps the state, and repeats the output of
+            the step before (zeros before the first valid step).
         go_backwards: x and mask are read from the last step to the first.
         zero_output_for_mask: a masked step's output is zeros.
         activation: the candidate's; a key of `ACTIVATIONS`.
@@ -177,8 +178,8 @@ def gru_forward(
         outputs (B, T, U), last_output (B, U), state (B, U), float64, and what `gru_backward` needs.
 
     Raises:
-        TypeError: an array does not hold real numbers.
-        ValueError: an array has the wrong shape, or an activation is unknown.
+        TypeError: an array does not hold real numbers or is a masked array, or an option is no bool.
+        ValueError: an array has the wrong shape, the mask holds NaN, or an activation is unknown.
 
     Example:
         >>> import numpy as np
@@ -192,9 +193,13 @@ def gru_forward(
     n_batch, timesteps, _ = x.shape
     gates, batch, features, units = ("gates", 3), ("batch", n_batch), ("features", n_features), ("units", n_units)
     h = _optional("initial_state", initial_state, np.zeros((n_batch, n_units)), batch, units).copy()
-    valid = _optional("mask", mask, np.ones((n_batch, timesteps)), batch, ("timesteps", timesteps)) != 0
-    x_factors = _optional("input_dropout", input_dropout, np.ones((1, n_batch, n_features)), "1 or 3", batch, features)
+    mask = np.ones((n_batch, timesteps)) if mask is None else mask
+    valid = mask_array("reference", mask, (batch, ("timesteps", timesteps)))
+    masks = ("1 or 3", (1, 3))
+    x_factors = _optional("input_dropout", input_dropout, np.ones((1, n_batch, n_features)), masks, batch, features)
     h_factors = _optional("recurrent_dropout", recurrent_dropout, np.ones((3, n_batch, n_units)), gates, batch, units)
+    go_backwards = flag("reference", "go_backwards", go_backwards)
+    zero_output_for_mask = flag("reference", "zero_output_for_mask", zero_output_for_mask)
     if go_backwards:
         x, valid = x[:, ::-1], valid[:, ::-1]
 
@@ -225,7 +230,7 @@ def gru_backward(
         The gradients of x, initial_state, kernel, recurrent_kernel and bias, float64.
 
     Raises:
-        TypeError: an array does not hold real numbers.
+        TypeError: an array does not hold real numbers or is a masked array.
         ValueError: an array has the wrong shape.
 
     Example:
@@ -263,6 +268,7 @@ def _layer(
     activation: str,
     recurrent_activation: str,
 ) -> _Layer:
+    reset_after = flag("reference", "reset_after", reset_after)
     units = len(_float64("recurrent_kernel", recurrent_kernel, "units", "3 * units"))
     gates = ("3 * units", 3 * units)
     kernel = _split(_float64("kernel", kernel, "features", gates))
@@ -272,14 +278,9 @@ def _layer(
         b_and_c[:] = _float64("bias", bias, ("b and c", 2), gates).reshape(2, 3, 1, units)
     elif bias is not None:
         b_and_c[0] = _float64("bias", bias, gates).reshape(3, 1, units)
-    for name, key in (("activation", activation), ("recurrent_activation", recurrent_activation)):
-        if key not in ACTIVATIONS:
-            raise ValueError(
-                f"reference: {name} is unknown. Expected one of {', '.join(ACTIVATIONS)}; received {key!r}. "
-                "Choose one of these."
-            )
-    functions = ACTIVATIONS[activation], ACTIVATIONS[recurrent_activation]
-    return _Layer(kernel, recurrent_kernel, b_and_c[0], b_and_c[1], bias is not None, reset_after, *functions)
+    function = ACTIVATIONS[one_of("reference", "activation", activation, ACTIVATIONS)]
+    of_gates = ACTIVATIONS[one_of("reference", "recurrent_activation", recurrent_activation, ACTIVATIONS)]
+    return _Layer(kernel, recurrent_kernel, b_and_c[0], b_and_c[1], bias is not None, reset_after, function, of_gates)
 
 
 def _split(kernel: Array) -> Array:
@@ -290,9 +291,9 @@ def _joined(kernel: Array) -> Array:
     return kernel.swapaxes(0, 1).reshape(kernel.shape[1], 3 * kernel.shape[2])
 
 
-def _float64(name: str, value: npt.ArrayLike, *axes: str | tuple[str, int]) -> Array:
+def _float64(name: str, value: npt.ArrayLike, *axes: Axis) -> Array:
     return real_array("reference", name, value, axes, np.float64)
 
 
-def _optional(name: str, value: npt.ArrayLike | None, default: Array, *axes: str | tuple[str, int]) -> Array:
+def _optional(name: str, value: npt.ArrayLike | None, default: Array, *axes: Axis) -> Array:
     return default if value is None else _float64(name, value, *axes)

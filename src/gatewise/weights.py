@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatewise.arrays import real_array
+from gatewise.options import cut, flag
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -49,8 +50,9 @@ class OnnxWeights(NamedTuple):
 class GRUWeights:
     """Holds the weights of a GRU layer in Keras's layout, gates in the order z | r | h (update, reset, candidate).
 
-    Whatever `numpy.asarray` takes may be given. A C-contiguous float32 array is held in place, so that later writes to
-    it show here; other real dtypes and strides are copied. What is held is read-only.
+    Whatever `numpy.asarray` takes may be given, but for masked arrays. A C-contiguous float32 array is held in place,
+    so that later writes to it show here; other real dtypes and strides are copied, and rounded to float32. What is held
+    is read-only.
 
     Args:
         kernel: (features, 3 * units), factors on the input.
@@ -60,7 +62,7 @@ class GRUWeights:
             the cell of PyTorch and cuDNN), or on the state before it (False, the cell of arXiv 1406.1078 v3).
 
     Raises:
-        TypeError: an array does not hold real numbers, or `reset_after` is not a bool.
+        TypeError: an array does not hold real numbers or is a masked array, or `reset_after` is not a bool.
         ValueError: an array has the wrong shape.
 
     Example:
@@ -89,21 +91,13 @@ class GRUWeights:
         reset_after: bool = True,
     ) -> None:
         where = "GRUWeights"
-        if not isinstance(reset_after, bool | np.bool_):
-            raise TypeError(
-                f"{where}: reset_after has the wrong type. Expected True or False; received {reset_after!r}. "
-                "Pass the trained layer's own."
-            )
+        reset_after = flag(where, "reset_after", reset_after, "Pass the trained layer's own.")
         recurrent = real_array(where, "recurrent_kernel", recurrent_kernel, ("units", "3 * units"), np.float32)
         units = len(recurrent)
         _check_three_gates(where, "recurrent_kernel", "(units, 3 * units)", recurrent.shape, recurrent.T.shape)
         gates = ("3 * units", 3 * units)
         inputs = real_array(where, "kernel", kernel, ("features", gates), np.float32)
-        if not len(inputs):
-            raise ValueError(
-                f"{where}: kernel has no features. Expected (features, {gates[0]}={gates[1]}) with features >= 1; "
-                f"received {inputs.shape}. Check axis 0."
-            )
+        _check_features(where, "kernel", f"(features, 3 * units={gates[1]})", inputs.shape, 0)
         biases = None
         if bias is not None:
             axes = (("input and recurrent", 2), gates) if reset_after else (gates,)
@@ -154,7 +148,7 @@ class GRUWeights:
             The weights, in arrays of their own.
 
         Raises:
-            TypeError: an array does not hold real numbers.
+            TypeError: an array does not hold real numbers or is a masked array.
             ValueError: an array has the wrong shape, or one bias is given without the other.
 
         Example:
@@ -167,6 +161,7 @@ class GRUWeights:
         _check_three_gates(where, "weight_hh", "(3 * units, units)", recurrent.shape, recurrent.shape)
         gates = ("3 * units", len(recurrent))
         inputs = real_array(where, "weight_ih", _detached(weight_ih), (gates, "features"), np.float32)
+        _check_features(where, "weight_ih", f"(3 * units={gates[1]}, features)", inputs.shape, 1)
         if (bias_ih is None) != (bias_hh is None):
             missing, given = ("bias_ih", "bias_hh") if bias_ih is None else ("bias_hh", "bias_ih")
             raise ValueError(
@@ -216,15 +211,16 @@ class GRUWeights:
             W: (1, 3 * units, features), gates z | r | h.
             R: (1, 3 * units, units), likewise.
             B: (1, 6 * units), the gates' input biases, then their recurrent biases; or None for zeros.
-            linear_before_reset: the node's attribute; 0 where it has none.
+            linear_before_reset: the node's attribute, 0 or 1; 0 where it has none.
 
         Returns:
             The weights, in arrays of their own. The cell of `linear_before_reset=0` only ever adds a gate's two biases:
             it gets their sum.
 
         Raises:
-            TypeError: an array does not hold real numbers.
-            ValueError: an array has the wrong shape, or the node has two directions.
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, the node has two directions, or `linear_before_reset` is another
+                number.
 
         Example:
             >>> import numpy as np
@@ -232,11 +228,18 @@ class GRUWeights:
             GRUWeights(features=5, units=4, bias=True, reset_after=False)
         """
         where = "GRUWeights.from_onnx"
+        given: Any = linear_before_reset
+        if not isinstance(given, int | np.integer) or given not in {0, 1}:
+            raise ValueError(
+                f"{where}: linear_before_reset is out of range. Expected 0 or 1; received {cut(repr(given))}. "
+                "Pass the node's attribute, an integer."
+            )
         one = ("directions", 1)
         recurrent = real_array(where, "R", R, (one, "3 * units", "units"), np.float32)
         _check_three_gates(where, "R", "(directions=1, 3 * units, units)", recurrent.shape, recurrent.shape[1:])
         gates, units = recurrent.shape[1:]
         inputs = real_array(where, "W", W, (one, ("3 * units", gates), "features"), np.float32)
+        _check_features(where, "W", f"(directions=1, 3 * units={gates}, features)", inputs.shape, 2)
         biases = None
         if B is not None:
             biases = real_array(where, "B", B, (one, ("6 * units", 6 * units)), np.float32).reshape(2, gates)
@@ -265,6 +268,25 @@ class GRUWeights:
         return OnnxWeights(inputs, recurrent, biases, int(self.reset_after))
 
 
+def require_weights(where: str, weights: Any) -> GRUWeights:
+    """Takes weights; TypeError, opened by `where`, if they are none, or those of another copy of gatewise."""
+    if isinstance(weights, GRUWeights):
+        return weights
+    kind = type(weights)
+    if kind.__name__ == GRUWeights.__name__:
+        code = getattr(kind.__init__, "__code__", None)
+        raise TypeError(
+            f"{where}: weights belong to another copy of gatewise. Expected {GRUWeights.__module__}.GRUWeights as it "
+            f"was imported here, from {__file__}; received {kind.__module__}.GRUWeights of another import, from "
+            f"{getattr(code, 'co_filename', 'elsewhere')}. Import gatewise once: start Python again after a reload, "
+            "and keep one copy on sys.path."
+        )
+    raise TypeError(
+        f"{where}: weights has the wrong type. Expected gatewise.GRUWeights; received {kind.__name__}. "
+        "Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
+    )
+
+
 def _check_three_gates(where: str, name: str, expected: str, received: tuple[int, ...], sizes: tuple[int, ...]) -> None:
     """Raises unless `sizes`, of the gates and of the units, are three to one."""
     gates, units = sizes
@@ -272,6 +294,15 @@ def _check_three_gates(where: str, name: str, expected: str, received: tuple[int
         raise ValueError(
             f"{where}: {name} has the wrong shape. Expected {expected} with units >= 1; received {received}. "
             "Check that it holds all three gates."
+        )
+
+
+def _check_features(where: str, name: str, expected: str, received: tuple[int, ...], axis: int) -> None:
+    """Raises unless there is at least one feature."""
+    if not received[axis]:
+        raise ValueError(
+            f"{where}: {name} has no features. Expected {expected} with features >= 1; received {received}. "
+            f"Check axis {axis}."
         )
 
 
@@ -288,7 +319,7 @@ def _swap_first_gates(array: Array) -> Array:
     return np.ascontiguousarray(np.concatenate([second, first, candidate]))
 
 
-def _detached(value: npt.ArrayLike) -> npt.ArrayLike:
-    """Returns what becomes an array: a torch parameter tracks gradients, and refuses to until it is detached."""
-    detached: npt.ArrayLike = value.detach() if hasattr(value, "detach") else value
-    return detached
+def _detached(value: Any) -> Any:
+    """Returns what becomes an array: a torch parameter refuses to while it tracks gradients, or is of bfloat16."""
+    value = value.detach() if hasattr(value, "detach") else value
+    return value.float() if str(getattr(value, "dtype", "")) == "torch.bfloat16" else value
