@@ -250,6 +250,54 @@ def test_results_that_fit_nowhere_are_a_memory_error_with_words() -> None:
         gatewise.gru(np.broadcast_to(np.float32(0), (2**20, 2**20, 1)), wide)
 
 
+def test_more_steps_than_the_engine_counts_are_refused() -> None:
+    message = (
+        r"gatewise: a size is out of range\. .* 2147483647 sequences .*; received 0 and 2147483648\. Give them in parts"
+    )
+    for face in (gatewise.gru, gatewise.gru_vjp):
+        with pytest.raises(ValueError, match=message):
+            face(np.zeros((0, 2**31, FEATURES), np.float32), WEIGHTS)
+
+
+# Lets the process have so many MB more than it has.
+LIMIT = """
+import resource, numpy as np, gatewise
+from pathlib import Path
+gatewise.set_num_threads(1)
+def limit(megabytes):
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+def refusal(call, *arguments):
+    try:
+        call(*arguments)
+    except MemoryError as error:
+        return str(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the size of a process is read from /proc")
+def test_memory_that_runs_out_on_the_way_is_an_error_and_no_crash(tmp_path: Path) -> None:
+    program = f"""{LIMIT}
+import json
+narrow = gatewise.GRUWeights(np.zeros((1, 12)), np.zeros((4, 12)))
+wide = gatewise.GRUWeights(np.zeros((1, 9000), np.float32), np.zeros((3000, 9000), np.float32))
+gatewise.gru(np.zeros((1, 1, 1)), narrow)  # which starts what a process has once
+step, short = gatewise.GRUStep(narrow), np.zeros((2**14, 100, 1), np.float32)
+x, state = np.zeros((2**22, 1), np.float32), np.zeros((2**22, 4), np.float32)
+one = np.zeros((1, 1, 1))
+limit(50)  # of 64 for the states, 100 and more for the way back, 100 for weights as the engine reads them
+calls = (step, x, state), (gatewise.gru_vjp, short, narrow), (gatewise.gru, one, wide), (gatewise.GRUStep, wide)
+print(json.dumps([refusal(*call) for call in calls]))
+"""
+    of_step, of_vjp, of_engine, of_packing = own_process.run(program, tmp_path)
+    assert "Unable to allocate 64.0 MiB" in of_step
+    assert re.match(r"gru_vjp: there is no memory for what the way back needs\. Expected 0\.\d GiB", of_vjp)
+    assert of_vjp.endswith("Give fewer sequences at once, or call it inside gatewise.recompute().")
+    for message in (of_engine, of_packing):
+        assert message.startswith("gatewise: there is no memory for what the engine computes in. Give fewer sequences")
+
+
 def another_import(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The weights' module once more, under another name."""
     spec = importlib.util.spec_from_file_location("vendored_weights", str(sys.modules["gatewise.weights"].__file__))
@@ -266,6 +314,7 @@ def another_import(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ("gru", lambda weights: gatewise.gru(X, weights)),
         ("gru_vjp", lambda weights: gatewise.gru_vjp(X, weights)),
+        ("GRUStep", gatewise.GRUStep),
     ],
 )
 def test_weights_of_another_copy_of_the_package_are_named_with_both_places(

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,9 @@ import pytest
 import gatewise
 from engine_case import ISAS, Case, instruction_set
 from gatewise.native import ACTIVATIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 5, 9, 7, 21
 
@@ -51,6 +54,71 @@ def test_states_may_be_overwritten_in_place() -> None:
     np.testing.assert_array_equal(state, expected)
 
 
+@pytest.mark.parametrize("shared", ["x", "state"])
+def test_out_at_any_offset_gives_the_right_rows_or_is_refused(shared: str) -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    arrays = {"x": x[:, 0].copy(), "state": state}
+    expected, size = step(**arrays), arrays[shared].size
+    refused = []
+    for offset in range(-expected.size - 2, size + 3):  # of `out` from what it shares memory with, in floats
+        memory = np.zeros(2 * expected.size + size + 4, np.float32)
+        start = expected.size + 2
+        given = memory[start : start + size].reshape(arrays[shared].shape)
+        given[:] = arrays[shared]
+        out = memory[start + offset :][: expected.size].reshape(expected.shape)
+        before = memory.copy()
+        try:
+            found = step(**(arrays | {shared: given}), out=out)
+        except ValueError as error:
+            assert str(error).startswith(f"GRUStep: out overlaps {shared}. Expected state itself, or memory that")  # noqa: PT017
+            np.testing.assert_array_equal(memory, before)
+            refused.append(offset)
+        else:
+            assert found is out
+            np.testing.assert_array_equal(found, expected)
+    shares = set(range(1 - expected.size, size))
+    assert set(refused) == shares - ({0} if shared == "state" else set())
+
+
+def test_out_may_be_the_state_by_another_name_and_what_is_converted_first() -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    inputs = x[:, 0].copy()
+    expected, of_reversed = step(inputs, state), step(inputs, state[::-1].copy())
+    memory = state.copy()
+    assert step(inputs, memory[:], out=memory) is memory
+    np.testing.assert_array_equal(memory, expected)
+    memory[:] = state
+    np.testing.assert_array_equal(step(inputs, memory[::-1], out=memory), of_reversed)
+
+
+def test_out_may_not_overlap_the_weights() -> None:
+    arrays = {"kernel": np.ones((7, 63)), "recurrent_kernel": np.ones((21, 63)), "bias": np.ones((2, 63))}
+    held = {name: array.astype(np.float32) for name, array in arrays.items()}
+    step = gatewise.GRUStep(gatewise.GRUWeights(**held))
+    for name, array in held.items():
+        out = array.reshape(-1)[-UNITS:].reshape(1, UNITS)
+        with pytest.raises(ValueError, match=f"GRUStep: out overlaps {name}[.] Expected state itself"):
+            step(np.zeros((1, FEATURES), np.float32), np.zeros((1, UNITS), np.float32), out=out)
+        np.testing.assert_array_equal(array, arrays[name])
+
+
+class Own(np.ndarray[Any, Any]):
+    pass
+
+
+def test_out_of_another_class_is_written_to_and_returned(tmp_path: Path) -> None:
+    case, x, state = make()
+    step = gatewise.GRUStep(case.weights)
+    expected = step(x[:, 0], state)
+    mapped = np.memmap(tmp_path / "states", np.float32, "w+", shape=state.shape)
+    for out in (mapped, np.zeros_like(state).view(Own)):
+        out[:] = state
+        assert step(x[:, 0], out, out=out) is out
+        np.testing.assert_array_equal(np.asarray(out), expected)
+
+
 def test_other_arrays_are_converted() -> None:
     case, x, state = make()
     step = gatewise.GRUStep(case.weights)
@@ -82,6 +150,7 @@ def test_threads_may_share_it() -> None:
 
 READ_ONLY = np.zeros((BATCH, UNITS), np.float32)
 READ_ONLY.flags.writeable = False
+MISALIGNED = np.zeros(4 * BATCH * UNITS + 1, np.uint8)[1:].view(np.float32).reshape(BATCH, UNITS)
 
 
 @pytest.mark.parametrize(
@@ -108,14 +177,40 @@ READ_ONLY.flags.writeable = False
         ),
         ({"out": np.zeros((BATCH, UNITS))}, TypeError, r"out cannot be written to.*received one of float64"),
         ({"out": [[0.0]]}, TypeError, r"out cannot be written to.*received list"),
-        ({"out": READ_ONLY}, TypeError, r"out cannot be written to\. Expected a float32, C-contiguous, writeable"),
+        (
+            {"out": READ_ONLY},
+            TypeError,
+            r"out cannot be written to\. Expected a float32, C-contiguous, writeable.*one of float32, read-only\.",
+        ),
+        (
+            {"out": np.asfortranarray(np.zeros((BATCH, UNITS), np.float32))},
+            TypeError,
+            r"out cannot be written to.*received one of float32, not C-contiguous\.",
+        ),
+        ({"out": MISALIGNED}, TypeError, r"out cannot be written to.*received one of float32, not aligned\."),
+        ({"out": np.zeros((BATCH, UNITS), ">f4")}, TypeError, r"out cannot be written to.*received one of >f4\."),
+        (
+            {"out": np.ma.masked_array(np.zeros((BATCH, UNITS), np.float32), True)},
+            TypeError,
+            r"out cannot be written to.*received one of float32, masked\.",
+        ),
+        (
+            {"x": np.ma.masked_array(np.zeros((BATCH, FEATURES), np.float32), True)},
+            TypeError,
+            r"x is a masked array\. Expected \(rows, features=7\) of which every.*x\.filled\(0\)",
+        ),
+        (
+            {"state": np.ma.masked_array(np.zeros((BATCH, UNITS), np.float32))},
+            TypeError,
+            r"state is a masked array",
+        ),
         (
             {"out": np.zeros((BATCH, 4), np.float32)},
             ValueError,
             r"out has the wrong shape\. Expected \(rows=5, units=21\)",
         ),
     ],
-    ids=str,
+    ids=lambda value: " ".join(value) if isinstance(value, dict) else getattr(value, "__name__", value),
 )
 def test_wrong_arguments_are_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
     case, x, state = make()
@@ -127,5 +222,7 @@ def test_wrong_layers_are_named() -> None:
     case, _, _ = make()
     with pytest.raises(TypeError, match=r"GRUStep: weights has the wrong type.*received ndarray"):
         gatewise.GRUStep(np.zeros((7, 63)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"GRUStep: weights has the wrong type\. .*received list\. Make one of"):
+        gatewise.GRUStep([np.zeros((7, 63)), np.zeros((21, 63))])  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"GRUStep: activation is unknown\. Expected one of tanh.*received 'gelu'"):
         gatewise.GRUStep(case.weights, activation="gelu")

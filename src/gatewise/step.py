@@ -3,14 +3,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
 from gatewise import _native
-from gatewise.arrays import real_array
+from gatewise.arrays import Axes, real_array
 from gatewise.engine import activation_code
-from gatewise.weights import GRUWeights
+from gatewise.weights import GRUWeights, require_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,19 +47,20 @@ class GRUStep:
     """
 
     def __init__(self, weights: GRUWeights, *, activation: str = "tanh", recurrent_activation: str = "sigmoid") -> None:
-        if not isinstance(weights, GRUWeights):
-            raise TypeError(
-                f"GRUStep: weights has the wrong type. Expected gatewise.GRUWeights; received "
-                f"{type(weights).__name__}. Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
-            )
+        self._weights = require_weights("GRUStep", weights)
+        self._activation = activation_code("GRUStep", "activation", activation)
+        self._recurrent_activation = activation_code("GRUStep", "recurrent_activation", recurrent_activation)
         self.features, self.units = weights.features, weights.units
-        self._run: Callable[..., Any] = _native.Step(
-            kernel=weights.kernel,
-            recurrent_kernel=weights.recurrent_kernel,
-            bias=weights.bias,
-            reset_after=weights.reset_after,
-            activation=activation_code("GRUStep", "activation", activation),
-            recurrent_activation=activation_code("GRUStep", "recurrent_activation", recurrent_activation),
+        self._run = self._pack()
+
+    def _pack(self) -> Callable[..., Any]:
+        return _native.Step(
+            kernel=self._weights.kernel,
+            recurrent_kernel=self._weights.recurrent_kernel,
+            bias=self._weights.bias,
+            reset_after=self._weights.reset_after,
+            activation=self._activation,
+            recurrent_activation=self._recurrent_activation,
         ).run
 
     def __call__(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None = None) -> Array:
@@ -70,33 +71,62 @@ class GRUStep:
         Args:
             x: (rows, features), the rows' next inputs.
             state: (rows, units), their states.
-            out: (rows, units), float32, C-contiguous: where the next states go; it may be `state` itself. Or None.
+            out: (rows, units), float32, C-contiguous: where the next states go; or None. It may be `state` itself, and
+                shares no memory with anything else that is read.
 
         Returns:
             The next states, (rows, units), float32: `out` if that is given, else a new array.
 
         Raises:
-            TypeError: an array does not hold real numbers, or `out` is not a float32 array.
-            ValueError: an array has the wrong shape.
+            TypeError: an array does not hold real numbers or is a masked array, or `out` is no array that can be
+                written to.
+            ValueError: an array has the wrong shape, or `out` overlaps what is read.
+            MemoryError: there is no memory for the next states.
         """
         result: Array | None = self._run(x, state, out)
         return self._convert_and_run(x, state, out) if result is None else result
 
     def _convert_and_run(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Any) -> Array:
         hint = "Give one row a batch axis of 1: x[None]."
-        inputs = real_array("GRUStep", "x", x, ("rows", ("features", self.features)), np.float32, rank_hint=hint)
+        inputs = real_array("GRUStep", "x", x, ("rows", ("features", self.features)), np.float32, hint)
         shape = (("rows", len(inputs)), ("units", self.units))
-        states = real_array("GRUStep", "state", state, shape, np.float32, rank_hint=hint)
-        if out is not None:
-            out = self._check_out(out, shape)
-        result: Array = self._run(inputs, states, out)
-        return result
+        states = real_array("GRUStep", "state", state, shape, np.float32, hint)
+        place = None if out is None else self._place(out, shape)
+        result: Array | None = self._run(inputs, states, place)
+        if result is None:  # all else has been checked
+            self._raise_overlap(place, inputs, states)
+        return result if out is None else out
 
-    def _check_out(self, out: Any, shape: tuple[tuple[str, int], ...]) -> Array:
-        if not isinstance(out, np.ndarray) or out.dtype != np.float32 or not out.flags.carray:
+    def _place(self, out: Any, shape: Axes) -> Array:
+        """Checks where the next states go. Returns `out` itself, or the plain array that it is."""
+        masked = isinstance(out, np.ma.MaskedArray)
+        if not isinstance(out, np.ndarray) or masked or out.dtype != np.float32 or not out.flags.carray:
             raise TypeError(
                 f"GRUStep: out cannot be written to. Expected a float32, C-contiguous, writeable numpy array; received "
-                f"{f'one of {out.dtype}' if isinstance(out, np.ndarray) else type(out).__name__}. "
-                "Make it by np.empty((rows, units), np.float32)."
+                f"{_describe(out)}. Make it by np.empty((rows, units), np.float32)."
             )
-        return real_array("GRUStep", "out", out, shape, np.float32)  # `out` itself
+        return real_array("GRUStep", "out", out, shape, np.float32)
+
+    def _raise_overlap(self, place: Any, inputs: Array, states: Array) -> NoReturn:
+        weights = self._weights
+        read = {"x": inputs, "kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
+        read |= {} if weights.bias is None else {"bias": weights.bias}
+        read |= {} if place.ctypes.data == states.ctypes.data else {"state": states}
+        names = " and ".join(name for name, array in read.items() if np.may_share_memory(place, array))
+        raise ValueError(
+            f"GRUStep: out overlaps {names}. Expected state itself, or memory that nothing is read from; received an "
+            f"array that shares memory with {names}. Make it by np.empty((rows, units), np.float32)."
+        )
+
+
+def _describe(out: Any) -> str:
+    """Says of what cannot be written to what it is."""
+    if not isinstance(out, np.ndarray):
+        return type(out).__name__
+    flaws = {
+        "masked": isinstance(out, np.ma.MaskedArray),
+        "not C-contiguous": not out.flags.c_contiguous,
+        "read-only": not out.flags.writeable,
+        "not aligned": not out.flags.aligned,
+    }
+    return ", ".join([f"one of {out.dtype}", *(flaw for flaw, found in flaws.items() if found)])
