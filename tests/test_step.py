@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ from engine_case import ISAS, Case, instruction_set
 from gatewise.native import ACTIVATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 5, 9, 7, 21
@@ -117,6 +120,46 @@ def test_out_of_another_class_is_written_to_and_returned(tmp_path: Path) -> None
         out[:] = state
         assert step(x[:, 0], out, out=out) is out
         np.testing.assert_array_equal(np.asarray(out), expected)
+
+
+@pytest.mark.parametrize(
+    "remake",
+    [copy.copy, copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))],  # noqa: S301 - our own bytes
+    ids=["copy", "deepcopy", "pickle"],
+)
+@pytest.mark.parametrize("reset_after", [True, False])
+def test_a_remade_step_gives_the_same_bits(remake: Callable[[Any], Any], reset_after: bool) -> None:
+    case, x, state = make(reset_after)
+    step = gatewise.GRUStep(case.weights, activation="relu", recurrent_activation="hard_sigmoid")
+    expected = step(x[:, 0], state)
+    remade = remake(step)
+    assert (remade.features, remade.units) == (FEATURES, UNITS)
+    assert remade(x[:, 0], state).tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(len(ISAS) < 2, reason="this CPU has one instruction set")
+def test_a_pickled_step_runs_on_the_instruction_set_that_is_there() -> None:
+    case, x, state = make()
+    with instruction_set(ISAS[0]):
+        stored = pickle.dumps(gatewise.GRUStep(case.weights))
+    with instruction_set(ISAS[1]):
+        step = pickle.loads(stored)  # noqa: S301 - our own bytes
+        expected, _ = gatewise.gru(x[:, :1], case.weights, state)
+        assert step(x[:, 0], state).tobytes() == expected[:, 0].tobytes()
+
+
+class Named(gatewise.GRUStep):
+    def __init__(self, weights: gatewise.GRUWeights, name: str) -> None:
+        super().__init__(weights)
+        self.name = name
+
+
+def test_a_remade_step_keeps_what_a_subclass_adds() -> None:
+    case, x, state = make()
+    step = Named(case.weights, "sensor 7")
+    remade = pickle.loads(pickle.dumps(step))  # noqa: S301 - our own bytes
+    assert (type(remade), remade.name) == (Named, "sensor 7")
+    np.testing.assert_array_equal(remade(x[:, 0], state), step(x[:, 0], state))
 
 
 def test_other_arrays_are_converted() -> None:

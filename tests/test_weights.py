@@ -200,6 +200,17 @@ def test_what_is_no_array_is_named_by_its_class() -> None:
     assert str(caught.value) == f"GRUWeights: kernel has the wrong type. {received}"
 
 
+class Named(GRUWeights):
+    pass
+
+
+@pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+def test_a_copy_of_a_subclass_is_one(how: str) -> None:
+    weights = remade(Named(KERNEL, RECURRENT, BIAS), how)
+    assert type(weights) is Named
+    assert_same_weights(weights, GRUWeights(KERNEL, RECURRENT, BIAS))
+
+
 def test_ragged_lists_are_named() -> None:
     with pytest.raises(
         ValueError, match=r"^GRUWeights: kernel is not an array\. .*features, 3 \* units=12.*received list"

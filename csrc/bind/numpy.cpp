@@ -238,6 +238,8 @@ class Step {
 NB_MODULE(_native, m) {
   if (PyArray_ImportNumPyAPI() < 0) throw nb::python_error();
   m.doc() = "The engine, unchecked: use gatewise.gru and gatewise.native.";
+  // A thread that still runs when the interpreter ends keeps what its frames hold, for ever: no fault of anyone's, and nothing to print.
+  nb::set_leak_warnings(false);
   nb::class_<Call>(m, "Call", "A layer, its options and its inputs.")
       .def_prop_ro("x_shape", [](const Call& call) { return std::tuple(call.spec.batch, call.spec.timesteps, call.spec.features); })
       .def_prop_ro("state_shape", [](const Call& call) { return std::tuple(call.spec.batch, call.spec.units); })

@@ -149,10 +149,20 @@ def gru_vjp(
 
 
 class VJP:
-    """The vector-Jacobian product of one forward call: from gradients of its results to gradients of its inputs."""
+    """The vector-Jacobian product of one forward call: from gradients of its results to gradients of its inputs.
+
+    It can be pickled and copied. What it holds is private to the instruction set and to the version of gatewise:
+    another process needs the same.
+    """
 
     def __init__(self, weights: GRUWeights, inputs: dict[str, Any], call: _native.Call, saved: Array) -> None:
         self._weights, self._inputs, self._call, self._saved, self._isa = weights, inputs, call, saved, isa()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_call"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _call=_call(state["_weights"], state["_inputs"]))
 
     @property
     def saved_bytes(self) -> int:
@@ -192,6 +202,8 @@ class VJP:
         """Raises unless the engine that runs here can read what was saved."""
         if isa() != self._isa:
             expected, received = f"the instruction set {self._isa}", isa()
+        elif self._saved.size != self._call.saved_floats:
+            expected, received = f"{self._call.saved_floats} floats", f"{self._saved.size} of another gatewise"
         else:
             return
         raise ValueError(

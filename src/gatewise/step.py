@@ -24,7 +24,8 @@ class GRUStep:
     """A layer that takes one step a call, for any number of independent rows. Its weights are packed once.
 
     The states are the caller's, so that rows may join, leave and be stored at will. A row gives the same bits in any
-    batch, and the same as `gatewise.gru` gives for the whole sequence.
+    batch, and the same as `gatewise.gru` gives for the whole sequence. It can be pickled and copied, and then packs its
+    weights for the CPU that it finds itself on.
 
     Args:
         weights: the layer's. Their arrays must not change afterwards.
@@ -62,6 +63,13 @@ class GRUStep:
             activation=self._activation,
             recurrent_activation=self._recurrent_activation,
         ).run
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_run"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._run = self._pack()  # for the instruction set that runs here
 
     def __call__(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None = None) -> Array:
         """Takes one step.

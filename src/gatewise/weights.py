@@ -124,7 +124,7 @@ class GRUWeights:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Copies and pickles pass through the constructor: on the way, NumPy forgets that an array is read-only.
-        return GRUWeights, (self.kernel, self.recurrent_kernel, self.bias, self.reset_after)
+        return type(self), (self.kernel, self.recurrent_kernel, self.bias, self.reset_after)
 
     @classmethod
     def from_torch(
