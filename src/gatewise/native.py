@@ -255,8 +255,6 @@ def _settings(where: str, go_backwards: bool, options: Options) -> dict[str, Any
         "return_sequences": flag(where, "return_sequences", options.get("return_sequences", True)),
         "zero_output_for_mask": flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
         "recompute": recomputing(),
-        "candidates_again": False,  # the outputs are the caller's, who may change them
-        "resets_again": False,
     }
 
 
