@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 #if defined(__linux__)
 #include <sched.h>
+#include <unistd.h>
 #endif
 
 namespace gatewise {
@@ -17,7 +19,7 @@ namespace {
 int cpus_of_affinity() {
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return CPU_COUNT(&set);
+  if (sched_getaffinity(getpid(), sizeof(set), &set) == 0) return CPU_COUNT(&set);  // of the main thread, whoever asks
 #endif
   return static_cast<int>(std::thread::hardware_concurrency());
 }
@@ -40,32 +42,39 @@ int cpus_of_quota() {
   return quota > 0 && period > 0 ? static_cast<int>((quota + period - 1) / period) : 0;
 }
 
-int default_threads() {
-  if (const char* text = getenv("GATEWISE_NUM_THREADS")) {
-    char* end = nullptr;
-    const long n = strtol(text, &end, 10);
-    if (end != text && *end == '\0' && n >= 1 && n <= 4096) return static_cast<int>(n);
-  }
-  return cpus();
+// GATEWISE_NUM_THREADS, or 0. Python refuses what is no number in its range (src/gatewise/engine.py).
+int threads_of_environment() {
+  const char* const text = getenv("GATEWISE_NUM_THREADS");
+  return text ? static_cast<int>(strtol(text, nullptr, 10)) : 0;
 }
 
-std::atomic<int> chosen{0};
+int64_t milliseconds() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+std::atomic<int> chosen{0}, allowed{0};
+std::atomic<int64_t> asked_at{0};
 
 }  // namespace
 
+// Asking takes some 20 us, so the answer is kept for half a second.
 int cpus() {
-  static const int allowed = [] {
-    const int affinity = std::max(cpus_of_affinity(), 1), quota = cpus_of_quota();
-    return quota > 0 ? std::min(affinity, quota) : affinity;
-  }();
-  return allowed;
+  constexpr int64_t kKeptMilliseconds = 500;
+  const int64_t now = milliseconds();
+  const int known = allowed.load(std::memory_order_relaxed);
+  if (known > 0 && now - asked_at.load(std::memory_order_relaxed) < kKeptMilliseconds) return known;
+  asked_at.store(now, std::memory_order_relaxed);
+  const int affinity = std::max(cpus_of_affinity(), 1), quota = cpus_of_quota();
+  const int found = quota > 0 ? std::min(affinity, quota) : affinity;
+  allowed.store(found, std::memory_order_relaxed);
+  return found;
 }
 
 int threads() {
   const int n = chosen.load(std::memory_order_relaxed);
   if (n > 0) return n;
-  static const int automatic = default_threads();
-  return automatic;
+  static const int of_environment = threads_of_environment();
+  return of_environment > 0 ? of_environment : cpus();
 }
 
 void set_threads(int n) { chosen.store(std::max(n, 0), std::memory_order_relaxed); }

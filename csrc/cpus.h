@@ -4,7 +4,7 @@
 
 namespace gatewise {
 
-// The CPUs that affinity and cgroup quota allow this process, as they were at the first question.
+// The CPUs that affinity and cgroup quota allow this process, as they were half a second ago at most.
 int cpus();
 
 // What set_threads last said, else GATEWISE_NUM_THREADS, else cpus().

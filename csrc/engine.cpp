@@ -188,7 +188,10 @@ int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru
   return gatewise::backward(*spec, in, saved, d_outputs, d_state, out, 2);
 }
 
-void gatewise_set_num_threads(int n) { gatewise::set_threads(n); }
+void gatewise_set_num_threads(int n) {
+  gatewise::set_threads(n);
+  gatewise::release_workers();
+}
 int gatewise_num_threads(void) { return gatewise::threads(); }
 void gatewise_use_threads(gatewise_threads threads) { gatewise::use_threads(threads); }
 const char* gatewise_isa(void) { return gatewise::kernels().name; }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <system_error>
 #include <thread>
 
@@ -45,6 +46,13 @@ namespace {
 
 class Pool {
  public:
+  // Lets workers see that fewer are wanted.
+  void release() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    posted_.fetch_add(1, std::memory_order_release);
+    wake_.notify_all();
+  }
+
   void run(Job& job) {
     post(job);
     job.do_items();
@@ -59,8 +67,8 @@ class Pool {
   void post(Job& job) {
     std::unique_lock<std::mutex> lock(mutex_);
     wait_turn(job, lock);
-    ++busy_;
     hire(job.places);
+    ++busy_;
     job.next = jobs_;
     jobs_ = &job;
     call_workers(std::min(job.places, job.limit - busy_));
@@ -110,6 +118,7 @@ class Pool {
     try {
       for (; workers_ < wanted; ++workers_) std::thread([this] { serve(); }).detach();
     } catch (const std::system_error&) {
+    } catch (const std::bad_alloc&) {
     }
   }
 
@@ -125,6 +134,10 @@ class Pool {
         rest();
         if (job->inside.fetch_sub(1, std::memory_order_release) == 1) left_.notify_all();
         continue;
+      }
+      if (workers_ >= threads()) {
+        --workers_;
+        return;
       }
       const uint64_t seen = posted_.load(std::memory_order_relaxed);
       const auto news = [&] { return posted_.load(std::memory_order_acquire) != seen; };
@@ -182,6 +195,10 @@ void work_through(void* job) {
 }
 
 }  // namespace
+
+void release_workers() {
+  if (Pool* const existing = the_pool.load(std::memory_order_acquire)) existing->release();
+}
 
 void use_threads(Threads threads) { others = threads; }
 

@@ -22,6 +22,9 @@ using Threads = void (*)(int n, void (*work)(void* context), void* context);
 // Has the items of this thread's calls run on other threads than the pool's; null: on the pool's.
 void use_threads(Threads threads);
 
+// Ends the workers that are more than threads() - 1, once they have no work.
+void release_workers();
+
 struct Job;
 
 // What one of the threads that work on a call takes its items from.

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import mmap
-import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -140,40 +137,6 @@ def test_a_gradient_of_the_wrong_shape_is_named() -> None:
         vjp(np.ones((4, 5, 3)))
 
 
-@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-1, ValueError), (5000, ValueError), ("2", TypeError)])
-def test_a_wrong_number_of_threads_is_refused(n: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="set_num_threads: n"):
-        gatewise.set_num_threads(n)
-
-
-def test_a_number_of_threads_is_honoured_as_given() -> None:
-    with threads(7):
-        assert gatewise.num_threads() == 7
-    assert gatewise.num_threads() == len(os.sched_getaffinity(0)) or os.environ.get("GATEWISE_NUM_THREADS")
-
-
-def run_python(program: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False,
-                          env=os.environ | environment)  # fmt: skip
-
-
-def test_the_environment_sets_threads_and_instruction_set() -> None:
-    program = "import gatewise; print(gatewise.num_threads(), gatewise.isa())"
-    ran = run_python(program, GATEWISE_NUM_THREADS="3", GATEWISE_ISA="generic")
-    assert ran.stdout.split() == ["3", "generic"]
-
-
-def test_an_instruction_set_that_the_cpu_lacks_is_an_error() -> None:
-    ran = run_python("import gatewise", GATEWISE_ISA="sse9")
-    assert ran.returncode == 1
-    assert "GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512" in ran.stderr
-
-
-def test_the_default_number_of_threads_follows_affinity() -> None:
-    program = "import os; os.sched_setaffinity(0, {0}); import gatewise; print(gatewise.num_threads())"
-    assert run_python(program, GATEWISE_NUM_THREADS="").stdout.strip() == "1"
-
-
 def test_callers_on_many_threads_get_their_own_results() -> None:
     cases = [Case(9 + i, 12, 8, 20 + i, mask="holes", seed=i) for i in range(8)]
     with threads(1):
@@ -200,21 +163,3 @@ def test_large_and_small_calls_at_once_all_end_with_the_same_bits(n: int) -> Non
         for results, wanted in zip(executor.map(Case.run, cases * 6), expected * 6, strict=True):
             for name, value in results.items():
                 np.testing.assert_array_equal(value, wanted[name])
-
-
-def test_a_forked_child_runs_on_threads_of_its_own() -> None:
-    program = """
-import os, sys, numpy as np, gatewise
-weights = gatewise.GRUWeights(np.ones((5, 48)), np.ones((16, 48)))
-x = np.ones((64, 20, 5), np.float32)
-gatewise.set_num_threads(4)
-expected = gatewise.gru(x, weights)[0]
-for _ in range(5):
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if np.array_equal(gatewise.gru(x, weights)[0], expected) else 1)
-    assert os.waitpid(child, 0)[1] == 0
-print("ok", np.array_equal(gatewise.gru(x, weights)[0], expected))
-"""
-    ran = run_python(program)
-    assert ran.stdout.strip() == "ok True", ran.stderr

@@ -8,12 +8,14 @@
 #define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
 #include <numpy/arrayobject.h>
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -109,11 +111,32 @@ void check(int status, const gatewise_gru_spec& spec) {
   }
 }
 
+// Takes the GIL again. A thread that runs on when Python has ended never gets it: CPython unwinds such a thread's stack, which here would
+// meet a destructor that may not throw and end the process. This one stops where it is, until the process is over, as from 3.14 on.
+__attribute__((noinline)) void take_gil(PyThreadState* state) {
+  struct Stop {
+    bool taken = false;
+    ~Stop() noexcept(false) {
+      while (!taken) std::this_thread::sleep_for(std::chrono::hours(1));
+    }
+  } stop;
+  PyEval_RestoreThread(state);
+  stop.taken = true;
+}
+
+// Runs the engine while other threads run Python; returns its status.
+template <class Run>
+int without_gil(Run&& run) {
+  PyThreadState* const state = PyEval_SaveThread();
+  const int status = run();
+  take_gil(state);
+  return status;
+}
+
 void forward(const Call& call, Output3 outputs, Output2 state, std::optional<Output1> saved) {
   const gatewise_gru_inputs in = call.inputs();
   const gatewise_gru_outputs out{outputs.data(), state.data(), pointer(saved)};
-  nb::gil_scoped_release release;
-  check(gatewise_gru_forward(&call.spec, &in, &out), call.spec);
+  check(without_gil([&] { return gatewise_gru_forward(&call.spec, &in, &out); }), call.spec);
 }
 
 void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, std::optional<Input2> d_state, Output3 d_x,
@@ -121,8 +144,8 @@ void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, s
   const gatewise_gru_inputs in = call.inputs();
   const gatewise_gru_gradients out{d_x.data(), d_initial_state.data(), d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias),
                                    nullptr};
-  nb::gil_scoped_release release;
-  check(gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out), call.spec);
+  const auto run = [&] { return gatewise_gru_backward(&call.spec, &in, saved.data(), pointer(d_outputs), pointer(d_state), &out); };
+  check(without_gil(run), call.spec);
 }
 
 // Whether two stretches of memory have a float in common.
@@ -187,10 +210,9 @@ class Step {
     in.initial_state = states.data;
     const gatewise_gru_outputs written{nullptr, to.data, nullptr};
     const std::shared_ptr<void> held = packed_;  // another thread may pack again
-    std::optional<nb::gil_scoped_release> release;
-    if (spec.batch * spec.units * (spec.features + spec.units) >= kLong) release.emplace();
-    check(gatewise_gru_forward(&spec, &in, &written), spec);
-    release.reset();
+    const bool is_long = spec.batch * spec.units * (spec.features + spec.units) >= kLong;
+    const auto step = [&] { return gatewise_gru_forward(&spec, &in, &written); };
+    check(is_long ? without_gil(step) : step(), spec);
     return result;
   }
 
@@ -248,6 +270,7 @@ NB_MODULE(_native, m) {
                      return std::tuple(call.spec.batch, call.spec.return_sequences ? call.spec.timesteps : 1, call.spec.units);
                    })
       .def_prop_ro("saved_floats", [](const Call& call) { return gatewise_gru_saved_floats(&call.spec); });
+  nb::cast(Call{});  // nanobind looks the class up once, and would abort if there were no memory for it in a call
   m.def("make_call", make_call, "x"_a, "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "initial_state"_a.none(), "mask"_a.none(),
         "input_dropout"_a.none(), "recurrent_dropout"_a.none(), "reset_after"_a, "activation"_a, "recurrent_activation"_a, "go_backwards"_a,
         "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a);

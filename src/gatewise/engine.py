@@ -14,6 +14,8 @@ from gatewise.options import cut, one_of
 # The activations that the engine has, in the order of `gatewise_activation` in csrc/engine.h.
 ACTIVATIONS = ("tanh", "sigmoid", "relu", "linear", "hard_sigmoid")
 
+MOST_THREADS = 4096
+
 
 class Calls(NamedTuple):
     """How many calls the engine has completed in this process, from every framework."""
@@ -53,7 +55,7 @@ def set_num_threads(n: int | None) -> None:
 
     Args:
         n: at least 1, honoured as given; or None for the default: the environment variable GATEWISE_NUM_THREADS, else
-            the number of CPUs that affinity and cgroup quota allow this process.
+            the number of CPUs that affinity and cgroup quota allow this process, asked anew twice a second.
 
     Raises:
         TypeError: n is not an integer.
@@ -73,9 +75,9 @@ def set_num_threads(n: int | None) -> None:
             f"set_num_threads: n has the wrong type. Expected an integer or None; received {cut(repr(n))}. "
             "Pass the number of threads."
         )
-    if not 1 <= n <= 4096:
+    if not 1 <= n <= MOST_THREADS:
         raise ValueError(
-            f"set_num_threads: n is out of range. Expected 1 to 4096, or None for the default; received "
+            f"set_num_threads: n is out of range. Expected 1 to {MOST_THREADS}, or None for the default; received "
             f"{cut(repr(n))}. Pass the number of threads."
         )
     return _native.set_num_threads(int(n))
@@ -91,14 +93,25 @@ def activation_code(where: str, name: str, value: str) -> int:
     return ACTIVATIONS.index(one_of(where, name, value, ACTIVATIONS))
 
 
-def _require_named_isa() -> None:
-    """Raises if GATEWISE_ISA names what this CPU lacks: quietly running something else would make it a lie."""
-    named = os.environ.get("GATEWISE_ISA")
+def _require_environment() -> None:
+    """Raises if a variable asks for what cannot be: quietly running something else would make it a lie."""
+    named, isas = os.environ.get("GATEWISE_ISA"), ("generic", "avx2", "avx512")
+    if named and named not in isas:
+        raise ValueError(
+            f"GATEWISE_ISA: there is no such instruction set. Expected one of {', '.join(isas)}; received "
+            f"{cut(repr(named))}. Unset the variable to let {isa()} run."
+        )
     if named and named != isa():
         raise ValueError(
-            f"GATEWISE_ISA: this CPU cannot run it. Expected generic, avx2 or avx512, as far as the CPU has it; "
-            f"received {named!r}. Unset the variable to let {isa()} run."
+            f"GATEWISE_ISA: this CPU, or this build of gatewise, cannot run it. Expected {isa()}, the best it has, "
+            f"or a simpler one; received {named!r}. Unset the variable to let {isa()} run."
+        )
+    number = os.environ.get("GATEWISE_NUM_THREADS")
+    if number and not (number.isascii() and number.isdigit() and 1 <= int(number[:5]) <= MOST_THREADS):
+        raise ValueError(
+            f"GATEWISE_NUM_THREADS: it is no number of threads. Expected 1 to {MOST_THREADS}; received "
+            f"{cut(repr(number))}. Unset the variable for as many as there are CPUs."
         )
 
 
-_require_named_isa()
+_require_environment()
