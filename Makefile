@@ -19,6 +19,8 @@ LAYER_TESTS = tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(a
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
 PICKED = $(if $(ARGS),|| test $$? -eq 5)
 
+STRICT_BUILD = GATEWISE_WERROR=ON $(BIN)/pip wheel -q --no-deps --no-build-isolation -w build/check
+
 # The studies are the examples that begin one
 NAMES = $(basename $(notdir $(shell grep -l '^from study import' examples/*.py)))
 DATA ?= data
@@ -47,12 +49,14 @@ test-deep: .venv/.dev  ## run the long tests too, with many more random cases
 test-versions: .venv/.dev  ## try the oldest and newest Keras, JAX and TensorFlow; downloads a few GB; ARGS picks rows
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/versions.py $(ARGS)
 
-check: .venv/.dev  ## lint, formatting, types, and a build in which warnings are errors
+check: .venv/.dev  ## lint, formatting, types, and builds by GCC and Clang in which warnings are errors
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	find csrc -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
-	GATEWISE_WERROR=ON $(BIN)/pip wheel -q --no-deps --no-build-isolation -C build-dir=build/check -w build/check .
+	CC=gcc CXX=g++ $(STRICT_BUILD) -C build-dir=build/check-gcc .
+	@command -v clang++ > /dev/null || { echo "make check: Clang is missing. Install it: apt-get install clang, on Debian."; exit 1; }
+	CC=clang CXX=clang++ $(STRICT_BUILD) -C build-dir=build/check-clang .
 
 format: .venv/.dev  ## apply the formatting that `make check` asks for
 	$(BIN)/ruff format

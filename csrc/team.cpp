@@ -82,6 +82,7 @@ struct Team::State {
   int64_t lost_ns = 0;  // the leader's, in this section
 
   explicit State(int n) : members(n), seats(new Seat[static_cast<size_t>(n)]) {}
+  Seat& seat(int member) const { return seats[static_cast<size_t>(member)]; }
 };
 
 Team::Team(int members) : state_(members > 1 ? new State(members) : nullptr) {}
@@ -93,7 +94,7 @@ bool Team::advisable() { return !losses.alone(now_ns()); }
 void Team::begin(int64_t what) {
   if (!state_) return;
   State& team = *state_;
-  Place& leader = team.seats[0].own;
+  Place& leader = team.seat(0).own;
   leader.size = 1;
   leader.crew = 1;
   const int64_t now = now_ns();
@@ -103,13 +104,13 @@ void Team::begin(int64_t what) {
   if (team.alone.load(std::memory_order_relaxed) != alone) team.alone.store(alone, std::memory_order_relaxed);
   if (alone) return;
   for (int i = 1; i < team.members; ++i) {
-    if (!team.seats[i].here.load(std::memory_order_relaxed)) continue;
-    team.seats[i].next.rank = leader.size++;
+    if (!team.seat(i).here.load(std::memory_order_relaxed)) continue;
+    team.seat(i).next.rank = leader.size++;
     leader.crew |= uint64_t{1} << i;
   }
   for (int i = 1; i < team.members; ++i) {
     if (!(leader.crew >> i & 1)) continue;
-    Seat& seat = team.seats[i];
+    Seat& seat = team.seat(i);
     seat.next = {seat.next.rank, leader.size, leader.crew, what, leader.round};
     seat.sections.fetch_add(1, std::memory_order_release);
   }
@@ -122,7 +123,7 @@ void Team::end() {
 }
 
 bool Team::follow(int member, int64_t* what) {
-  Seat& seat = state_->seats[member];
+  Seat& seat = state_->seat(member);
   const auto called = [&] { return seat.sections.load(std::memory_order_acquire) != seat.seen; };
   const auto over = [&] { return state_->over.load(std::memory_order_acquire); };
   const auto alone = [&] { return state_->alone.load(std::memory_order_relaxed); };
@@ -144,13 +145,13 @@ bool Team::follow(int member, int64_t* what) {
 
 void Team::meet(int member) {
   if (!state_) return;
-  Seat& seat = state_->seats[member];
+  Seat& seat = state_->seat(member);
   if (seat.own.size == 1) return;
   const int64_t round = ++seat.own.round;
   seat.met.store(round, std::memory_order_release);
   for (int i = 0; i < state_->members; ++i) {
     if (i == member || !(seat.own.crew >> i & 1)) continue;
-    const std::atomic<int64_t>& met = state_->seats[i].met;
+    const std::atomic<int64_t>& met = state_->seat(i).met;
     const int64_t waited = wait([&] { return met.load(std::memory_order_acquire) >= round; });
     if (member == 0) state_->lost_ns += waited;
   }
@@ -158,13 +159,13 @@ void Team::meet(int member) {
 
 int64_t Team::first(int member, int64_t n) const {
   if (!state_) return 0;
-  const Place& own = state_->seats[member].own;
+  const Place& own = state_->seat(member).own;
   return n * own.rank / own.size;
 }
 
 int64_t Team::last(int member, int64_t n) const {
   if (!state_) return n;
-  const Place& own = state_->seats[member].own;
+  const Place& own = state_->seat(member).own;
   return n * (own.rank + 1) / own.size;
 }
 
