@@ -42,12 +42,13 @@ MAY_KNOW = {
     "torch": {"fallback", "ops.direction", "ops.torch"},
     "cli": {"", "extras", "keras", "native", "weights"},
     "data.errors": set(),
+    "data.checks": {"data.errors"},
     "data.saved": {"data.errors"},
-    "data.labels": {"data.errors", "data.saved"},
-    "data.scaling": {"data.errors", "data.saved"},
-    "data.text": {"data.errors", "data.saved", "extras"},
-    "data.series": {"data.errors", "data.saved", "extras", "data.scaling"},
-    "data.audio": {"data.errors", "data.saved", "extras"},
+    "data.labels": {"data.checks", "data.errors", "data.saved"},
+    "data.scaling": {"data.checks", "data.errors", "data.saved"},
+    "data.text": {"data.checks", "data.errors", "data.saved", "extras"},
+    "data.series": {"data.checks", "data.errors", "data.saved", "extras", "data.scaling"},
+    "data.audio": {"data.checks", "data.errors", "data.saved", "extras"},
     "data.preprocessing": {"data.audio", "data.labels", "data.saved", "data.scaling", "data.series", "data.text"},
 }
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`gatewise.data.text.Tokenizer` beside TensorFlow's, whose indices it has to give."""
 
+import itertools
 import json
 import tarfile
 from typing import Any
@@ -138,6 +139,13 @@ def test_film_reviews_get_the_indices_of_tensorflow(options: dict[str, Any]) -> 
         tokenizer.fit_on_texts(texts[:60])
     assert_same_state(ours, theirs)
     assert ours.texts_to_sequences(texts) == theirs.texts_to_sequences(texts)
+
+
+def test_texts_are_taken_one_after_another_from_what_never_ends() -> None:
+    tokenizer = Tokenizer()
+    tokenizer.fit_on_texts(text for text in ("a film", "a book"))
+    endless = (f"a film {number}" for number in itertools.count())
+    assert next(tokenizer.texts_to_sequences_generator(endless)) == [1, 2]
 
 
 def test_what_is_no_text_is_named() -> None:

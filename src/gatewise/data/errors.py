@@ -33,7 +33,7 @@ def shorten(value: object, limit: int = 60) -> str:
 
 
 def list_some(names: Iterable[object], limit: int = 5) -> str:
-    """Lists the first few names, and how many more there are.
+    """Lists the first few names, each cut where it is long, and how many more there are.
 
     Returns:
         The names, with commas.
@@ -43,5 +43,5 @@ def list_some(names: Iterable[object], limit: int = 5) -> str:
         "'Month', 'Passengers' and 1 more"
     """
     names = list(names)
-    text = ", ".join(repr(name) for name in names[:limit])
+    text = ", ".join(shorten(name) for name in names[:limit])
     return text if len(names) <= limit else f"{text} and {len(names) - limit} more"

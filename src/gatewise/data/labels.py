@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from gatewise.data.checks import check_iterable, describe, is_missing, is_real, real_array
 from gatewise.data.errors import list_some, shorten
 from gatewise.data.saved import Saved
 
@@ -33,7 +35,7 @@ class Labels(Saved):
     """
 
     def __init__(self, names: Sequence[str] | None = None) -> None:
-        self.names = [] if names is None else [str(name) for name in names]
+        self.names = [] if names is None else _as_names("Labels", names)
         self._numbers = {name: number for number, name in enumerate(self.names)}
         if len(self._numbers) < len(self.names):
             twice = sorted({name for name in self.names if self.names.count(name) > 1})
@@ -52,13 +54,12 @@ class Labels(Saved):
             The object itself.
 
         Raises:
-            ValueError: there are fewer than two classes.
+            TypeError: labels is one string, or a label is something else.
+            ValueError: there are fewer than two classes, or a label is missing.
         """
-        if isinstance(labels, str):
-            raise TypeError(_one_string("Labels.adapt", labels))
-        names = sorted({str(label) for label in labels})
+        names = sorted(set(_as_names("Labels.adapt", labels)))
         if len(names) < 2:
-            received = f"one, {names[0]!r}" if names else "none"
+            received = f"one, {shorten(names[0])}" if names else "none"
             raise ValueError(
                 f"Labels.adapt: labels hold too few classes. Expected at least two; received {received}. "
                 "A classifier has nothing to learn from one class: check which examples were read, and the column."
@@ -76,11 +77,11 @@ class Labels(Saved):
             (batch,) int32.
 
         Raises:
-            ValueError: a label is no class.
+            TypeError: labels is one string, or a label is something else.
+            ValueError: a label is no class or missing, or nothing is learned yet.
         """
-        if isinstance(labels, str):
-            raise TypeError(_one_string("Labels", labels))
-        given = [str(label) for label in labels]
+        self._check_learned("Labels")
+        given = _as_names("Labels", labels)
         unseen = sorted(set(given) - self._numbers.keys())
         if unseen:
             raise ValueError(
@@ -100,16 +101,23 @@ class Labels(Saved):
             The names, one for each example.
 
         Raises:
-            ValueError: the array has another shape, or a number is no class.
+            TypeError: it holds something else than real numbers.
+            ValueError: the array has another shape, a number is NaN or no class, or nothing is learned yet.
         """
-        array = np.asarray(numbers)
+        self._check_learned("Labels.decode")
+        expected = f"(batch,) whole numbers or (batch, classes={len(self.names)}) scores"
+        array = real_array("Labels.decode", "numbers", numbers, expected)
+        if array.ndim and np.isnan(array).any():
+            raise ValueError(
+                f"Labels.decode: numbers are NaN. Expected {expected}; received NaN in row "
+                f"{int(np.argwhere(np.isnan(array))[0][0])}. Check whether training diverged, and the input."
+            )
         if array.ndim == 2 and array.shape[1] == len(self.names):
             array = array.argmax(axis=1)
         if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
             raise ValueError(
-                f"Labels.decode: numbers has the wrong shape or type. Expected (batch,) whole numbers or (batch, "
-                f"classes={len(self.names)}) scores; received {array.shape} {array.dtype}. For one sigmoid output, "
-                "give (scores > 0.5).astype(int).ravel()."
+                f"Labels.decode: numbers has the wrong shape or type. Expected {expected}; received {array.shape} "
+                f"{array.dtype}. For one sigmoid output, give (scores > 0.5).astype(int).ravel()."
             )
         if array.size and not (array.min() >= 0 and array.max() < len(self.names)):
             raise ValueError(
@@ -126,9 +134,27 @@ class Labels(Saved):
         """
         return {"names": list(self.names)}
 
+    def _check_learned(self, caller: str) -> None:
+        if not self.names:
+            raise ValueError(
+                f"{caller}: nothing is learned yet. Expected a call of adapt first; received none. Call "
+                "labels.adapt(training_labels)."
+            )
 
-def _one_string(caller: str, labels: str) -> str:
-    return (
-        f"{caller}: labels is one string. Expected a list of strings; received {shorten(labels)}. "
-        "Wrap it in a list: [label]."
-    )
+
+def _as_names(caller: str, labels: Any) -> list[str]:
+    """Gives labels as text; what is missing is no label."""
+    given = list(check_iterable(caller, "labels", labels, "a list of strings", "Wrap it in a list: [label]."))
+    for place, label in enumerate(given):
+        known = isinstance(label, str | np.generic | dt.date) or is_real(label) or is_missing(label)
+        if isinstance(label, bytes) or not known:
+            cure = (
+                "Decode it: label.decode('utf-8')." if isinstance(label, bytes) else "Give one string for each example."
+            )
+            raise TypeError(f"{caller}: labels[{place}] is no label. Expected str; received {describe(label)}. {cure}")
+        if is_missing(label):
+            raise ValueError(
+                f"{caller}: labels[{place}] is missing. Expected a label for each example; received {shorten(label)}. "
+                "Leave such examples out."
+            )
+    return [str(label) for label in given]

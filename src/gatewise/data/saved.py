@@ -110,7 +110,7 @@ class Saved(ABC):
         """
         where = f"{cls.__name__}.load: {os.fspath(path)}"
         try:
-            text = Path(path).read_text(encoding="utf-8")
+            text = Path(path).read_text(encoding="utf-8-sig")  # editors may have put a mark before it
         except UnicodeDecodeError as error:
             raise FormatError(
                 f"{where}: the file is no text. Expected JSON that {cls.__name__}.save wrote; received bytes that are "
@@ -124,7 +124,7 @@ class Saved(ABC):
         cure = f"Give what {cls.__name__}.to_json or save wrote."
         try:
             described = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (TypeError, ValueError) as error:  # it is no text, or no JSON
             raise FormatError(f"{where}: this is no JSON. {expected}; received {shorten(text)}. {cure}") from error
         name = described.get("class_name") if isinstance(described, dict) else None
         if name != f"{PACKAGE}>{cls.__name__}":

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gatewise.data.errors import list_some
+from gatewise.data.checks import check_choice, describe, is_whole, real_array
+from gatewise.data.errors import list_some, shorten
 from gatewise.data.saved import Saved
 
 if TYPE_CHECKING:
@@ -27,7 +28,11 @@ class Scaler(Saved):
     Args:
         method: "standard": mean 0 and standard deviation 1; "minmax": 0 to 1.
         shift: (features,) of a scaling that is known; without it, `adapt` learns.
-        scale: (features,), the same.
+        scale: (features,), the same, without 0.
+
+    Raises:
+        TypeError: shift or scale hold something else than real numbers.
+        ValueError: method is unknown, or shift and scale do not fit.
 
     Example:
         >>> scaler = Scaler().adapt([[1.0, 10.0], [3.0, 30.0]])
@@ -42,13 +47,12 @@ class Scaler(Saved):
     def __init__(
         self, method: str = "standard", shift: ArrayLike | None = None, scale: ArrayLike | None = None
     ) -> None:
-        if method not in METHODS:
-            raise ValueError(
-                f"Scaler: method is unknown. Expected one of {list_some(METHODS)}; received {method!r}. Choose one."
-            )
+        check_choice("Scaler", "method", method, METHODS)
         self.method = method
-        self.shift = None if shift is None else np.asarray(shift, dtype=np.float64)
-        self.scale = None if scale is None else np.asarray(scale, dtype=np.float64)
+        self.shift: NDArray[np.float64] | None = None
+        self.scale: NDArray[np.float64] | None = None
+        if shift is not None or scale is not None:
+            self.shift, self.scale = _check_known(shift, scale)
 
     def adapt(self, values: ArrayLike | Sequence[ArrayLike]) -> Self:
         """Learns shift and scale.
@@ -60,7 +64,8 @@ class Scaler(Saved):
             The object itself.
 
         Raises:
-            ValueError: a feature has no value at all, or one is infinite.
+            TypeError: values are no real numbers: a `TimeSeries`, of which series.values are wanted, or dates or text.
+            ValueError: a feature has no value at all, or one is infinite, or too large.
         """
         rows = _rows(values)
         present = ~np.isnan(rows)
@@ -76,13 +81,21 @@ class Scaler(Saved):
                 "Scaler.adapt: values are infinite. Expected finite values, NaN where one is missing; received "
                 f"infinity in feature {np.flatnonzero(np.isinf(rows).any(axis=0)).tolist()}. Clean the table first."
             )
-        if self.method == "standard":
-            self.shift, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
-        else:
-            self.shift = np.nanmin(rows, axis=0)
-            scale = np.nanmax(rows, axis=0) - self.shift
-        tiny = np.finfo(np.float64).eps * np.abs(self.shift)  # what rounding leaves of a constant's deviation
-        self.scale = np.where(scale > tiny, scale, 1.0)  # a constant feature becomes 0
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            if self.method == "standard":
+                shift, scale = np.nanmean(rows, axis=0), np.nanstd(rows, axis=0)
+            else:
+                shift = np.nanmin(rows, axis=0)
+                scale = np.nanmax(rows, axis=0) - shift
+        large = np.flatnonzero(~np.isfinite(shift + scale))
+        if large.size:
+            raise ValueError(
+                "Scaler.adapt: values are too large. Expected sums of squares that float64 can hold; received up to "
+                f"{np.nanmax(np.abs(rows[:, large])):g} in feature {large.tolist()}. Divide them first, or use "
+                "Scaler('minmax')."
+            )
+        tiny = np.finfo(np.float64).eps * np.abs(shift)  # what rounding leaves of a constant's deviation
+        self.shift, self.scale = shift, np.where(scale > tiny, scale, 1.0)  # a constant feature becomes 0
         return self
 
     def __call__(self, values: ArrayLike) -> NDArray[np.floating[Any]]:
@@ -93,6 +106,10 @@ class Scaler(Saved):
 
         Returns:
             The same shape; float32 stays float32, everything else becomes float64.
+
+        Raises:
+            TypeError: values are no real numbers.
+            ValueError: the width is another, or nothing is learned yet.
         """
         array, shift, scale = self._match("Scaler", values, None)
         return ((array - shift) / scale).astype(array.dtype, copy=False)
@@ -102,10 +119,15 @@ class Scaler(Saved):
 
         Args:
             values: (..., features), scaled.
-            features: which of the features the last axis holds, by number; without it, all of them.
+            features: which of the features the last axis holds, by number (`series.columns` gives that of a name);
+                without it, all of them.
 
         Returns:
             The same shape, in the units of the data.
+
+        Raises:
+            TypeError: values or features are no numbers.
+            ValueError: the width is another, or there is no such feature.
         """
         array, shift, scale = self._match("Scaler.inverse", values, features)
         return (array * scale + shift).astype(array.dtype, copy=False)
@@ -130,12 +152,13 @@ class Scaler(Saved):
                 f"{caller}: nothing is learned yet. Expected a call of adapt first; received values to scale. "
                 "Call scaler.adapt(training_values)."
             )
-        array = np.asarray(values)
+        array = real_array(caller, "values", values, "(..., features)")
         if array.dtype != np.float32:
             array = array.astype(np.float64)
         shift, scale = self.shift, self.scale
         if features is not None:
-            shift, scale = shift[list(features)], scale[list(features)]
+            chosen = _check_features(caller, features, shift.size)
+            shift, scale = shift[chosen], scale[chosen]
         if array.ndim == 0 or array.shape[-1] != shift.size:
             raise ValueError(
                 f"{caller}: values have the wrong width. Expected (..., features={shift.size}), as adapt saw; received "
@@ -144,14 +167,62 @@ class Scaler(Saved):
         return array, shift, scale
 
 
+def _check_known(shift: Any, scale: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Checks a scaling that is known."""
+    if shift is None or scale is None:
+        raise ValueError(
+            f"Scaler: {'shift' if shift is None else 'scale'} is missing. Expected shift and scale, or neither; "
+            "received one of them. Give both, or call adapt."
+        )
+    arrays = [
+        real_array("Scaler", name, value, "(features,)").astype(np.float64)
+        for name, value in (("shift", shift), ("scale", scale))
+    ]
+    if (
+        arrays[0].ndim != 1
+        or arrays[0].shape != arrays[1].shape
+        or not np.isfinite(arrays).all()
+        or not arrays[1].all()
+    ):
+        raise ValueError(
+            f"Scaler: shift and scale do not fit. Expected (features,) finite numbers each, scale without 0; received "
+            f"{shorten(arrays[0].tolist())} and {shorten(arrays[1].tolist())}. Give what get_config gave."
+        )
+    return arrays[0], arrays[1]
+
+
+def _check_features(caller: str, features: Any, size: int) -> list[int]:
+    """Checks numbers of features; -1 is the last."""
+    if isinstance(features, str) or not np.iterable(features) or not all(map(is_whole, features)):
+        raise TypeError(
+            f"{caller}: features are no numbers. Expected whole numbers from 0 to {size - 1}; received "
+            f"{describe(features)}. Of names, give series.columns(['...'])."
+        )
+    outside = [number for number in features if not -size <= number < size]
+    if outside:
+        raise ValueError(
+            f"{caller}: features are out of range. Expected 0 to {size - 1}; received {list_some(outside)}. "
+            "Give those that adapt saw."
+        )
+    return [int(number) for number in features]
+
+
 def _rows(values: Any) -> NDArray[np.float64]:
     """Puts the steps of one or several arrays below each other."""
-    parts = list(values) if isinstance(values, list | tuple) and np.ndim(values[0] if values else 0) > 1 else [values]
-    arrays = [np.asarray(part, dtype=np.float64) for part in parts]
+    several = isinstance(values, list | tuple) and len(values) > 0 and _rank(values[0]) > 1
+    parts = list(values) if several else [values]
+    arrays = [real_array("Scaler.adapt", "values", part, "(..., features)").astype(np.float64) for part in parts]
     widths = {array.shape[-1] if array.ndim > 1 else None for array in arrays}
-    if len(widths) != 1 or None in widths:
+    if len(widths) != 1 or widths & {None, 0}:
         raise ValueError(
             "Scaler.adapt: values have the wrong shape. Expected (..., features) of one width; received "
             f"{list_some(array.shape for array in arrays)}. For one feature, add an axis: values[:, None]."
         )
     return np.concatenate([array.reshape(-1, array.shape[-1]) for array in arrays])
+
+
+def _rank(value: Any) -> int:
+    try:
+        return np.ndim(value)
+    except ValueError:  # rows of different length
+        return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from gatewise.data.checks import check_iterable, check_mask
 from gatewise.data.errors import shorten
 from gatewise.data.saved import Saved
 from gatewise.data.text.padding import PAD, Padded, check_padding, pad
@@ -127,7 +128,7 @@ class TextEncoder(Saved):
         }
 
 
-def check_texts(caller: str, texts: Iterable[str]) -> list[str]:
+def check_texts(caller: str, texts: Any) -> list[str]:
     """Checks that texts are a list of strings.
 
     Args:
@@ -140,12 +141,7 @@ def check_texts(caller: str, texts: Iterable[str]) -> list[str]:
     Raises:
         TypeError: it is one string, or holds something else.
     """
-    if isinstance(texts, str | bytes):
-        raise TypeError(
-            f"{caller}: texts is one string. Expected a list of strings; received {shorten(texts)}. "
-            "Wrap it in a list: [text]."
-        )
-    found: list[Any] = list(texts)
+    found = list(check_iterable(caller, "texts", texts, "a list of strings", "Wrap it in a list: [text]."))
     for place, text in enumerate(found):
         if not isinstance(text, str):
             cure = "Decode it: text.decode('utf-8')." if isinstance(text, bytes) else "Leave it out or make it a str."
@@ -154,6 +150,27 @@ def check_texts(caller: str, texts: Iterable[str]) -> list[str]:
                 f"{shorten(text)}. {cure}"
             )
     return found
+
+
+def check_unicode(caller: str, texts: list[str]) -> None:
+    """Checks that texts can be written in UTF-8.
+
+    Args:
+        caller: the method, for the message.
+        texts: strings.
+
+    Raises:
+        ValueError: one holds half of a surrogate pair, as a wrong decoder leaves it.
+    """
+    for place, text in enumerate(texts):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"{caller}: texts[{place}] holds a lone surrogate. Expected text that UTF-8 can hold; received "
+                f"U+{ord(text[error.start]):04X} at {error.start}. Decode the text again from its bytes, or replace "
+                "such characters: text.encode(errors='replace').decode()."
+            ) from error
 
 
 def check_tokens(caller: str, tokens: Any, size: int) -> list[list[int]]:
@@ -168,14 +185,18 @@ def check_tokens(caller: str, tokens: Any, size: int) -> list[list[int]]:
         The rows without padding.
 
     Raises:
-        ValueError: the rank is wrong, or a number is no token.
+        TypeError: a row is masked.
+        ValueError: the rank or the type is wrong, or a number is no token.
     """
-    rows = [np.asarray(row) for row in tokens]
+    expected = "(batch, timesteps) whole numbers"
+    check_mask(caller, "tokens", tokens, expected, "Give tokens.filled(0): 0 is padding.")
+    cure = "For one text, wrap it in a list: [tokens]."
+    rows = [_as_row(row) for row in check_iterable(caller, "tokens", tokens, expected, cure)]
     for row in rows:
         if row.ndim != 1 or (row.size and row.dtype.kind not in "iu"):
             raise ValueError(
-                f"{caller}: tokens have the wrong shape or type. Expected (batch, timesteps) whole numbers; received "
-                f"a row of shape {row.shape} and type {row.dtype}. For one text, wrap it in a list: [tokens]."
+                f"{caller}: tokens have the wrong shape or type. Expected {expected}; received "
+                f"a row of shape {row.shape} and type {row.dtype}. {cure}"
             )
         if row.size and not (row.min() >= 0 and row.max() < size):
             raise ValueError(
@@ -183,3 +204,10 @@ def check_tokens(caller: str, tokens: Any, size: int) -> list[list[int]]:
                 f"{row.max()}. Use the encoder that the model was saved with."
             )
     return [row[row != PAD].tolist() for row in rows]
+
+
+def _as_row(row: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(row)
+    except ValueError:  # lists of different length
+        return np.asarray(row, dtype=object)

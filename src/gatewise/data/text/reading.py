@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewise.data.errors import FormatError, list_some
+from gatewise.data.checks import describe
+from gatewise.data.errors import FormatError, list_some, shorten
 
 if TYPE_CHECKING:
     import os
@@ -23,8 +24,14 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
         The text, with line ends as "\n".
 
     Raises:
-        FormatError: the file is empty or in another encoding.
+        FormatError: the file is empty, in another encoding, or no text.
+        TypeError: encoding is no string.
+        ValueError: there is no such encoding.
     """
+    if not isinstance(encoding, str):
+        raise TypeError(
+            f"read_text: encoding is no name. Expected str; received {describe(encoding)}. Give 'utf-8' or another."
+        )
     content = Path(path).read_bytes()
     name = f"read_text: {Path(path)}"
     if not content:
@@ -43,6 +50,16 @@ def read_text(path: str | os.PathLike[str], encoding: str = "utf-8") -> str:
             f"{name} is not in the encoding asked for. Expected {encoding}; received the byte 0x"
             f"{content[error.start]:02x} at offset {error.start}, in line {line}. {cure}"
         ) from error
+    except (LookupError, UnicodeEncodeError) as error:  # the latter is of the name
+        raise ValueError(
+            f"read_text: encoding is unknown. Expected a name that Python knows, such as 'utf-8' or 'cp1252'; received "
+            f"{shorten(encoding)}. Look it up under codecs in Python's manual."
+        ) from error
+    if "\0" in text:
+        raise FormatError(
+            f"{name} is no text. Expected {encoding}; received zero bytes. If it is UTF-16, pass "
+            "encoding='utf-16-le' or 'utf-16-be'."
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from gatewise.data.errors import FormatError
-from gatewise.data.text.encoder import SPECIAL, UNKNOWN_TOKEN, TextEncoder, check_texts, check_tokens
+from gatewise.data.checks import check_whole
+from gatewise.data.errors import FormatError, shorten
+from gatewise.data.text.encoder import SPECIAL, UNKNOWN_TOKEN, TextEncoder, check_texts, check_tokens, check_unicode
 from gatewise.extras import require
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Subwords(TextEncoder):
         tokenizer: str | None = None,
     ) -> None:
         super().__init__(output_sequence_length, padding, truncating)
-        if max_tokens < 256 + len(SPECIAL):
+        if check_whole("Subwords", "max_tokens", max_tokens, cure="Several thousand are usual.") < 256 + len(SPECIAL):
             raise ValueError(
                 f"Subwords: max_tokens is too small. Expected at least {256 + len(SPECIAL)}, for padding, unknown and "
                 f"256 bytes; received {max_tokens}. Several thousand are usual."
@@ -94,9 +95,10 @@ class Subwords(TextEncoder):
 
         Raises:
             TypeError: the texts are no list of strings.
-            ValueError: the texts are empty.
+            ValueError: the texts are empty, or UTF-8 cannot hold one.
         """
         found = check_texts("Subwords.adapt", texts)
+        check_unicode("Subwords.adapt", found)
         if not any(found):
             raise ValueError(
                 f"Subwords.adapt: texts hold nothing to learn. Expected at least one character; received {len(found)} "
@@ -130,9 +132,10 @@ class Subwords(TextEncoder):
 
         Raises:
             TypeError: the texts are no list of strings.
-            ValueError: nothing is learned yet.
+            ValueError: nothing is learned yet, or UTF-8 cannot hold a text.
         """
         found = check_texts("Subwords", texts)
+        check_unicode("Subwords", found)
         tokenizer = self._learned("Subwords")
         encoded = tokenizer.encode_batch(found, add_special_tokens=False)
         return [[token + self._moved for token in row.ids] for row in encoded]
@@ -189,7 +192,7 @@ class Subwords(TextEncoder):
             tokenizer = Tokenizer.from_str(text)
         except Exception as error:  # tokenizers raises nothing narrower
             raise FormatError(
-                f"{where} is no tokenizer. Expected the JSON of a tokenizers.Tokenizer; received {text[:40]!r}: "
+                f"{where} is no tokenizer. Expected the JSON of a tokenizers.Tokenizer; received {shorten(text)}: "
                 f"{error}. Give what Tokenizer.to_str or Tokenizer.save wrote."
             ) from error
         tokenizer.no_padding()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gatewise.data.errors import FormatError, list_some, shorten
+from gatewise.data.checks import check_choice, check_iterable, describe
+from gatewise.data.errors import FormatError, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,6 +42,10 @@ def text_to_word_sequence(text: str, filters: str = FILTERS, lower: bool = True,
         >>> text_to_word_sequence("A dull, dull film!")
         ['a', 'dull', 'dull', 'film']
     """
+    if not isinstance(text, str):
+        raise TypeError(
+            f"text_to_word_sequence: text is no string. Expected str; received {describe(text)}. Call it for each text."
+        )
     if lower:
         text = text.lower()
     return [word for word in text.translate(dict.fromkeys(map(ord, filters), split)).split(split) if word]
@@ -108,7 +113,7 @@ class Tokenizer:
             texts: strings, or lists of words that are already split. One string counts as a list of its characters.
         """
         counts, documents = Counter(self.word_counts), Counter(self.word_docs)
-        for text in texts:
+        for text in _check_iterable("fit_on_texts", texts):
             words = self._words("fit_on_texts", text)
             self.document_count += 1
             counts.update(words)
@@ -142,7 +147,7 @@ class Tokenizer:
 
     def texts_to_sequences_generator(self, texts: Iterable[str | list[str]]) -> Iterator[list[int]]:
         """Gives the same as `texts_to_sequences`, one after another."""
-        for text in texts:
+        for text in _check_iterable("texts_to_sequences", texts):
             indices = (self._kept(self.word_index.get(word)) for word in self._words("texts_to_sequences", text))
             yield [index for index in indices if index is not None]
 
@@ -233,7 +238,7 @@ class Tokenizer:
         return json.dumps({"class_name": "Tokenizer", "config": self.get_config()}, **options)
 
     def _words(self, method: str, text: str | list[str]) -> Sequence[str]:
-        if isinstance(text, list):
+        if isinstance(text, list) and all(isinstance(word, str) for word in text):
             return [word.lower() for word in text] if self.lower else text
         if not isinstance(text, str):
             raise TypeError(
@@ -259,16 +264,20 @@ class Tokenizer:
         return {"binary": 1.0, "count": float(count), "freq": count / length}[mode]
 
     def _check_matrix(self, mode: str, columns: int) -> None:
-        if mode not in MODES:
-            raise ValueError(
-                f"Tokenizer.sequences_to_matrix: mode is unknown. Expected one of {list_some(MODES)}; received "
-                f"{mode!r}. Choose one."
-            )
+        check_choice("Tokenizer.sequences_to_matrix", "mode", mode, MODES)
         if not columns or (mode == "tfidf" and not self.document_count):
             raise ValueError(
                 "Tokenizer.sequences_to_matrix: nothing is counted yet. Expected num_words, or a call of fit_on_texts; "
                 "received a tokenizer without either. Fit it on the training texts first."
             )
+
+
+def _check_iterable(method: str, texts: Any) -> Iterable[str | list[str]]:
+    if isinstance(texts, str):
+        return texts  # as in the books: its characters
+    return check_iterable(
+        f"Tokenizer.{method}", "texts", texts, "a list of strings", "Wrap one text in a list: [text]."
+    )
 
 
 def tokenizer_from_json(json_string: str) -> Tokenizer:

@@ -7,8 +7,17 @@ import string
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
+from gatewise.data.checks import check_choice, check_whole
 from gatewise.data.errors import list_some
-from gatewise.data.text.encoder import SPECIAL, UNKNOWN, UNKNOWN_TOKEN, TextEncoder, check_texts, check_tokens
+from gatewise.data.text.encoder import (
+    SPECIAL,
+    UNKNOWN,
+    UNKNOWN_TOKEN,
+    TextEncoder,
+    check_texts,
+    check_tokens,
+    check_unicode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -39,6 +48,7 @@ class Vocabulary(TextEncoder):
         vocabulary: the tokens from number 2 on, or what `get_vocabulary` gave; without it, `adapt` learns them.
 
     Raises:
+        TypeError: an argument is of another kind.
         ValueError: an argument has a value that it cannot have.
 
     Example:
@@ -65,17 +75,13 @@ class Vocabulary(TextEncoder):
         vocabulary: Sequence[str] | None = None,
     ) -> None:
         super().__init__(output_sequence_length, padding, truncating)
-        if split not in SPLITS:
-            raise ValueError(
-                f"Vocabulary: split is unknown. Expected one of {list_some(SPLITS)}; received {split!r}. "
-                "For subwords use gatewise.data.text.Subwords."
-            )
-        if standardize not in STANDARDS:
-            raise ValueError(
-                f"Vocabulary: standardize is unknown. Expected one of {list_some(STANDARDS)}; received "
-                f"{standardize!r}. Choose one, or change the texts before."
-            )
-        if max_tokens is not None and (max_tokens <= len(SPECIAL) or split == "byte"):
+        check_choice("Vocabulary", "split", split, SPLITS, "For subwords use gatewise.data.text.Subwords.")
+        cure = "Choose one, or change the texts before."
+        check_choice("Vocabulary", "standardize", standardize, STANDARDS, cure)
+        if max_tokens is not None and (
+            check_whole("Vocabulary", "max_tokens", max_tokens, cure="Give a larger number or None.") <= len(SPECIAL)
+            or split == "byte"
+        ):
             raise ValueError(
                 f"Vocabulary: max_tokens leaves no token. Expected more than {len(SPECIAL)}, for padding and unknown "
                 f"come first, and None for bytes, of which there are 256; received {max_tokens} for split={split!r}. "
@@ -130,11 +136,12 @@ class Vocabulary(TextEncoder):
 
         Raises:
             TypeError: the texts are no list of strings.
-            ValueError: nothing is learned yet.
+            ValueError: nothing is learned yet, or bytes are wanted of text that UTF-8 cannot hold.
         """
         found = check_texts("Vocabulary", texts)
         self._check_learned("Vocabulary")
         if self.split == "byte":
+            check_unicode("Vocabulary", found)
             return [[byte + len(SPECIAL) for byte in self._standard(text).encode()] for text in found]
         return [[self._numbers.get(token, UNKNOWN) for token in self._tokenize(text)] for text in found]
 
@@ -215,7 +222,7 @@ class Vocabulary(TextEncoder):
 
 
 def _without_special(vocabulary: Sequence[str]) -> list[str]:
-    tokens = [str(token) for token in vocabulary]
+    tokens = check_texts("Vocabulary: vocabulary", vocabulary)
     if tokens[:2] == ["", UNKNOWN_TOKEN]:
         return tokens[2:]
     return tokens
