@@ -9,11 +9,13 @@ batch, alone, or in a stream. A matrix product would add in another order for an
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatewise.data.audio.wav import check_samples
+from gatewise.data.checks import check_whole, describe, is_real
 from gatewise.data.saved import Saved
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatewise.data.audio.stream import LogMelStream
 
+_USUAL = "Usual are rate=16000 and bands=40, and no frame_length and frame_step."
 FRAMES_AT_ONCE = 256  # bounds the memory; any number gives the same bits
 
 
@@ -39,6 +42,7 @@ class LogMel(Saved):
         floor: energy below which the logarithm is cut off; -1 to 1 is the range of the samples.
 
     Raises:
+        TypeError: rate, bands, frame_length or frame_step is no whole number.
         ValueError: an argument has a value that it cannot have.
 
     Example:
@@ -63,17 +67,22 @@ class LogMel(Saved):
         high: float | None = None,
         floor: float = 1e-10,
     ) -> None:
+        rate = check_whole("LogMel", "rate", rate, cure=_USUAL)
+        bands = check_whole("LogMel", "bands", bands, cure=_USUAL)
+        lengths = {"frame_length": round(0.025 * rate), "frame_step": round(0.010 * rate)}
+        for name, given in (("frame_length", frame_length), ("frame_step", frame_step)):
+            lengths[name] = check_whole("LogMel", name, lengths[name] if given is None else given, cure=_USUAL)
         self.rate = rate
         self.bands = bands
-        self.frame_length = round(0.025 * rate) if frame_length is None else frame_length
-        self.frame_step = round(0.010 * rate) if frame_step is None else frame_step
+        self.frame_length = lengths["frame_length"]
+        self.frame_step = lengths["frame_step"]
         self.low = low
         self.high = rate / 2 if high is None else high
         self.floor = floor
         self._check()
         self.fft_length = 1 << (self.frame_length - 1).bit_length()
         self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self.frame_length) / self.frame_length)
-        filters = mel_filters(bands, self.fft_length, rate, low, self.high)
+        filters = mel_filters(bands, self.fft_length, rate, self.low, self.high)
         narrow = np.flatnonzero(~filters.any(axis=1))
         if narrow.size:
             raise ValueError(
@@ -96,6 +105,7 @@ class LogMel(Saved):
         Returns:
             How many frames `__call__` gives.
         """
+        samples = check_whole("LogMel.count_frames", "samples", samples, least=0, cure="Give len(samples).")
         return max(0, 1 + (samples - self.frame_length) // self.frame_step)
 
     def __call__(self, samples: ArrayLike) -> NDArray[np.float32]:
@@ -109,7 +119,7 @@ class LogMel(Saved):
             (frames, bands) float32, natural logarithms of energies.
 
         Raises:
-            ValueError: the recording is shorter than a frame, or not finite.
+            ValueError: the recording is shorter than a frame or not finite, or there are several.
             TypeError: the samples are neither int16 nor floating point.
         """
         array = check_samples("LogMel", samples)
@@ -167,21 +177,22 @@ class LogMel(Saved):
         return np.asarray(np.log(np.maximum(energy, self.floor)))
 
     def _check(self) -> None:
-        for name in ("rate", "bands", "frame_length", "frame_step"):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"LogMel: {name} is too small. Expected at least 1; received {getattr(self, name)}. "
-                    "Usual are rate=16000 and bands=40, and no frame_length and frame_step."
+        for name in ("low", "high", "floor"):
+            if not is_real(getattr(self, name)) or isinstance(getattr(self, name), bool):
+                raise TypeError(
+                    f"LogMel: {name} is no number. Expected a number; received {describe(getattr(self, name))}. Usual "
+                    "are low=20 and floor=1e-10, and no high."
                 )
+            setattr(self, name, float(getattr(self, name)))
         if not 0 <= self.low < self.high <= self.rate / 2:
             raise ValueError(
                 f"LogMel: low and high do not fit. Expected 0 <= low < high <= rate / 2 = {self.rate / 2:g}; received "
                 f"low={self.low}, high={self.high}. A sound holds no frequency above half its rate."
             )
-        if not self.floor > 0:
+        if not 0 < self.floor < math.inf:
             raise ValueError(
-                f"LogMel: floor is too small. Expected more than 0; received {self.floor}. Usual is 1e-10: silence has "
-                "no logarithm."
+                f"LogMel: floor does not fit. Expected a finite number above 0; received {self.floor}. Usual is 1e-10: "
+                "silence has no logarithm."
             )
 
 

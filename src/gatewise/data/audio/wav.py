@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatewise.data.audio.header import count_missing
+from gatewise.data.checks import check_mask, check_whole, describe
 from gatewise.data.errors import FormatError
 from gatewise.data.saved import write_whole
 from gatewise.extras import require
@@ -16,6 +18,22 @@ if TYPE_CHECKING:
     import os
 
     from numpy.typing import ArrayLike, NDArray
+
+
+_EACH = "Of several recordings, give each by itself."
+
+# Bytes of a sample, by soundfile's names.
+_WIDTHS = {
+    "PCM_S8": 1,
+    "PCM_U8": 1,
+    "PCM_16": 2,
+    "PCM_24": 3,
+    "PCM_32": 4,
+    "FLOAT": 4,
+    "DOUBLE": 8,
+    "ULAW": 1,
+    "ALAW": 1,
+}
 
 
 def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None) -> NDArray[np.float32]:
@@ -30,23 +48,39 @@ def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None
         (samples,) float32, from -1 to 1.
 
     Raises:
-        FormatError: the file is no sound, is empty, or has another rate or several channels.
+        FormatError: the file is no sound, is empty, has fewer samples than its header promises (which WAV, AIFF and AU
+            files say), or has another rate or several channels.
         ModuleNotFoundError: soundfile is not installed.
+        TypeError: rate or channel is no whole number.
+        ValueError: there is no such channel.
     """
     require("read_wav", "soundfile", "audio")
     import soundfile
 
+    rate = check_whole("read_wav", "rate", rate, cure="Usual is 16000.")
+    if channel is not None:
+        channel = check_whole("read_wav", "channel", channel, least=0, cure="Choose one of the file's channels.")
     where = f"read_wav: {Path(path)}"
     size = Path(path).stat().st_size
     if size == 0:
         raise FormatError(f"{where} is empty. Expected a WAV file; received 0 bytes. Record or copy it again.")
     try:
-        samples, found = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+        with soundfile.SoundFile(path) as file:
+            found, width = file.samplerate, file.channels * _WIDTHS.get(file.subtype, 0)
+            samples = file.read(file.frames, dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, TypeError) as error:  # a TypeError: the ending .raw says nothing of the format
         raise FormatError(
-            f"{where} is no sound file. Expected a WAV file; received {size} bytes that soundfile does not read: "
-            f"{error}. Check the path and the format."
+            f"{where} is no sound file, or damaged. Expected a WAV file; received {size} bytes that soundfile does not "
+            f"read: {error}. Check the path and the format."
         ) from error
+    missing = count_missing(path)
+    if missing:
+        promised = f"{len(samples) + missing // width} samples" if width else f"{size + missing} bytes"
+        received = f"{missing // width} samples less" if width else f"{missing} bytes less"
+        raise FormatError(
+            f"{where} is cut off. Expected {promised}, as its header promises; received {received}. Copy or record it "
+            "again."
+        )
     if found != rate:
         raise FormatError(
             f"{where} has another rate. Expected rate={rate} samples a second; received {found}. Convert it, for "
@@ -61,7 +95,7 @@ def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None
             f"{where} has several channels. Expected one; received {channels}. Choose with channel=0 to "
             f"channel={channels - 1}."
         )
-    if channel is not None and not 0 <= channel < channels:
+    if channel is not None and channel >= channels:
         raise ValueError(
             f"{where}: channel does not exist. Expected 0 to {channels - 1}; received {channel}. Choose one of those."
         )
@@ -77,12 +111,14 @@ def write_wav(path: str | os.PathLike[str], samples: ArrayLike, rate: int) -> No
         rate: samples a second.
 
     Raises:
-        ValueError: the samples have another shape or do not fit.
+        TypeError: the samples are neither int16 nor floating point, or rate is no whole number.
+        ValueError: the samples have another shape or do not fit, or rate is below 1.
         ModuleNotFoundError: soundfile is not installed.
     """
     require("write_wav", "soundfile", "audio")
     import soundfile
 
+    rate = check_whole("write_wav", "rate", rate, cure="Usual is 16000.")
     array = check_samples("write_wav", samples)
     peak = float(np.abs(array).max(initial=0.0))
     if peak > 1:
@@ -108,18 +144,29 @@ def check_samples(caller: str, samples: ArrayLike) -> NDArray[np.float64]:
         ValueError: the shape is another, or a sample is not finite.
         TypeError: the samples are neither int16 nor floating point.
     """
-    array = np.asarray(samples)
-    if array.ndim != 1:
+    expected = "(samples,) of one channel, int16 or floating point from -1 to 1"
+    check_mask(caller, "samples", samples, expected, "Give samples.filled(0).")
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:  # recordings of different length
         raise ValueError(
-            f"{caller}: samples have the wrong rank. Expected (samples,) of one channel; received {array.shape}. "
-            "Choose a channel: samples[:, 0]."
+            f"{caller}: samples have the wrong rank. Expected {expected}; received {describe(samples)}. {_EACH}"
+        ) from error
+    if array.ndim > 1:
+        raise ValueError(
+            f"{caller}: samples have the wrong rank. Expected {expected}; received {array.shape}. Of several channels, "
+            f"choose one: samples[:, 0]. {_EACH}"
         )
-    if array.dtype == np.int16:
+    if array.dtype == np.int16 and array.ndim:
         return array / 32768.0
-    if array.dtype.kind != "f":
+    if array.dtype.kind != "f" or not array.ndim:
+        cure = "Convert them, for instance int32 by samples / 2**31."
+        if not isinstance(samples, np.ndarray):
+            cure = (
+                "Give an array: numpy.array(samples, dtype=numpy.int16), or floating point; files are read by read_wav."
+            )
         raise TypeError(
-            f"{caller}: samples have the wrong type. Expected int16 or floating point from -1 to 1; received "
-            f"{array.dtype}. Convert them, for instance int32 by samples / 2**31."
+            f"{caller}: samples have the wrong type. Expected {expected}; received {describe(samples)}. {cure}"
         )
     if not np.isfinite(array).all():
         place = int(np.flatnonzero(~np.isfinite(array))[0])
