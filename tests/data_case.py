@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests on `gatewise.data` share: real data, a fresh interpreter, the shape of a message."""
+"""What the tests on `gatewise.data` share: real data, a fresh interpreter, plain series, the shape of a message."""
 
 import re
 import subprocess
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from gatewise.data.series import TimeSeries
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -26,6 +28,11 @@ def run_fresh(program: str, *arguments: object, backend: str = "jax") -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def plain(several: list[TimeSeries]) -> list[tuple[str, list[str], list[list[float]]]]:
+    """Series as lists: name, times, values."""
+    return [(one.name, [str(time) for time in one.times], one.values.tolist()) for one in several]
 
 
 def assert_teaches(message: str, *parts: str) -> None:

@@ -156,11 +156,11 @@ def test_a_missing_extra_is_a_message_with_the_cure() -> None:
     for program, extra in (
         ("from gatewise.data.text import Subwords; Subwords().adapt(['a'])", "text"),
         ("from gatewise.data.audio import read_wav; read_wav('a.wav', 8000)", "audio"),
-        ("from gatewise.data.series import read_series; read_series(sys.argv[1], 'a', 'b')", "data"),
+        ("from gatewise.data.series import read_series; read_series('a.parquet', 'a', 'b')", "data"),
     ):
         hide = "import sys; sys.modules.update(dict.fromkeys(('tokenizers', 'soundfile', 'pandas', 'polars')))\n"
         catch = f"try:\n    {program}\nexcept ModuleNotFoundError as error:\n    print(error)\n"
-        printed = run_fresh(hide + catch, __file__)
+        printed = run_fresh(hide + catch)
         assert_teaches(printed, f"pip install 'gatewise[{extra}]'")
     with pytest.raises(ModuleNotFoundError) as caught:
         require("here", "no_such_module", "data")

@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables as series: CSV and Parquet files by pandas or polars, and the tables of both."""
+"""Tables as series: CSV and Parquet files, and tables of pandas and polars."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatewise.data.errors import FormatError, list_some, shorten
+from gatewise.data.checks import check_choice, check_names
+from gatewise.data.errors import FormatError, shorten
+from gatewise.data.series.csv_file import read_columns
+from gatewise.data.series.frames import read_parquet, take_columns
 from gatewise.data.series.time_series import TimeSeries
-from gatewise.extras import is_installed, require
 
 if TYPE_CHECKING:
     import os
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from gatewise.data.series.column import Column
+
 PARQUET = (".parquet", ".pq")
-_ZONE = re.compile(r"\d:\d\d.*(Z|[+-]\d\d:?\d\d)$")
 
 
 def read_series(
@@ -30,34 +32,34 @@ def read_series(
     series: str | None = None,
     engine: str | None = None,
 ) -> list[TimeSeries]:
-    """Reads series from a CSV or Parquet file (needs the extra data, or polars).
+    """Reads series from a CSV or Parquet file (Parquet needs the extra data, or polars).
+
+    In CSV files, fields are separated by commas, numbers have points, and the first line names the columns; what pandas
+    takes for missing, such as nothing or NA, is missing. For other files, or faster for millions of rows, read a table
+    by pandas or polars, and use `to_series`.
 
     Args:
-        path: the file; what ends in `.parquet` or `.pq` is Parquet, everything else CSV.
-        time: the column of the times.
+        path: the file; what ends in `.parquet` or `.pq` is Parquet, everything else CSV, unpacked if its name ends in
+            `.gz`, `.bz2`, `.xz` or `.zip`.
+        time: the column of the times, as for `to_series`.
         values: the column, or columns, of the values.
-        series: the column that tells several series apart.
-        engine: "pandas" or "polars"; without it, the first of them that is installed.
+        series: the column that tells several series apart, by names as they are written: 007 is not 7.
+        engine: "pandas" or "polars", which reads Parquet; without it, the first of them that is installed.
 
     Returns:
         The series, one for each value of the column `series` in sorted order, each sorted by time.
 
     Raises:
-        FormatError: the file is empty, is no such table, lacks a column, or holds text where numbers are expected.
-        ModuleNotFoundError: neither pandas nor polars is installed.
+        FormatError: the file is empty, is no such table, lacks a column or a time, has a time twice, or holds text
+            where numbers are expected.
+        ModuleNotFoundError: neither pandas nor polars is installed, to read Parquet.
     """
     where = f"read_series: {Path(path)}"
-    if Path(path).stat().st_size == 0:
-        raise FormatError(f"{where} is empty. Expected a table; received 0 bytes. Check how the file was made.")
-    if engine not in {None, "pandas", "polars"}:
-        raise ValueError(
-            f"read_series: engine is unknown. Expected 'pandas' or 'polars'; received {engine!r}. Choose one, or None."
-        )
-    if engine == "polars" or (engine is None and is_installed("polars") and not is_installed("pandas")):
-        table = _read_by_polars(path, where)
-    else:
-        table = _read_by_pandas(path, where)
-    return _split(table, time, _names(values), series, where)
+    check_choice("read_series", "engine", engine, (None, "pandas", "polars"))
+    names = _check("read_series", time, values, series)
+    if Path(path).suffix.lower() in PARQUET:
+        return _split(take_columns(read_parquet(path, engine, where), names.all(), where), names, where)
+    return _split(read_columns(path, names.all(), where), names, where)
 
 
 def to_series(table: Any, time: str, values: str | Sequence[str], series: str | None = None) -> list[TimeSeries]:
@@ -65,15 +67,18 @@ def to_series(table: Any, time: str, values: str | Sequence[str], series: str | 
 
     Args:
         table: a pandas or polars DataFrame, or a dict of columns.
-        time: the column of the times: dates, or text as ISO 8601 writes them, or whole numbers.
-        values: the column, or columns, of the values; what is missing is NaN or null.
+        time: the column of the times: dates without time zones, or text as ISO 8601 writes them (2024-05-31 12:00, or
+            20240531), or whole numbers.
+        values: the column, or columns, of the values: numbers, or text that holds them; what is missing is NaN or null.
         series: the column that tells several series apart.
 
     Returns:
         The series, one for each value of the column `series` in sorted order, each sorted by time.
 
     Raises:
-        FormatError: a column is missing or holds something else, or there is no row.
+        TypeError: it is no table.
+        FormatError: a column is missing or holds something else, columns differ in length, a time is missing or there
+            twice, or there is no row.
 
     Example:
         >>> table = {"day": ["2024-05-02", "2024-05-01"], "shop": ["A", "A"], "sold": [7, 5]}
@@ -81,120 +86,62 @@ def to_series(table: Any, time: str, values: str | Sequence[str], series: str | 
         >>> series.name, series.values.ravel()
         ('A', array([5., 7.]))
     """
-    return _split(table, time, _names(values), series, "to_series")
+    names = _check("to_series", time, values, series)
+    return _split(take_columns(table, names.all(), "to_series"), names, "to_series")
 
 
-def _names(values: str | Sequence[str]) -> list[str]:
-    return [values] if isinstance(values, str) else list(values)
+class _Names(NamedTuple):
+    """Those of the columns that are read."""
+
+    time: str
+    values: list[str]
+    series: str | None
+
+    def all(self) -> list[str]:
+        return list(dict.fromkeys([self.time, *self.values, *([] if self.series is None else [self.series])]))
 
 
-def _read_by_pandas(path: str | os.PathLike[str], where: str) -> Any:
-    require("read_series", "pandas", "data")
-    import pandas as pd
-
-    try:
-        return pd.read_parquet(path) if Path(path).suffix in PARQUET else pd.read_csv(path)
-    except (ValueError, OSError) as error:  # pandas's and pyarrow's errors are of these kinds
-        raise _unreadable(where, error) from error
+def _check(caller: str, time: str, values: str | Sequence[str], series: str | None) -> _Names:
+    check_names(caller, "time and series", [time] if series is None else [time, series])
+    names = [values] if isinstance(values, str) else list(check_names(caller, "values", values))
+    if not names:
+        raise ValueError(f"{caller}: values are missing. Expected at least one column; received none. Name a column.")
+    return _Names(time, names, series)
 
 
-def _read_by_polars(path: str | os.PathLike[str], where: str) -> Any:
-    require("read_series", "polars", "data")
-    import polars as pl
-
-    try:
-        return pl.read_parquet(Path(path)) if Path(path).suffix in PARQUET else pl.read_csv(Path(path))
-    except (pl.exceptions.PolarsError, ValueError, OSError) as error:
-        raise _unreadable(where, error) from error
-
-
-def _unreadable(where: str, error: Exception) -> FormatError:
-    cure = "Check the ending of its name, and that it was written in whole."
-    if isinstance(error, UnicodeDecodeError) or "utf-8" in str(error).lower() or "utf8" in str(error).lower():
-        cure = "It is not UTF-8, or mixes encodings: convert it, or read it with your own options and use to_series."
-    return FormatError(
-        f"{where} cannot be read. Expected a CSV file in UTF-8, or Parquet where it ends in {' or '.join(PARQUET)}; "
-        f"received: {shorten(str(error), 200)}. {cure}"
-    )
-
-
-def _split(table: Any, time: str, values: list[str], series: str | None, where: str) -> list[TimeSeries]:
-    present = list(table) if isinstance(table, dict) else [str(name) for name in table.columns]
-    wanted = [time, *values, *([] if series is None else [series])]
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        raise FormatError(
-            f"{where} lacks a column. Expected {list_some(wanted)}; received a table with {list_some(present, 10)}, "
-            f"without {list_some(missing)}. Check the spelling, and the first line of the file."
-        )
-    times = _as_times(_column(table, time), time, where)
-    if not len(times):
+def _split(columns: dict[str, Column], names: _Names, where: str) -> list[TimeSeries]:
+    if not len(columns[names.time].cells):
         raise FormatError(f"{where} has no row. Expected at least one; received the columns alone. Check the file.")
-    numbers = np.stack([_as_numbers(_column(table, name), name, where) for name in values], axis=1)
+    times = columns[names.time].times()
+    numbers = np.stack([columns[name].numbers() for name in names.values], axis=1)
+    groups: dict[str, list[int]] = {}
+    for row, group in enumerate([""] * len(times) if names.series is None else columns[names.series].names()):
+        groups.setdefault(group, []).append(row)
+    found = []
+    for group in sorted(groups):
+        rows = np.array(groups[group])
+        rows = rows[np.argsort(times[rows], kind="stable")]
+        _check_once(columns[names.time], times, rows, group if names.series else None)
+        found.append(TimeSeries(numbers[rows], times[rows], tuple(names.values), group))
+    return found
+
+
+def _check_once(column: Column, times: NDArray[Any], rows: NDArray[np.int64], series: str | None) -> None:
+    """Checks that the sorted rows of a series have each time once."""
+    again = np.flatnonzero(times[rows[1:]] == times[rows[:-1]])
+    if not again.size:
+        return
+    first, second = (int(row) for row in rows[again[0] : again[0] + 2])
+    cures = ["Leave one of them out, or put them together."]
     if series is None:
-        return [_sorted(times, numbers, values, "")]
-    names = list(_column(table, series))
-    unnamed = [row for row, group in enumerate(names) if _is_missing(group) or group != group]  # noqa: PLR0124  # NaN
-    if unnamed:
-        raise FormatError(
-            f"{where}: column {series!r} has gaps. Expected the name of a series in each row; received none in row "
-            f"{unnamed[0]}. Leave these rows out, or name them."
+        cures.append("If the table holds several series, name the column that tells them apart: series='...'.")
+    if times.dtype.kind == "M" and np.datetime_data(times.dtype)[0] not in {"Y", "M", "W", "D"}:
+        cures.append(
+            "If clocks were put back, an hour comes twice: convert the times to UTC, as pandas' tz_localize(zone, "
+            "ambiguous='infer').tz_convert('UTC').tz_localize(None) does."
         )
-    groups = np.array([str(group) for group in names])
-    return [
-        _sorted(times[groups == group], numbers[groups == group], values, str(group)) for group in np.unique(groups)
-    ]
-
-
-def _sorted(times: NDArray[Any], numbers: NDArray[np.float64], values: list[str], name: str) -> TimeSeries:
-    order = np.argsort(times, kind="stable")
-    return TimeSeries(numbers[order], times[order], tuple(values), name)
-
-
-def _column(table: Any, name: str) -> NDArray[Any]:
-    column = table[name]
-    return np.asarray(column.to_numpy() if hasattr(column, "to_numpy") else column)
-
-
-def _as_times(column: NDArray[Any], name: str, where: str) -> NDArray[Any]:
-    if column.dtype.kind in "Miu":
-        times = column
-    else:
-        texts = [str(value) for value in column]
-        zoned = [text for text in texts if _ZONE.search(text)]
-        if zoned:
-            raise FormatError(
-                f"{where}: column {name!r} has time zones. Expected times of one zone, without its name; received "
-                f"{list_some(zoned, 2)}. Convert them, as pandas' tz_convert('UTC').tz_localize(None) does, and use "
-                "to_series."
-            )
-        try:
-            times = np.array(texts, dtype="datetime64")
-        except ValueError as error:
-            raise FormatError(
-                f"{where}: column {name!r} holds no times. Expected dates as ISO 8601 writes them (2024-05-31 "
-                f"12:00), or whole numbers; received {list_some(column, 3)}: {error}. Parse it first, as "
-                "pandas.to_datetime does, and use to_series."
-            ) from error
-    if times.dtype.kind == "M" and np.isnat(times).any():
-        raise FormatError(
-            f"{where}: column {name!r} lacks times. Expected one in each row; received none in row "
-            f"{int(np.flatnonzero(np.isnat(times))[0])}. Leave these rows out."
-        )
-    return times
-
-
-def _as_numbers(column: NDArray[Any], name: str, where: str) -> NDArray[np.float64]:
-    if column.dtype.kind not in "OUST":
-        return column.astype(np.float64)
-    try:
-        return np.array([np.nan if _is_missing(value) else float(value) for value in column], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise FormatError(
-            f"{where}: column {name!r} holds something else than numbers. Expected numbers, nothing where one is "
-            f"missing; received: {error}. Clean the column, or name another."
-        ) from error
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ in {"NAType", "NaTType"} or value == ""
+    raise FormatError(
+        f"{column.where}: times repeat in column {column.name!r}. Expected each once"
+        f"{'' if series is None else f' in series {shorten(series)}'}; received {times[first]} in "
+        f"{column.place(first)} and in {column.place(second)}. {' '.join(cures)}"
+    )
