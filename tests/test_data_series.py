@@ -307,12 +307,14 @@ def test_the_calendar_is_that_of_pandas() -> None:
     times = pd.date_range("1995-12-28 05:00", periods=3000, freq="7h").as_unit("s")
     parts = ["hour_of_day", "day_of_week", "day_of_month", "day_of_year", "month_of_year"]
     features, names = calendar_features(times.to_numpy(), parts)
+    day = times.hour / 24
+    month = (times.day - 1 + day) / times.days_in_month
     shares = [
-        times.hour / 24,
-        times.day_of_week / 7,
-        (times.day - 1) / times.days_in_month,
-        (times.day_of_year - 1) / (365 + times.is_leap_year),
-        (times.month - 1) / 12,
+        day,
+        (times.day_of_week + day) / 7,
+        month,
+        (times.day_of_year - 1 + day) / (365 + times.is_leap_year),
+        (times.month - 1 + month) / 12,
     ]
     for number, share in enumerate(shares):
         angle = 2 * np.pi * np.asarray(share, dtype=np.float64)

@@ -15,8 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from gatewise.data.checks import check_whole, describe, is_real, real_array
+from gatewise.data.errors import shorten
 from gatewise.data.series.several import check_series
 from gatewise.data.series.time_series import TimeSeries
+from gatewise.data.series.times import find_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,6 +28,28 @@ if TYPE_CHECKING:
 
     Forecaster: TypeAlias = Callable[[list[TimeSeries], int], ArrayLike]
     Fit: TypeAlias = Callable[[list[TimeSeries]], Forecaster]
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureByFeature:
+    """A `fit` that forecasts every feature it is shown, each by itself: `backtest` shows it the targets alone.
+
+    Args:
+        fit: from the past to a forecaster, as for `backtest`.
+    """
+
+    fit: Fit
+
+    def __call__(self, past: list[TimeSeries]) -> Forecaster:
+        """Fits.
+
+        Args:
+            past: one or several series, of the targets alone.
+
+        Returns:
+            What forecasts their features.
+        """
+        return self.fit(past)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,12 +104,14 @@ class Backtest:
             A number from 0 to 1, or (horizon,) float64.
 
         Raises:
-            ValueError: no such quantiles were forecast.
+            ValueError: no such quantiles were forecast, or the lower one is not the first.
         """
-        if self.quantiles is None or not {low, high} <= set(self.levels):
+        known = is_real(low) and is_real(high) and {low, high} <= set(self.levels)
+        if self.quantiles is None or not known or not low < high:
             raise ValueError(
-                f"Backtest.coverage: a quantile is missing. Expected two of {list(self.levels)}; received {low} and "
-                f"{high}. Name them when the backtest is made: backtest(..., quantiles=({low}, 0.5, {high}))."
+                f"Backtest.coverage: a quantile is missing. Expected two of {list(self.levels)}, the lower one first; "
+                f"received {shorten(low)} and {shorten(high)}. Name them when the backtest is made: backtest(..., "
+                f"quantiles=({shorten(low)}, 0.5, {shorten(high)}))."
             )
         lower, upper = (self.quantiles[..., self.levels.index(level)] for level in (low, high))
         within = np.where(np.isnan(self.actual), np.nan, (lower <= self.actual) & (self.actual <= upper))
@@ -98,7 +125,7 @@ def backtest(
     start: Any,
     every: int = 1,
     refit: int | None = None,
-    targets: Sequence[str] | None = None,
+    targets: str | Sequence[str] | None = None,
     quantiles: Sequence[float] | None = None,
 ) -> Backtest:
     """Forecasts from one origin after another.
@@ -111,7 +138,8 @@ def backtest(
         start: the first origin, as in `times`, or text that NumPy reads as one; everything before is for training.
         every: steps from one origin to the next.
         refit: fit anew after that many origins; without it, once.
-        targets: names of the features that are forecast; without it, all.
+        targets: names of the features that are forecast, or one; without it, all. The package's own baselines forecast
+            these alone.
         quantiles: levels from 0 to 1, rising, 0.5 among them, if the forecaster gives quantiles: (series, horizon,
             targets, levels).
 
@@ -119,6 +147,7 @@ def backtest(
         Forecasts beside what came; origins whose horizon ends behind the data are left out.
 
     Raises:
+        TypeError: an argument is of another kind.
         ValueError: there is no past or no future at start, a forecast has the wrong shape or is not finite, or
             quantiles do not rise.
 
@@ -132,22 +161,27 @@ def backtest(
         array([1., 2.])
     """
     found = check_series("backtest", series)
-    _check_counts(horizon=horizon, every=every, refit=1 if refit is None else refit)
+    horizon = check_whole("backtest", "horizon", horizon)
+    every = check_whole("backtest", "every", every)
+    refit = None if refit is None else check_whole("backtest", "refit", refit)
+    _check_function("fit is no function", fit, "a function from the past, a list of series, to a forecaster")
     levels = _check_levels(quantiles)
-    wanted = found[0].columns(targets or found[0].features, "backtest: targets")
+    wanted = found[0].columns(targets, "backtest: targets")
     grid = np.unique(np.concatenate([one.times for one in found]))
     check_series("backtest", [TimeSeries(np.zeros((len(grid), 1)), grid, name="all together")])
-    first = np.datetime64(start) if grid.dtype.kind == "M" else start
-    places = np.arange(int(np.searchsorted(grid, first)), len(grid) - horizon + 1, every)
-    _check_origins(found, grid, places, first, horizon)
+    places = range(find_place("backtest: start", grid, start), len(grid) - horizon + 1, every)
+    _check_origins(found, grid, places, start, horizon)
     shape = (len(found), horizon, len(wanted), *([len(levels)] if levels else []))
+    shown = [_select(one, wanted) for one in found] if isinstance(fit, FeatureByFeature) else found
     forecasts, actuals = [], []
     forecaster: Forecaster | None = None
     for number, place in enumerate(places):
         if forecaster is None or (refit is not None and number % refit == 0):
-            forecaster = fit(_past(found, grid[place]))
-        forecast = np.asarray(forecaster(_past(found, grid[place]), horizon), dtype=np.float64)
-        _check_forecast(forecast, shape, grid[place], bool(levels))
+            forecaster = fit(_past(shown, grid[place]))
+            _check_function("fit gives no forecaster", forecaster, "a function from the past and horizon to a forecast")
+        forecast = forecaster(_past(shown, grid[place]), horizon)
+        forecast = real_array("backtest", f"the forecast at {grid[place]}", forecast, str(shape)).astype(np.float64)
+        _check_forecast(forecast, shape, grid[place], len(found[0].features))
         forecasts.append(forecast)
         actuals.append(np.stack([_look_up(one, grid[place : place + horizon])[:, wanted] for one in found]))
     given, actual = np.stack(forecasts), np.stack(actuals)
@@ -162,21 +196,27 @@ def _past(series: list[TimeSeries], origin: Any) -> list[TimeSeries]:
     return [dataclasses.replace(one, values=one.values.copy(), times=one.times.copy()) for one in cut]
 
 
+def _select(series: TimeSeries, columns: list[int]) -> TimeSeries:
+    names = tuple(series.features[column] for column in columns)
+    return dataclasses.replace(series, values=series.values[:, columns], features=names)
+
+
 def _look_up(series: TimeSeries, times: NDArray[Any]) -> NDArray[np.float64]:
     place = np.minimum(np.searchsorted(series.times, times), len(series) - 1)
     return np.where((series.times[place] == times)[:, None], series.values[place], np.nan)
 
 
-def _check_counts(**counts: int) -> None:
-    for name, count in counts.items():
-        if count < 1:
-            raise ValueError(
-                f"backtest: {name} is too small. Expected at least 1; received {count}. Give a number of steps."
-            )
+def _check_function(what: str, value: object, expected: str) -> None:
+    if not callable(value):
+        raise TypeError(
+            f"backtest: {what}. Expected {expected}; received {describe(value)}. Write fit = lambda past: lambda past, "
+            "horizon: ..., and learn in between."
+        )
 
 
 def _check_levels(quantiles: Sequence[float] | None) -> tuple[float, ...]:
-    levels = tuple(float(level) for level in quantiles or ())
+    given = real_array("backtest", "quantiles", () if quantiles is None else quantiles, "(levels,) from 0 to 1")
+    levels = tuple(given.ravel().tolist())
     if levels and not (0.5 in levels and levels[0] > 0 and levels[-1] < 1 and sorted(set(levels)) == list(levels)):
         raise ValueError(
             f"backtest: quantiles are no levels. Expected rising numbers between 0 and 1, 0.5 among them; received "
@@ -185,9 +225,7 @@ def _check_levels(quantiles: Sequence[float] | None) -> tuple[float, ...]:
     return levels
 
 
-def _check_origins(
-    series: list[TimeSeries], grid: NDArray[Any], places: NDArray[np.int64], start: Any, horizon: int
-) -> None:
+def _check_origins(series: list[TimeSeries], grid: NDArray[Any], places: range, start: Any, horizon: int) -> None:
     if not len(places):
         raise ValueError(
             f"backtest: start leaves nothing to forecast. Expected horizon={horizon} steps from start={start} on; "
@@ -201,12 +239,16 @@ def _check_origins(
         )
 
 
-def _check_forecast(forecast: NDArray[np.float64], shape: tuple[int, ...], origin: Any, quantiles: bool) -> None:
+def _check_forecast(forecast: NDArray[np.float64], shape: tuple[int, ...], origin: Any, features: int) -> None:
+    quantiles = len(shape) == 4
     if forecast.shape != shape:
         axes = "(series, horizon, targets, levels)" if quantiles else "(series, horizon, targets)"
+        cure = "Give one row for each step ahead of each series."
+        if forecast.shape == (*shape[:2], features, *shape[3:]):
+            cure = "It has all features: choose those of targets, forecast[:, :, series.columns(targets)]."
         raise ValueError(
             f"backtest: the forecast at {origin} has the wrong shape. Expected {axes}={shape}; "
-            f"received {forecast.shape}. Give one row for each step ahead of each series."
+            f"received {forecast.shape}. {cure}"
         )
     if not np.isfinite(forecast).all():
         raise ValueError(

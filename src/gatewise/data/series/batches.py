@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
+from gatewise.data.checks import check_whole
+
 if TYPE_CHECKING:
     from gatewise.data.series.windows import Windows
 
@@ -27,15 +29,13 @@ class WindowBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         with_mask: whether the model has two inputs, named "values" and "mask".
 
     Raises:
+        TypeError: batch_size is no whole number.
         ValueError: batch_size is below 1, or steps are missing and with_mask is False.
     """
 
     def __init__(self, windows: Windows, batch_size: int, shuffle: bool, seed: int, with_mask: bool) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise ValueError(
-                f"Windows.batches: batch_size is too small. Expected at least 1; received {batch_size}. 32 is usual."
-            )
+        self.batch_size = check_whole("Windows.batches", "batch_size", batch_size, cure="32 is usual.")
         if not with_mask and not windows.complete:
             raise ValueError(
                 "Windows.batches: steps are missing. Expected a mask for them; received with_mask=False. Pass "
@@ -43,7 +43,6 @@ class WindowBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
                 "name='values'); mask = keras.Input((history,), dtype='bool', name='mask'); GRU(32)(values, mask=mask)."
             )
         self.windows = windows
-        self.batch_size = batch_size
         self.shuffle = shuffle
         self.with_mask = with_mask
         self._random = np.random.default_rng(seed)
@@ -54,6 +53,11 @@ class WindowBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has n
         return math.ceil(len(self.windows) / self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, Any, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(
+                f"Windows.batches: index is out of range. Expected 0 to {len(self) - 1}; received {index}. There are "
+                f"{len(self)} batches."
+            )
         x, mask, y, weight = self.windows.take(self._order[index * self.batch_size : (index + 1) * self.batch_size])
         return ({"values": x, "mask": mask} if self.with_mask else x), y, weight
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatewise.data.checks import check_names, check_whole
 from gatewise.data.errors import list_some
+from gatewise.data.series.times import CALENDAR_UNITS, as_times, find_uneven
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,19 +22,22 @@ if TYPE_CHECKING:
 def calendar_features(
     times: ArrayLike, parts: Sequence[str] = ("day_of_year", "day_of_week")
 ) -> tuple[NDArray[np.float64], list[str]]:
-    """Gives sine and cosine of where times stand in their year, week or day.
+    """Gives sine and cosine of where times stand in their year, month, week or day.
 
-    They are known for the future too.
+    They are known for the future too. What is finer than the name of a part counts as well: at half past six,
+    "hour_of_day" is 6.5 of 24 hours.
 
     Args:
         times: (timesteps,) datetime64.
-        parts: "hour_of_day", "day_of_week", "day_of_month", "day_of_year", "month_of_year".
+        parts: "hour_of_day", "day_of_week", "day_of_month", "day_of_year", "month_of_year", in which all months are
+            equally long.
 
     Returns:
         (timesteps, 2 parts) float64 from -1 to 1, and the names of the features.
 
     Raises:
-        ValueError: times are no times, or a part is unknown.
+        TypeError: parts are no names.
+        ValueError: times are no dates, or a part is unknown or there twice.
 
     Example:
         >>> features, names = calendar_features(np.array(["2024-01", "2024-04"], "datetime64[M]"), ["month_of_year"])
@@ -42,13 +47,13 @@ def calendar_features(
         array([[0., 1.],
                [1., 0.]])
     """
-    array = np.asarray(times)
+    array = as_times("calendar_features", times)
     if array.dtype.kind != "M":
         raise ValueError(
-            f"calendar_features: times are no times. Expected datetime64; received {array.dtype}. Whole numbers have "
+            f"calendar_features: times are no dates. Expected datetime64; received {array.dtype}. Whole numbers have "
             "no calendar: give dates when the table is read."
         )
-    unknown = [part for part in parts if part not in PARTS]
+    unknown = [part for part in check_names("calendar_features", "parts", parts) if part not in PARTS]
     if unknown:
         raise ValueError(
             f"calendar_features: parts are unknown. Expected some of {list_some(PARTS)}; received "
@@ -64,51 +69,111 @@ def future_times(times: ArrayLike, horizon: int) -> NDArray[Any]:
     """Continues regular times.
 
     Args:
-        times: (timesteps,) datetime64 or whole numbers, at least two; the last two give the step.
+        times: (timesteps,) datetime64 or whole numbers, rising in equal steps, at least two.
         horizon: how many to add.
 
     Returns:
         (horizon,) the times after the last.
 
     Raises:
-        ValueError: there are fewer than two.
+        TypeError: horizon is no whole number.
+        ValueError: there are fewer than two, their steps differ, or they are days that may stand for months.
 
     Example:
         >>> future_times(np.array(["2023-11", "2023-12"], "datetime64[M]"), 2)
         array(['2024-01', '2024-02'], dtype='datetime64[M]')
     """
-    array = np.asarray(times)
+    array = as_times("future_times", times)
+    horizon = check_whole("future_times", "horizon", horizon, least=0)
     if len(array) < 2:
         raise ValueError(
             f"future_times: times are too few. Expected at least two, whose distance is the step; received "
             f"{len(array)}. Give a longer series."
         )
-    continued: NDArray[Any] = array[-1] + np.arange(1, horizon + 1) * (array[-1] - array[-2])
+    months = _count_months(array)
+    if months is not None:
+        unit = "M8[Y]" if months % 12 == 0 else "M8[M]"
+        raise ValueError(
+            f"future_times: times are days that may stand for months. Expected times in the unit of their steps; "
+            f"received {array[-2]} and then {array[-1]}. Give times.astype('{unit}'); if the steps are of "
+            f"{array[-1] - array[-2]}, give one more time before."
+        )
+    step, uneven = array[1] - array[0], find_uneven(array)
+    if uneven is not None or array[1] <= array[0]:
+        place = uneven or 0
+        raise ValueError(
+            f"future_times: times are irregular. Expected rising times in steps of {step}, like the first; received "
+            f"{array[place]} and then {array[place + 1]}. Put in the missing steps by series.regular(...), or "
+            "aggregate the table first."
+        )
+    continued: NDArray[Any] = array[-1] + np.arange(1, horizon + 1) * step
+    if not (continued > array[-1]).all():  # NumPy begins anew at the other end
+        raise ValueError(
+            f"future_times: times leave the range of {array.dtype}. Expected {horizon} times after {array[-1]}; "
+            "received more than it can hold. Give times in a coarser unit, such as times.astype('M8[s]')."
+        )
     return continued
 
 
-def _within(unit: str, part: str) -> Share:
-    """Makes a function from times to the part of the unit that has passed, from 0 to 1."""
+def _count_months(times: NDArray[Any]) -> int | None:
+    """Counts the months between times in a finer unit that have the same place in theirs, or are all last days.
+
+    Returns:
+        How many months a step has; None if steps differ in it, or times are of another kind.
+    """
+    if times.dtype.kind != "M" or np.datetime_data(times.dtype)[0] in CALENDAR_UNITS:
+        return None
+    months = times.astype("M8[M]")
+    since, until = times - months, times - (months + 1)
+    step = (months[1] - months[0]).astype(np.int64)
+    even = find_uneven(months) is None and step > 0
+    return int(step) if even and ((since == since[0]).all() or (until == until[0]).all()) else None
+
+
+def _passed(times: NDArray[Any], began: NDArray[Any], length: Any) -> NDArray[np.float64]:
+    """Gives the share of some time that has passed, from 0 to 1.
+
+    Args:
+        times: (timesteps,) datetime64.
+        began: (timesteps,) when that time began, in days or coarser.
+        length: how long it is, one for all or (timesteps,), in days or coarser.
+    """
+    second = np.timedelta64(1, "s")
+    seconds = _seconds(times)
+    passed = (seconds - began.astype("M8[s]")) / second + (times - seconds) / second
+    return np.asarray(passed / (length / second))
+
+
+def _seconds(times: NDArray[Any]) -> NDArray[Any]:
+    """Leaves fractions of seconds out: nanoseconds do not reach back to where the first of their days began."""
+    return times.astype("M8[s]")
+
+
+def _within(unit: str) -> Share:
+    """Makes a function from times to the share of their day, month or year that has passed."""
 
     def share(times: NDArray[Any]) -> NDArray[np.float64]:
-        began = times.astype(f"M8[{unit}]")
-        ends = (began + 1).astype(f"M8[{part}]")
-        began_part = began.astype(f"M8[{part}]")
-        passed = times.astype(f"M8[{part}]") - began_part
-        return np.asarray(passed / (ends - began_part))
+        began = _seconds(times).astype(f"M8[{unit}]")
+        return _passed(times, began, (began + 1).astype("M8[s]") - began.astype("M8[s]"))
 
     return share
 
 
 def _of_week(times: NDArray[Any]) -> NDArray[np.float64]:
-    days = times.astype("M8[D]").astype(np.int64)  # day 0, 1970-01-01, was a Thursday
-    return ((days + 3) % 7) / 7.0
+    days = _seconds(times).astype("M8[D]")
+    weekday = (days.astype(np.int64) + 3) % 7  # day 0, 1970-01-01, was a Thursday
+    return _passed(times, days - weekday, np.timedelta64(7, "D"))
+
+
+def _of_months(times: NDArray[Any]) -> NDArray[np.float64]:
+    month = _seconds(times).astype("M8[M]").astype(np.int64) % 12
+    return np.asarray((month + _within("M")(times)) / 12)
 
 
 PARTS: dict[str, Share] = {
-    "hour_of_day": _within("D", "h"),
+    "hour_of_day": _within("D"),
     "day_of_week": _of_week,  # Monday is 0
-    "day_of_month": _within("M", "D"),
-    "day_of_year": _within("Y", "D"),
-    "month_of_year": _within("Y", "M"),
+    "day_of_month": _within("M"),
+    "day_of_year": _within("Y"),
+    "month_of_year": _of_months,
 }

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gatewise.data.errors import list_some
+from gatewise.data.errors import list_some, shorten
 from gatewise.data.saved import Saved
 from gatewise.data.scaling import Scaler
+from gatewise.data.series.time_series import TimeSeries, list_series
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import ArrayLike, NDArray
-
-    from gatewise.data.series.time_series import TimeSeries
 
 
 class SeriesScaler(Saved):
@@ -52,23 +51,25 @@ class SeriesScaler(Saved):
             The object itself.
 
         Raises:
-            ValueError: a name repeats, or a feature of a series has no value at all.
+            TypeError: there is something else than series.
+            ValueError: there is none, a name repeats, or a feature of a series has no value at all.
         """
-        names = [one.name for one in series]
+        found = list_series("SeriesScaler.adapt", series)
+        names = [one.name for one in found]
         twice = sorted({name for name in names if names.count(name) > 1})
-        if twice or not names:
+        if twice:
             raise ValueError(
-                f"SeriesScaler.adapt: series cannot be told apart. Expected at least one, each with its own name; "
-                f"received {list_some(twice) + ' twice' if twice else 'none'}. Give TimeSeries(..., name='...')."
+                f"SeriesScaler.adapt: series cannot be told apart. Expected each with its own name; "
+                f"received {list_some(twice)} twice. Give TimeSeries(..., name='...')."
             )
-        self._scalers = {one.name: Scaler(self.method).adapt(one.values) for one in series}
+        self._scalers = {one.name: Scaler(self.method).adapt(one.values) for one in found}
         return self
 
-    def __getitem__(self, name: str) -> Scaler:
-        if name not in self._scalers:
+    def __getitem__(self, name: Any) -> Scaler:
+        if not isinstance(name, str) or name not in self._scalers:
             raise ValueError(
                 f"SeriesScaler: a series is new. Expected one of {list_some(self._scalers) or 'none, adapt first'}; "
-                f"received {name!r}. Adapt on a training part that holds it, or scale it by a Scaler for all."
+                f"received {shorten(name)}. Adapt on a training part that holds it, or scale it by a Scaler for all."
             )
         return self._scalers[name]
 
@@ -82,8 +83,10 @@ class SeriesScaler(Saved):
             The series, scaled.
 
         Raises:
+            TypeError: it is no series.
             ValueError: `adapt` has not seen it, or it has other features.
         """
+        [series] = list_series("SeriesScaler.scale", [series])
         return dataclasses.replace(series, values=self[series.name](series.values).astype(np.float64))
 
     def inverse(
@@ -98,7 +101,12 @@ class SeriesScaler(Saved):
 
         Returns:
             The same shape, in the units of the data.
+
+        Raises:
+            TypeError: it is no series, or values or features are no numbers.
+            ValueError: `adapt` has not seen it, or it has other features.
         """
+        [series] = list_series("SeriesScaler.inverse", [series])
         return self[series.name].inverse(values, features)
 
     def get_config(self) -> dict[str, Any]:

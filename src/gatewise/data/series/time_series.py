@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from gatewise.data.errors import list_some
+from gatewise.data.checks import check_names, describe, real_array
+from gatewise.data.errors import list_some, shorten
+from gatewise.data.series.times import as_step, as_times, find_place, on_grid
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     from numpy.typing import ArrayLike, NDArray
@@ -22,12 +25,13 @@ class TimeSeries:
 
     Args:
         values: (timesteps, features) float64, NaN where a value is missing.
-        times: (timesteps,) datetime64 or whole numbers, rising.
+        times: (timesteps,) datetime64 without time zone, or whole numbers, rising.
         features: the names of the features.
         name: that of the series, where there are several.
 
     Raises:
-        ValueError: the shapes do not fit, a time repeats or goes back, or a value is infinite.
+        TypeError: values hold something else than real numbers, or features or name something else than strings.
+        ValueError: the shapes do not fit, a time repeats or goes back, a name repeats, or a value is infinite.
 
     Example:
         >>> series = TimeSeries([[1.0], [np.nan], [3.0]], np.arange("2024-01", "2024-04", dtype="datetime64[M]"))
@@ -43,28 +47,28 @@ class TimeSeries:
     name: str = ""
 
     def __post_init__(self) -> None:
-        values = np.asarray(self.values, dtype=np.float64)
-        times = np.asarray(self.times)
-        features = tuple(self.features) or tuple(f"feature_{i}" for i in range(values.shape[-1] if values.ndim else 0))
-        where = f"TimeSeries {self.name!r}" if self.name else "TimeSeries"
+        if not isinstance(self.name, str):
+            raise TypeError(
+                f"TimeSeries: name is no string. Expected str; received {describe(self.name)}. Give str(name)."
+            )
+        where = f"TimeSeries {shorten(self.name)}" if self.name else "TimeSeries"
+        values = real_array(where, "values", self.values, "(timesteps, features)").astype(np.float64, copy=False)
+        times = as_times(where, self.times)
+        features = check_names(where, "features", self.features)
+        features = features or tuple(f"feature_{i}" for i in range(values.shape[-1] if values.ndim else 0))
         if values.ndim != 2 or times.shape != values.shape[:1] or len(features) != values.shape[1]:
             raise ValueError(
                 f"{where}: the shapes do not fit. Expected values (timesteps, features), times (timesteps,) and a name "
                 f"for each feature; received {values.shape}, {times.shape} and {len(features)} names. For one feature, "
                 "add an axis: values[:, None]."
             )
-        if times.dtype.kind not in "Miu" or (times.dtype.kind == "M" and np.isnat(times).any()):
-            raise ValueError(
-                f"{where}: times are no times. Expected datetime64 without NaT, or whole numbers; received "
-                f"{times.dtype}. Parse them first, or give the step's number: np.arange(len(values))."
-            )
         late = np.flatnonzero(times[1:] <= times[:-1])
         if late.size:
             before, at = times[late[0]], times[late[0] + 1]
-            what = "repeat" if at == before else "go back"
+            what, cure = ("repeat", "Keep each once") if at == before else ("go back", "Sort the table")
             raise ValueError(
                 f"{where}: times {what}. Expected rising times; received {at} behind {before}, at step {late[0] + 1}. "
-                "Sort the table; if it holds several series, name the column that tells them apart: series='...'."
+                f"{cure}; if it holds several series, make one of each."
             )
         if np.isinf(values).any():
             broken = [features[i] for i in np.flatnonzero(np.isinf(values).any(axis=0))]
@@ -91,8 +95,12 @@ class TimeSeries:
 
         Returns:
             The steps before it, as views.
+
+        Raises:
+            TypeError: time is no date where times are, or no number where times are numbers.
+            ValueError: time cannot be read, or has a time zone.
         """
-        return self.steps(slice(None, self._place(time)))
+        return self.steps(slice(None, find_place("TimeSeries.before", self.times, time)))
 
     def after(self, time: Any) -> Self:
         """Keeps what is at a time or later.
@@ -102,8 +110,12 @@ class TimeSeries:
 
         Returns:
             The steps from it on, as views.
+
+        Raises:
+            TypeError: time is no date where times are, or no number where times are numbers.
+            ValueError: time cannot be read, or has a time zone.
         """
-        return self.steps(slice(self._place(time), None))
+        return self.steps(slice(find_place("TimeSeries.after", self.times, time), None))
 
     def steps(self, place: slice) -> Self:
         """Keeps some of the steps.
@@ -113,38 +125,52 @@ class TimeSeries:
 
         Returns:
             They, as views.
+
+        Raises:
+            TypeError: place is no slice.
         """
+        if not isinstance(place, slice):
+            raise TypeError(
+                f"TimeSeries.steps: place is no slice. Expected a slice; received {describe(place)}. Write "
+                "slice(first, last)."
+            )
         return dataclasses.replace(self, values=self.values[place], times=self.times[place])
 
-    def regular(self, step: np.timedelta64 | int) -> Self:
+    def regular(self, step: np.timedelta64 | dt.timedelta | int) -> Self:
         """Puts a step where the times leave one out; its values are missing, not made up.
 
         Args:
-            step: from one time to the next, such as `np.timedelta64(1, "D")` or `np.timedelta64(1, "M")`.
+            step: from one time to the next, above 0: such as `np.timedelta64(1, "D")` or `np.timedelta64(1, "M")` where
+                times are dates, whole where they are whole numbers.
 
         Returns:
             The series with every step from the first to the last.
 
         Raises:
-            ValueError: a time is not a whole number of steps behind the first.
+            TypeError: the step is none of the times' kind.
+            ValueError: the step is not above 0, or a time is not a whole number of steps behind the first.
         """
+        length = as_step("TimeSeries.regular", step, self.times)
         if not len(self):
             return self
-        times = (
-            self.times.astype(f"M8[{np.datetime_data(step)[0]}]") if isinstance(step, np.timedelta64) else self.times
-        )
+        times = on_grid(self.times, length)
         ahead = times - times[0]
-        off = np.flatnonzero((ahead % step != 0) | (times != self.times))
+        off = np.flatnonzero((ahead % length != 0) | (times != self.times) | (ahead < ahead[0]))  # < if too far apart
         if off.size:
+            cure = "Give a smaller step, or aggregate the table first."
+            if (times != self.times).any() and (np.diff(times) > 0).all():  # one in each month, not on its first day
+                cure = (
+                    f"If each stands for the whole of its time, write dataclasses.replace(series, times=series.times"
+                    f".astype('{times.dtype.name}')): it then counts as known from the beginning of that time."
+                )
             raise ValueError(
                 f"TimeSeries.regular: step does not fit. Expected times a whole number of steps of {step} behind "
-                f"{self.times[0]}; received {self.times[off[0]]} at step {off[0]}. Give a smaller step, or aggregate "
-                "the table first."
+                f"{self.times[0]}; received {self.times[off[0]]} at step {off[0]}. {cure}"
             )
-        places = (ahead // step).astype(np.int64)
+        places = (ahead // length).astype(np.int64)
         values = np.full((int(places[-1]) + 1, self.values.shape[1]), np.nan)
         values[places] = self.values
-        return dataclasses.replace(self, values=values, times=times[0] + np.arange(len(values)) * step)
+        return dataclasses.replace(self, values=values, times=times[0] + np.arange(len(values)) * length)
 
     def with_features(self, values: ArrayLike, names: Sequence[str]) -> Self:
         """Adds features, such as those of the calendar.
@@ -155,38 +181,71 @@ class TimeSeries:
 
         Returns:
             The series with the new features behind its own.
+
+        Raises:
+            TypeError: values hold something else than real numbers, or names something else than strings.
+            ValueError: values have the wrong shape, or a name repeats.
         """
-        added = np.asarray(values, dtype=np.float64)
+        where, expected = "TimeSeries.with_features", f"(timesteps={len(self)}, features)"
+        added = real_array(where, "values", values, expected)
         if added.ndim != 2 or len(added) != len(self):
             raise ValueError(
-                f"TimeSeries.with_features: values have the wrong shape. Expected (timesteps={len(self)}, features); "
-                f"received {added.shape}. Compute them for the times of this series."
+                f"{where}: values have the wrong shape. Expected {expected}; received {added.shape}. Compute them for "
+                "the times of this series."
             )
         return dataclasses.replace(
-            self, values=np.concatenate([self.values, added], axis=1), features=(*self.features, *names)
+            self,
+            values=np.concatenate([self.values, added], axis=1),
+            features=(*self.features, *check_names(where, "names", names)),
         )
 
-    def columns(self, names: Sequence[str], caller: str = "TimeSeries.columns") -> list[int]:
+    def columns(self, names: str | Sequence[str] | None, caller: str = "TimeSeries.columns") -> list[int]:
         """Finds features by name.
 
         Args:
-            names: those of features.
+            names: those of features, or one; None for all.
             caller: the function, for the message.
 
         Returns:
             Their numbers.
 
         Raises:
-            ValueError: there is none of that name.
+            TypeError: the names are none.
+            ValueError: there is none of that name, or no name is given.
         """
-        missing = [name for name in names if name not in self.features]
-        if missing:
+        if names is None:
+            return list(range(len(self.features)))
+        wanted = check_names(caller, "names", [names] if isinstance(names, str) else names)
+        missing = [name for name in wanted if name not in self.features]
+        if missing or not wanted:
             raise ValueError(
                 f"{caller}: a feature is missing. Expected names among {list_some(self.features)}; received "
-                f"{list_some(missing)}. Check the spelling."
+                f"{list_some(missing) or 'none'}. Check the spelling."
             )
-        return [self.features.index(name) for name in names]
+        return [self.features.index(name) for name in wanted]
 
-    def _place(self, time: Any) -> int:
-        wanted = np.datetime64(time) if self.times.dtype.kind == "M" else time
-        return int(np.searchsorted(self.times, wanted))
+
+def list_series(caller: str, series: Any) -> list[TimeSeries]:
+    """Makes a list of one or several series.
+
+    Args:
+        caller: the function, for the message.
+        series: one or several.
+
+    Returns:
+        A list, not empty.
+
+    Raises:
+        TypeError: it is something else.
+        ValueError: there is none.
+    """
+    found = [series] if isinstance(series, TimeSeries) or not np.iterable(series) else list(series)
+    other = [one for one in found if not isinstance(one, TimeSeries)]
+    if other:
+        raise TypeError(
+            f"{caller}: series are something else. Expected a TimeSeries, or a list of such; received "
+            f"{describe(series)}. Make one of arrays by TimeSeries(values, times)."
+        )
+    if not found:
+        raise ValueError(f"{caller}: series are missing. Expected at least one; received none. Check what was read.")
+    return found

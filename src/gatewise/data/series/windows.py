@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gatewise.data.checks import any_array, check_whole, describe, is_whole, real_array
+from gatewise.data.errors import shorten
 from gatewise.data.series.several import check_series, fill
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def window_view(values: NDArray[Any], length: int, stride: int = 1) -> NDArray[A
         (windows, length, ...), a view that cannot be written to.
 
     Raises:
+        TypeError: length or stride is no whole number.
         ValueError: there are fewer steps than a window has, or length or stride is below 1.
 
     Example:
@@ -64,13 +67,12 @@ def window_view(values: NDArray[Any], length: int, stride: int = 1) -> NDArray[A
                [1, 2, 3],
                [2, 3, 4]])
     """
-    for name, number in (("length", length), ("stride", stride)):
-        if number < 1:
-            raise ValueError(f"window_view: {name} is too small. Expected at least 1; received {number}. Give a step.")
-    if len(values) < length:
+    length, stride = check_whole("window_view", "length", length), check_whole("window_view", "stride", stride)
+    values = any_array("window_view", "values", values, "(timesteps, ...)")
+    if not values.ndim or len(values) < length:
         raise ValueError(
             f"window_view: values are shorter than a window. Expected at least length={length} steps; received "
-            f"{len(values)}. Give more steps or a shorter window."
+            f"{len(values) if values.ndim else describe(values)}. Give more steps or a shorter window."
         )
     view = np.lib.stride_tricks.sliding_window_view(values, length, axis=0)
     return np.moveaxis(view, -1, 1)[::stride]
@@ -83,12 +85,14 @@ class Windows:
         series: one series, or several with the same features.
         history: steps that the model reads.
         horizon: steps behind them that it forecasts.
-        targets: names of the features that it forecasts; without it, all.
+        targets: names of the features that it forecasts, or one; without it, all.
         scaler: applied to the values, one for all series or one for each; adapt it on the training part alone.
         stride: steps from one window to the next.
 
     Raises:
-        ValueError: a series is shorter than a window or irregular, or the features differ.
+        TypeError: an argument is of another kind.
+        ValueError: a series is shorter than a window or irregular, the features or the steps differ, or a value is too
+            large for float32.
 
     Example:
         >>> from gatewise.data.series import TimeSeries
@@ -106,20 +110,15 @@ class Windows:
         series: TimeSeries | Sequence[TimeSeries],
         history: int,
         horizon: int = 1,
-        targets: Sequence[str] | None = None,
+        targets: str | Sequence[str] | None = None,
         scaler: Scaler | SeriesScaler | None = None,
         stride: int = 1,
     ) -> None:
         self.series = check_series("Windows", series)
-        self.history = history
-        self.horizon = horizon
-        self.stride = stride
-        self.targets = self.series[0].columns(targets or self.series[0].features, "Windows: targets")
-        for name, number in (("history", history), ("horizon", horizon), ("stride", stride)):
-            if number < 1:
-                raise ValueError(
-                    f"Windows: {name} is too small. Expected at least 1; received {number}. Give a number of steps."
-                )
+        self.history = check_whole("Windows", "history", history)
+        self.horizon = check_whole("Windows", "horizon", horizon)
+        self.stride = check_whole("Windows", "stride", stride)
+        self.targets = self.series[0].columns(targets, "Windows: targets")
         for one in self.series:
             self._check_length(one)
         parts = [self._views(one, scaler) for one in self.series]
@@ -142,8 +141,12 @@ class Windows:
 
         Returns:
             Views that cannot be written to.
+
+        Raises:
+            TypeError: the number is none.
+            IndexError: there is no such series.
         """
-        return self._parts[series]
+        return self._parts[_check_index("Windows.views", "series", series, len(self.series))]
 
     def take(self, indices: ArrayLike) -> Batch:
         """Copies some windows.
@@ -155,14 +158,22 @@ class Windows:
             They, in the order asked for.
 
         Raises:
+            TypeError: the indices are no whole numbers.
             IndexError: there is no such window.
         """
-        wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+        wanted = real_array("Windows.take", "indices", indices, "(batch,) whole numbers", "Give whole numbers.")
+        if wanted.ndim > 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            cure = "Of a mask, give numpy.flatnonzero(mask)." if wanted.dtype == np.bool_ else "Give whole numbers."
+            raise TypeError(
+                f"Windows.take: indices are no whole numbers. Expected (batch,) whole numbers; received "
+                f"{describe(wanted)}. {cure}"
+            )
         if wanted.size and not (wanted.min() >= 0 and wanted.max() < len(self)):
             raise IndexError(
                 f"Windows.take: indices are out of range. Expected 0 to {len(self) - 1}; received {wanted.min()} to "
                 f"{wanted.max()}. There are {len(self)} windows."
             )
+        wanted = wanted.astype(np.int64).reshape(-1)
         owner = np.searchsorted(self._firsts, wanted, side="right") - 1
         first = self._parts[0]
         taken = Batch(*(np.empty((len(wanted), *array.shape[1:]), array.dtype) for array in first))
@@ -176,11 +187,16 @@ class Windows:
         """Gives the times that a window forecasts.
 
         Args:
-            index: the window's number.
+            index: the window's number, from 0 to `len(windows) - 1`.
 
         Returns:
             (horizon,).
+
+        Raises:
+            TypeError: the number is none.
+            IndexError: there is no such window.
         """
+        index = _check_index("Windows.times", "index", index, len(self))
         owner = int(np.searchsorted(self._firsts, index, side="right") - 1)
         begin = (index - int(self._firsts[owner])) * self.stride + self.history
         times: NDArray[Any] = self.series[owner].times[begin : begin + self.horizon]
@@ -201,14 +217,15 @@ class Windows:
             A `keras.utils.PyDataset`.
 
         Raises:
-            ValueError: steps are missing and with_mask is False.
+            TypeError: batch_size is no whole number.
+            ValueError: batch_size is below 1, or steps are missing and with_mask is False.
         """
         from gatewise.data.series.batches import WindowBatches
 
         return WindowBatches(self, batch_size, shuffle, seed, with_mask)
 
     def _check_length(self, one: TimeSeries) -> None:
-        name = f" {one.name!r}" if one.name else ""
+        name = f" {shorten(one.name)}" if one.name else ""
         if len(one) < self.history + self.horizon:
             raise ValueError(
                 f"Windows: series{name} is shorter than a window. Expected at least history={self.history} + "
@@ -217,7 +234,7 @@ class Windows:
             )
 
     def _views(self, one: TimeSeries, scaler: Scaler | SeriesScaler | None) -> Batch:
-        values, present = fill(one, scaler)
+        values, present = fill("Windows", one, scaler)
         past, future = slice(None, len(one) - self.horizon), slice(self.history, None)
         whole = np.asarray(present.all(axis=1))
         weight = np.asarray(present[:, self.targets].all(axis=1), dtype=np.float32)
@@ -243,7 +260,9 @@ def last_window(
         x, (series, history, features) float32, 0 where a value is missing, and mask, (series, history) bool.
 
     Raises:
-        ValueError: a series is shorter or irregular, or the features differ.
+        TypeError: an argument is of another kind.
+        ValueError: a series is shorter or irregular, the features or the steps differ, or a value is too large for
+            float32.
 
     Example:
         >>> from gatewise.data.series import TimeSeries
@@ -252,11 +271,25 @@ def last_window(
         (array([3., 4.], dtype=float32), array([[ True,  True]]))
     """
     found = check_series("last_window", series)
+    history = check_whole("last_window", "history", history)
     for one in found:
         if len(one) < history:
             raise ValueError(
-                f"last_window: series {one.name!r} is too short. Expected at least history={history} steps; received "
-                f"{len(one)}. Wait for more, or use a model with a shorter history."
+                f"last_window: series {shorten(one.name)} is too short. Expected at least history={history} steps; "
+                f"received {len(one)}. Wait for more, or use a model with a shorter history."
             )
-    filled = [fill(one.steps(slice(len(one) - history, None)), scaler) for one in found]
+    filled = [fill("last_window", one.steps(slice(len(one) - history, None)), scaler) for one in found]
     return np.stack([values for values, _ in filled]), np.stack([present.all(axis=1) for _, present in filled])
+
+
+def _check_index(caller: str, name: str, index: Any, size: int) -> int:
+    if not is_whole(index):
+        raise TypeError(
+            f"{caller}: {name} is no whole number. Expected an int from 0 to {size - 1}; received {describe(index)}. "
+            "Ask for one after the other."
+        )
+    if not 0 <= index < size:
+        raise IndexError(
+            f"{caller}: {name} is out of range. Expected 0 to {size - 1}; received {shorten(index)}. There are {size}."
+        )
+    return int(index)
