@@ -110,6 +110,38 @@ def test_some_features_are_forecast_from_all() -> None:
     np.testing.assert_array_equal(result.actual[:, 0, 0], series.values[6:, [2, 0]])
 
 
+@pytest.mark.parametrize("fit", [persistence(), seasonal_naive(2), autoregression(3)], ids=["last", "season", "line"])
+@pytest.mark.parametrize("targets", ["b", ["c"], ["c", "a"], ["b", "a", "c"], None], ids=str)
+def test_the_baselines_forecast_the_targets_that_are_asked_for(fit: Any, targets: Any) -> None:
+    series = make_series(20, features=3)
+    names = list("abc") if targets is None else list(targets)
+    result = backtest(series, fit, horizon=2, start=15, targets=targets)
+    for number, name in enumerate(names):
+        column = "abc".index(name)
+        alone = TimeSeries(series.values[:, [column]], series.times)
+        expected = backtest(alone, fit, horizon=2, start=15)
+        np.testing.assert_array_equal(result.forecast[..., number], expected.forecast[..., 0])
+        np.testing.assert_array_equal(result.actual[..., number], expected.actual[..., 0])
+    persisted = backtest(series, persistence(), horizon=2, start=15, targets=targets).forecast
+    np.testing.assert_array_equal(persisted[0, 0, 1], series.values[14, ["abc".index(name) for name in names]])
+
+
+def test_a_feature_that_is_no_target_hinders_no_baseline() -> None:
+    series = make_series(20, features=2)
+    series.values[:, 0] = np.nan
+    for fit in (persistence(), autoregression(3)):
+        assert backtest(series, fit, horizon=2, start=15, targets=["b"]).forecast.shape == (4, 1, 2, 1)
+
+
+def test_a_forecast_of_all_features_is_named_with_its_cure() -> None:
+    def fit(past: list[TimeSeries]) -> Any:
+        return lambda _, horizon: np.zeros((len(past), horizon, 3))
+
+    with pytest.raises(ValueError, match="wrong shape") as caught:
+        backtest(make_series(20, features=3), fit, horizon=2, start=15, targets=["b"])
+    assert_teaches(str(caught.value), "=(1, 2, 1)", "received (1, 2, 3)", "series.columns(targets)")
+
+
 # --- Baselines ---
 
 
@@ -205,6 +237,8 @@ def test_quantiles_give_their_median_and_their_coverage() -> None:
     with pytest.raises(ValueError, match="quantile is missing") as caught:
         result.coverage(0.05, 0.9)
     assert_teaches(str(caught.value), "[0.1, 0.5, 0.9]", "received 0.05 and 0.9")
+    with pytest.raises(ValueError, match="the lower one first"):
+        result.coverage(0.9, 0.1)
 
 
 @pytest.mark.parametrize("levels", [(0.1, 0.9), (0.5, 0.1), (0.0, 0.5), (0.5, 1.0), (0.5, 0.5)])

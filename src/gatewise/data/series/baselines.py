@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a model has to beat: forecasts that need no network. Each is a `fit` for `backtest`, for all features."""
+"""What a model has to beat: forecasts that need no network. Each is a `fit` for `backtest`, feature by feature."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatewise.data.checks import check_whole
+from gatewise.data.series.backtest import FeatureByFeature
 from gatewise.data.series.windows import window_view
 
 if TYPE_CHECKING:
@@ -35,12 +37,10 @@ def seasonal_naive(season: int) -> Fit:
         A `fit` for `backtest`.
 
     Raises:
+        TypeError: season is no whole number.
         ValueError: season is below 1; in forecasting, a place of the season never had a value.
     """
-    if season < 1:
-        raise ValueError(
-            f"seasonal_naive: season is too small. Expected at least 1; received {season}. Months have 12, days 7."
-        )
+    season = check_whole("seasonal_naive", "season", season, cure="Months have 12, days 7.")
 
     def forecast_one(values: NDArray[np.float64], horizon: int) -> NDArray[np.float64]:
         rows = [values[-season + ahead % season :: -season] for ahead in range(horizon) if len(values) >= season]
@@ -55,7 +55,7 @@ def seasonal_naive(season: int) -> Fit:
     def fit(_: list[TimeSeries]) -> Forecaster:
         return lambda past, horizon: np.stack([forecast_one(one.values, horizon) for one in past])
 
-    return fit
+    return FeatureByFeature(fit)
 
 
 def autoregression(lags: int) -> Fit:
@@ -71,10 +71,10 @@ def autoregression(lags: int) -> Fit:
         A `fit` for `backtest`.
 
     Raises:
+        TypeError: lags is no whole number.
         ValueError: lags is below 1; in fitting, too few steps have all their lags.
     """
-    if lags < 1:
-        raise ValueError(f"autoregression: lags is too small. Expected at least 1; received {lags}. Give a season.")
+    lags = check_whole("autoregression", "lags", lags, cure="Give a season.")
 
     def fit_one(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         rows = window_view(values, lags + 1) if len(values) > lags else np.empty((0, lags + 1))
@@ -110,4 +110,4 @@ def autoregression(lags: int) -> Fit:
 
         return forecast
 
-    return fit
+    return FeatureByFeature(fit)
