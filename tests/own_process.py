@@ -15,6 +15,16 @@ if TYPE_CHECKING:
 LIMIT = 240  # seconds; importing a framework takes most of what a program takes
 # What a program for a process that must not see gatewise ends with.
 WITHOUT_GATEWISE = "\nimport sys\nassert 'gatewise' not in sys.modules\n"
+# Modules that a program begins with `HIDE.format(modules)` do not exist for it, however they are looked for.
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+class _Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name.partition(".")[0] in {} else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = _Hiding
+"""
 # Defines `peak(f)`: calls f and returns by how many bytes resident memory went up meanwhile. A child's ru_maxrss would
 # begin with its parent's.
 PEAK = """

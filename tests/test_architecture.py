@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 
 # What each part of the package may import of the package. A part is a module or a subpackage; "" is gatewise itself.
 MAY_KNOW = {
-    "": {"engine", "fallback", "keras", "native", "recompute", "step", "torch", "weights"},
+    "": {"engine", "extras", "fallback", "keras", "native", "recompute", "step", "torch", "weights"},
     "options": set(),
     "arrays": {"options"},
     "weights": {"arrays", "options"},
@@ -35,11 +35,11 @@ MAY_KNOW = {
     "fallback": {"scope"},
     "ops.direction": set(),
     "ops.composed": {"ops.direction"},
-    "ops.tensorflow": {"native", "ops.composed", "ops.direction", "recompute"},
-    "ops.jax": {"native", "ops.composed", "ops.direction", "recompute"},
-    "ops.torch": {"_native", "arrays", "native", "ops.composed", "ops.direction", "recompute"},
-    "keras": {"data.preprocessing", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
-    "torch": {"fallback", "ops.direction", "ops.torch"},
+    "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.jax": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.torch": {"_native", "arrays", "extras", "native", "ops.composed", "ops.direction", "recompute"},
+    "keras": {"data.preprocessing", "extras", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
+    "torch": {"extras", "fallback", "ops.direction", "ops.torch"},
     "cli": {"", "extras", "keras", "native", "weights"},
     "data.errors": set(),
     "data.checks": {"data.errors"},
@@ -49,7 +49,10 @@ MAY_KNOW = {
     "data.text": {"data.checks", "data.errors", "data.saved", "extras"},
     "data.series": {"data.checks", "data.errors", "data.saved", "extras", "data.scaling"},
     "data.audio": {"data.checks", "data.errors", "data.saved", "extras"},
-    "data.preprocessing": {"data.audio", "data.labels", "data.saved", "data.scaling", "data.series", "data.text"},
+    "data.preprocessing": {
+        *("data.audio", "data.labels", "data.saved", "data.scaling", "data.series", "data.text"),
+        "extras",
+    },
 }
 
 # Which parts may import these, at any place. Everything else third-party is numpy and safetensors.

@@ -161,7 +161,7 @@ def test_a_missing_extra_is_a_message_with_the_cure() -> None:
         hide = "import sys; sys.modules.update(dict.fromkeys(('tokenizers', 'soundfile', 'pandas', 'polars')))\n"
         catch = f"try:\n    {program}\nexcept ModuleNotFoundError as error:\n    print(error)\n"
         printed = run_fresh(hide + catch)
-        assert_teaches(printed, f"pip install 'gatewise[{extra}]'")
+        assert_teaches(printed, "pip install ", f"[{extra}]")
     with pytest.raises(ModuleNotFoundError) as caught:
         require("here", "no_such_module", "data")
     assert caught.value.name == "no_such_module"

@@ -16,6 +16,7 @@ from gatewise import native as native
 from gatewise.engine import isa as isa
 from gatewise.engine import num_threads as num_threads
 from gatewise.engine import set_num_threads as set_num_threads
+from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.native import gru as gru
@@ -43,11 +44,13 @@ _LAZY = {
     "patch_torch": "gatewise.torch",
     "unpatch_torch": "gatewise.torch",
 }
+_EXTRAS = {"gatewise.keras": KERAS, "gatewise.torch": ("torch",)}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        module = importlib.import_module(_LAZY[name])
+        with required_by(f"gatewise.{name}", *_EXTRAS[_LAZY[name]]):
+            module = importlib.import_module(_LAZY[name])
         return module if module.__name__ == f"gatewise.{name}" else getattr(module, name)
     message = f"module 'gatewise' has no attribute {name!r}"
     raise AttributeError(message)

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-import keras
+from gatewise.extras import KERAS, required_by
+
+with required_by("gatewise.data.preprocessing", *KERAS):
+    import keras
 
 from gatewise.data.audio.log_mel import LogMel
 from gatewise.data.labels import Labels

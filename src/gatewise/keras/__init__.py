@@ -8,7 +8,11 @@ writes. `patch_keras` puts the engine under
 Keras's own layers, `convert` rewrites a model.
 """
 
-import gatewise.data.preprocessing  # noqa: F401  # registers what it holds
+from gatewise.extras import KERAS, required_by
+
+with required_by("gatewise.keras", *KERAS):
+    import gatewise.data.preprocessing  # noqa: F401  # registers what it holds
+
 from gatewise.fallback import FallbackWarning, portable
 from gatewise.keras.bidirectional import join_directions
 from gatewise.keras.convert import convert

@@ -4,7 +4,11 @@
 `patch_torch()` is the other door: after it, `torch.nn.GRU` itself runs on the engine, in libraries too.
 """
 
-from gatewise.torch.gru import GRU
+from gatewise.extras import required_by
+
+with required_by("gatewise.torch", "torch"):
+    from gatewise.torch.gru import GRU
+
 from gatewise.torch.patch import patch_torch, unpatch_torch
 
 __all__ = ["GRU", "patch_torch", "unpatch_torch"]

@@ -18,6 +18,7 @@ import numpy as np
 from gatewise.data.checks import any_array, check_whole, describe, is_whole, real_array
 from gatewise.data.errors import shorten
 from gatewise.data.series.several import check_series, fill
+from gatewise.extras import KERAS, required_by
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -220,7 +221,8 @@ class Windows:
             TypeError: batch_size is no whole number.
             ValueError: batch_size is below 1, or steps are missing and with_mask is False.
         """
-        from gatewise.data.series.batches import WindowBatches
+        with required_by("Windows.batches", *KERAS):
+            from gatewise.data.series.batches import WindowBatches
 
         return WindowBatches(self, batch_size, shuffle, seed, with_mask)
 

@@ -19,6 +19,7 @@ from gatewise.data.text.tokenizer import Tokenizer as Tokenizer
 from gatewise.data.text.tokenizer import text_to_word_sequence as text_to_word_sequence
 from gatewise.data.text.tokenizer import tokenizer_from_json as tokenizer_from_json
 from gatewise.data.text.vocabulary import Vocabulary as Vocabulary
+from gatewise.extras import KERAS, required_by
 
 if TYPE_CHECKING:
     from keras.utils import pad_sequences as pad_sequences
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "pad_sequences":  # Keras is imported when it is asked for
-        from keras.utils import pad_sequences
+        with required_by("gatewise.data.text.pad_sequences", *KERAS):
+            from keras.utils import pad_sequences
 
         return pad_sequences
     message = f"module 'gatewise.data.text' has no attribute {name!r}"

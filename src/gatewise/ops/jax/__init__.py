@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-import jax
-import jax.numpy as jnp
+from gatewise.extras import required_by
+
+with required_by("gatewise.ops.jax", "jax"):
+    import jax
+    import jax.numpy as jnp
 
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.direction import Direction

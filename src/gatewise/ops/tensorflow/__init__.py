@@ -12,7 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import tensorflow as tf
+from gatewise.extras import required_by
+
+with required_by("gatewise.ops.tensorflow", "tensorflow"):
+    import tensorflow as tf
 
 import gatewise.ops.tensorflow.gradients  # noqa: F401  # registers them
 from gatewise.ops.direction import Direction

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import torch
-from torch._C import _functorch
+from gatewise.extras import required_by
+
+with required_by("gatewise.ops.torch", "torch"):
+    import torch
+    from torch._C import _functorch
 
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.torch import gradients, operations, signatures
