@@ -40,6 +40,8 @@ MAY_KNOW = {
     "ops.torch": {"_native", "arrays", "extras", "native", "ops.composed", "ops.direction", "recompute"},
     "keras": {"data.preprocessing", "extras", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
     "torch": {"extras", "fallback", "ops.direction", "ops.torch"},
+    "run": {"", "fallback", "native"},
+    "__main__": {"run"},
     "cli": {"", "extras", "keras", "native", "weights"},
     "data.errors": set(),
     "data.checks": {"data.errors"},

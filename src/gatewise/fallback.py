@@ -70,5 +70,10 @@ def warn_once(reason: str, where: str) -> None:
         warnings.warn(message, FallbackWarning, stacklevel=3)
 
 
+def given() -> list[str]:
+    """Lists the warnings that `warn_once` has given in this process."""
+    return sorted(_warned)
+
+
 # torch.compiler.assume_constant_result sets this: torch.compile cannot trace a warning, and gives it while it traces.
 setattr(warn_once, "_dynamo_marked_constant", True)  # noqa: B010  # mypy knows no such attribute
