@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 
 # What each part of the package may import of the package. A part is a module or a subpackage; "" is gatewise itself.
 MAY_KNOW = {
-    "": {"engine", "extras", "fallback", "keras", "native", "recompute", "step", "torch", "weights"},
+    "": {"engine", "extras", "fallback", "info", "keras", "native", "recompute", "step", "torch", "weights"},
     "options": set(),
     "arrays": {"options"},
     "weights": {"arrays", "options"},
@@ -33,6 +33,7 @@ MAY_KNOW = {
     "native": {"_native", "arrays", "engine", "options", "recompute", "weights"},
     "step": {"_native", "arrays", "engine", "weights"},
     "fallback": {"scope"},
+    "info": {"extras", "native"},
     "ops.direction": set(),
     "ops.composed": {"ops.direction"},
     "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},

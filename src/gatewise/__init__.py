@@ -19,6 +19,7 @@ from gatewise.engine import set_num_threads as set_num_threads
 from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
+from gatewise.info import info as info
 from gatewise.native import gru as gru
 from gatewise.native import gru_vjp as gru_vjp
 from gatewise.recompute import recompute as recompute

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gatewise.cli.demo import demo
+from gatewise.cli.info import info
 
 app = typer.Typer(
     name="gatewise",
@@ -34,3 +35,4 @@ def _commands(
 
 
 app.command()(demo)
+app.command()(info)
