@@ -20,7 +20,7 @@ CSRC = ROOT / "csrc"
 
 # What each part of the package may import of the package. A part is a module or a subpackage; "" is gatewise itself.
 MAY_KNOW = {
-    "": {"engine", "extras", "fallback", "info", "keras", "native", "recompute", "step", "torch", "weights"},
+    "": {"engine", "explain", "extras", "fallback", "info", "keras", "native", "recompute", "step", "torch", "weights"},
     "options": set(),
     "arrays": {"options"},
     "weights": {"arrays", "options"},
@@ -33,7 +33,7 @@ MAY_KNOW = {
     "native": {"_native", "arrays", "engine", "options", "recompute", "weights"},
     "step": {"_native", "arrays", "engine", "weights"},
     "fallback": {"scope"},
-    "info": {"extras", "native"},
+    "info": {"engine", "extras"},
     "ops.direction": set(),
     "ops.composed": {"ops.direction"},
     "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
@@ -41,9 +41,10 @@ MAY_KNOW = {
     "ops.torch": {"_native", "arrays", "extras", "native", "ops.composed", "ops.direction", "recompute"},
     "keras": {"data.preprocessing", "extras", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
     "torch": {"extras", "fallback", "ops.direction", "ops.torch"},
-    "run": {"", "fallback", "native"},
+    "run": {"", "engine", "fallback"},
     "__main__": {"run"},
-    "cli": {"", "extras", "keras", "native", "weights"},
+    "explain": {"fallback", "keras", "torch"},
+    "cli": {"", "explain", "extras", "keras", "native", "weights"},
     "data.errors": set(),
     "data.checks": {"data.errors"},
     "data.saved": {"data.errors"},
@@ -61,9 +62,9 @@ MAY_KNOW = {
 # Which parts may import these, at any place. Everything else third-party is numpy and safetensors.
 FRAMEWORKS = {
     "tensorflow": {"ops.tensorflow", "keras", "cli"},
-    "keras": {"keras", "cli", "data.preprocessing", "data.series", "data.text"},
+    "keras": {"keras", "cli", "explain", "data.preprocessing", "data.series", "data.text"},
     "jax": {"ops.jax"},
-    "torch": {"ops.torch", "keras", "torch"},
+    "torch": {"ops.torch", "keras", "torch", "explain"},
     "matplotlib": {"cli"},
     "rich": {"cli"},
     "typer": {"cli"},

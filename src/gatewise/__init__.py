@@ -16,6 +16,7 @@ from gatewise import native as native
 from gatewise.engine import isa as isa
 from gatewise.engine import num_threads as num_threads
 from gatewise.engine import set_num_threads as set_num_threads
+from gatewise.explain import explain as explain
 from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable

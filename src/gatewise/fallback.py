@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewise.scope import Scope
 
@@ -17,6 +17,18 @@ PORTABLE = "gatewise.portable() is active"  # the reason that a layer gives insi
 
 _scope = Scope()
 _warned: set[str] = set()
+
+
+class Obstacle(NamedTuple):
+    """What keeps the engine from running a layer, whatever it is called with.
+
+    Attributes:
+        reason: why, a clause.
+        cure: what to change, a sentence.
+    """
+
+    reason: str
+    cure: str
 
 
 class FallbackWarning(UserWarning):

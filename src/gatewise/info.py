@@ -10,7 +10,7 @@ import platform
 import sys
 from pathlib import Path
 
-from gatewise import native
+from gatewise import engine
 from gatewise.extras import installed_from
 
 _PACKAGES = ("numpy", "safetensors", "keras", "tf_keras", "tensorflow", "jax", "jaxlib", "torch")
@@ -122,10 +122,10 @@ def info() -> Info:
         keras_backend=_keras_backend(packages["keras"]),
         cpu={"model": _cpu_model(), "cpus": os.cpu_count() or 1, "usable_cpus": _usable_cpus()},
         engine={
-            "instruction_set": native.isa(),
-            "threads": native.num_threads(),
-            "forward_calls": native.calls().forward,
-            "backward_calls": native.calls().backward,
+            "instruction_set": engine.isa(),
+            "threads": engine.num_threads(),
+            "forward_calls": engine.calls().forward,
+            "backward_calls": engine.calls().backward,
         },
         faces={name: _face(*parts, packages) for name, parts in _FACES.items()},
         environment=_environment(),

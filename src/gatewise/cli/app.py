@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from gatewise.cli.check import check
 from gatewise.cli.demo import demo
 from gatewise.cli.info import info
 
@@ -12,6 +13,7 @@ app = typer.Typer(
     name="gatewise",
     help="GRU layers at the speed of the CPU: the commands.",
     no_args_is_help=True,
+    epilog="python -m gatewise script.py runs a program with Keras and PyTorch patched.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
@@ -35,4 +37,5 @@ def _commands(
 
 
 app.command()(demo)
+app.command()(check)
 app.command()(info)

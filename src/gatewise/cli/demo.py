@@ -22,8 +22,9 @@ def demo(
 ) -> None:
     """Forecasts half a year of CO2 with two stacked GRU layers.
 
-    Trains on the weekly Mauna Loa record, tests against naive forecasts, times the same epochs with stock Keras, saves
-    the model, loads it again, and draws a picture.
+    Trains on the weekly Mauna Loa record, tests against naive forecasts, and times the same epochs with stock Keras.
+
+    Saves the model, loads it again, and draws a picture.
     """
     missing = [name for name in ("numpy", "rich", "matplotlib", "keras", "tensorflow") if not is_installed(name)]
     if missing:

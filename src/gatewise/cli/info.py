@@ -9,7 +9,7 @@ import gatewise
 
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="As JSON, for a program.")] = False) -> None:
-    """Shows versions, CPU, instruction set, threads, frameworks and settings.
+    """Shows versions, CPU, threads, frameworks and settings.
 
     It is the text to paste into a report of a fault. No framework is imported.
     """

@@ -17,6 +17,9 @@ Tensor: TypeAlias = Any  # a tensor of the backend
 class Operations(Protocol):
     """What each file of `gatewise/ops/` offers the layer."""
 
+    CONDITIONS: tuple[
+        str, ...
+    ]  # where `obstacle` finds something, as clauses behind "unless"; tracing for export apart
     gru: Callable[..., tuple[Tensor, Tensor]]
     bidirectional: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 
 import keras
 
-from gatewise.fallback import PORTABLE, is_portable, warn_once
-from gatewise.keras.engine import operations
+from gatewise.fallback import PORTABLE, Obstacle, is_portable, warn_once
+from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.errors import class_name
 from gatewise.native import ACTIVATIONS
 
@@ -55,33 +55,56 @@ def cells_of(layer: Any) -> list[Any]:
 
 def settled_reason(layer: Any) -> str | None:
     """Says why a recurrent layer can never run on the engine as it is configured; None if it can."""
+    found = settled_obstacle(layer)
+    return None if found is None else found.reason
+
+
+def settled_obstacle(layer: Any) -> Obstacle | None:
+    """Says why the engine can never run a recurrent layer as it is configured, and what to change; None if it can."""
     if operations is None:
-        return f"the engine is not connected to the Keras backend {keras.backend.backend()}"
+        why = f"the engine is not connected to the Keras backend {keras.backend.backend()}"
+        return Obstacle(why, "Set KERAS_BACKEND to tensorflow, jax or torch.")
     unavailable = operations.available()
     if unavailable is not None:
-        return f"the engine is not available: {unavailable}"
-    for cell in cells_of(layer):
-        why = _cells_reason(layer, cell)
-        if why is not None:
-            return why
-    return None
+        return Obstacle(f"the engine is not available: {unavailable}", "See what gatewise.info() says of the build.")
+    found = (_cells_obstacle(layer, cell) for cell in cells_of(layer))
+    return next((obstacle for obstacle in found if obstacle is not None), None)
 
 
-def _cells_reason(layer: Any, cell: Any) -> str | None:
+def _cells_obstacle(layer: Any, cell: Any) -> Obstacle | None:
     if type(cell) is not keras.layers.GRUCell:
-        return f"the engine has no cell {type(cell).__name__}, only keras.layers.GRUCell"
+        why = f"the engine has no cell {type(cell).__name__}, only keras.layers.GRUCell"
+        return Obstacle(why, "Use keras.layers.GRUCell if it serves as well.")
     for argument in ("activation", "recurrent_activation"):
         function = getattr(cell, argument)
         if function not in ACTIVATION_NAMES:
             name = getattr(function, "__name__", type(function).__name__)
-            return f"the engine has no {argument} {name!r}, only {', '.join(ACTIVATIONS)}"
+            why = f"the engine has no {argument} {name!r}, only {', '.join(ACTIVATIONS)}"
+            return Obstacle(why, "Choose one of those.")
     if cell.compute_dtype not in _DTYPES:
-        return f"the engine computes in float32, and the layer asks for {cell.compute_dtype}"
+        why = f"the engine computes in float32, and the layer asks for {cell.compute_dtype}"
+        return Obstacle(why, "Give the layer dtype='float32'.")
     if cell.compute_dtype != layer.compute_dtype:
-        return f"the layer computes in {layer.compute_dtype} and its cell in {cell.compute_dtype}"
+        why = f"the layer computes in {layer.compute_dtype} and its cell in {cell.compute_dtype}"
+        return Obstacle(why, "Give both the same dtype.")
     if cell.activity_regularizer is not None:
-        return "the cell has an activity_regularizer, which asks for every step"
+        why = "the cell has an activity_regularizer, which asks for every step"
+        return Obstacle(why, "Give it to the layer, if the outputs alone shall count.")
     return None
+
+
+def present_obstacle() -> Obstacle | None:
+    """Says what keeps the engine from running any layer in this process as it is now: a GPU that the backend has."""
+    why = None if operations is None else operations.obstacle(keras.ops.zeros(()))
+    return None if why is None else Obstacle(why, "Run on the CPU.")
+
+
+def conditions() -> tuple[str, ...]:
+    """Lists where Keras's own path runs in calls of a layer that has no obstacle, each a clause behind "unless"."""
+    if operations is None:
+        return ()
+    device = ("it is placed on another device than the CPU",) if leaves_device_open() else ()
+    return *device, *operations.CONDITIONS, "the model is traced for export", "it is called inside gatewise.portable()"
 
 
 def reason(layer: Any, x: Any) -> str | None:

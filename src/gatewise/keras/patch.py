@@ -98,6 +98,11 @@ def _replacements() -> list[tuple[type, str, Any]]:
     ]
 
 
+def follows(layer: Any) -> bool:
+    """Says whether a layer runs on the engine while the patch is on, if nothing is in the engine's way."""
+    return isinstance(layer, _GRU) or _is_stock(layer)
+
+
 def _is_stock(layer: Any) -> bool:
     """Says whether a layer is stock's RNN, its cells stock's GRUCells. The stock GRU's own loop comes here too."""
     return type(layer) is _RNN and all(type(cell) is keras.layers.GRUCell for cell in fallback.cells_of(layer))
@@ -153,9 +158,7 @@ class _SupportsJit:
 
 def _runs_natively(layer: Any) -> bool:
     # Keras sets the attribute before there is a cell.
-    return (
-        "cell" in vars(layer) and (isinstance(layer, _GRU) or _is_stock(layer)) and not fallback.settled_reason(layer)
-    )
+    return "cell" in vars(layer) and follows(layer) and not fallback.settled_reason(layer)
 
 
 def _forget_compiled() -> None:

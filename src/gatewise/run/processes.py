@@ -13,7 +13,7 @@ from multiprocessing import spawn, util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewise import native
+from gatewise import engine
 from gatewise.run import patching
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ class _Follower:
     def begin(self) -> None:
         """Begins to count in a new process, to say at its end what it ran."""
         (self.folder / str(os.getpid())).touch()
-        util.Finalize(None, self._end, (native.calls(),), exitpriority=0)
+        util.Finalize(None, self._end, (engine.calls(),), exitpriority=0)
 
-    def _end(self, before: native.Calls) -> None:
-        now = native.calls()
+    def _end(self, before: engine.Calls) -> None:
+        now = engine.calls()
         counts = f"{now.forward - before.forward} {now.backward - before.backward}"
         (self.folder / str(os.getpid())).write_text(counts, encoding="ascii")
 
@@ -71,8 +71,8 @@ def _send_along(follower: _Follower) -> None:
     spawn.get_preparation_data = get_preparation_data
 
 
-def counts(folder: Path) -> Iterator[native.Calls | None]:
+def counts(folder: Path) -> Iterator[engine.Calls | None]:
     """Yields what each process ran that has begun; None for one that ended before it could say."""
     for path in folder.iterdir():
         text = path.read_text(encoding="ascii").split()
-        yield native.Calls(*map(int, text)) if text else None
+        yield engine.Calls(*map(int, text)) if text else None

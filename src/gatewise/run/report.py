@@ -9,7 +9,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from gatewise import fallback, native
+from gatewise import engine, fallback
 from gatewise.run import processes
 from gatewise.run.patching import FRAMEWORKS
 
@@ -35,14 +35,14 @@ def _say(folder: Path, process: int) -> None:
         sys.__stderr__.write("".join(f"gatewise: {line}\n" for line in lines))
 
 
-def _counts(others: list[native.Calls | None]) -> str:
-    here, known = native.calls(), [calls for calls in others if calls is not None]
+def _counts(others: list[engine.Calls | None]) -> str:
+    here, known = engine.calls(), [calls for calls in others if calls is not None]
     forward, backward = (sum(column) for column in zip(here, *known, strict=True))
     silent = len(others) - len(known)
     where = sum(any(calls) for calls in (here, *known))
     if forward:
         place = f" in {where} processes" if where > 1 else ""
-        text = f"{forward:,} forward and {backward:,} backward calls ran natively{place} ({native.isa()})."
+        text = f"{forward:,} forward and {backward:,} backward calls ran natively{place} ({engine.isa()})."
     else:
         text = f"no call ran natively{_why_none()}."
     return f"{text} Not counted: {silent} processes that ended before they could tell." if silent else text

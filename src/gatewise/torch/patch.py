@@ -30,7 +30,7 @@ def patch_torch() -> None:
         1
         >>> unpatch_torch()
     """
-    if "fallback_reason" not in vars(torch.nn.GRU):
+    if not is_patched():
         _set("forward", _PATCHED_FORWARD)
         _set("fallback_reason", None)
         _forget_compiled()
@@ -38,10 +38,15 @@ def patch_torch() -> None:
 
 def unpatch_torch() -> None:
     """Gives `torch.nn.GRU` its own forward back; see `patch_torch`. Without a patch, it changes nothing."""
-    if "fallback_reason" in vars(torch.nn.GRU):
+    if is_patched():
         _set("forward", gru.STOCK_FORWARD)
         delattr(torch.nn.GRU, "fallback_reason")
         _forget_compiled()
+
+
+def is_patched() -> bool:
+    """Says whether `torch.nn.GRU` runs on the engine now."""
+    return "fallback_reason" in vars(torch.nn.GRU)
 
 
 def _set(name: str, value: Any) -> None:

@@ -29,6 +29,31 @@ def reason(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) ->
     return why
 
 
+def settled_obstacle(module: torch.nn.GRU) -> fallback.Obstacle | None:
+    """Says why a module can never run on the engine as it is, and what to change; None if it can, on input like it."""
+    unavailable = engine.available()
+    if unavailable is not None:
+        return fallback.Obstacle(unavailable, "See what gatewise.info() says of the build.")
+    first: Any = module._flat_weights[0]  # noqa: SLF001  # see _of_tensors
+    like = torch.empty(0, device=first.device, dtype=first.dtype if first.dtype in _DTYPES else torch.float32)
+    why = _of_tensors(module, like, None)
+    if why is not None:
+        return fallback.Obstacle(why, "Call float() on the module.")
+    why = engine.obstacle(like)
+    return None if why is None else fallback.Obstacle(why, "Call cpu() on the module.")
+
+
+def conditions(module: torch.nn.GRU) -> tuple[str, ...]:
+    """Lists where PyTorch's own path runs in calls of a module without an obstacle, each a clause behind "unless"."""
+    first: Any = module._flat_weights[0]  # noqa: SLF001  # see _of_tensors
+    return (
+        f"its input does not hold {_name(first.dtype)}, as its weights do",
+        *engine.CONDITIONS,
+        "the model is exported or traced",
+        "it is called inside gatewise.portable()",
+    )
+
+
 def _of_tensors(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) -> str | None:
     """Says which tensor the engine cannot compute with."""
     first: Any = module._flat_weights[0]  # noqa: SLF001  # the list of weights that stock's forward hands on

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Array: TypeAlias = Any  # a jax.Array or a tracer
 _Result = TypeVar("_Result")
 
+CONDITIONS: tuple[str, ...] = ()  # where a call may find an obstacle: nowhere
+
 _WHERE = "gatewise.ops.jax.gru"
 _AXES = {"x": "(batch, timesteps, features)", "recurrent_kernel": "(units, 3 * units)"}  # of what sizes are taken from
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can follow
 
+# Where a call may find an obstacle
+CONDITIONS = ("its code is traced for XLA, as in a tf.function(jit_compile=True)",)
+
 
 def available() -> str | None:
     """Says whether the operations can be used.

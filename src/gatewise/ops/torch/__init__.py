@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Tensor: TypeAlias = torch.Tensor
 
+# Where a call may find an obstacle, tracing for export apart
+CONDITIONS = ("its input is on another device than the CPU", "it runs inside torch.func.grad or the like")
+
 
 def available() -> str | None:
     """Says whether the operations can be used.

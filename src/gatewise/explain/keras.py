@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recurrent layers of a Keras model, and where each runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from keras import layers
+
+from gatewise.explain.explanation import Row
+from gatewise.fallback import Obstacle
+from gatewise.keras import GRU, fallback
+from gatewise.keras.errors import class_name
+from gatewise.keras.patch import follows, is_patched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OTHERS = {
+    layers.LSTM: "LSTM",
+    layers.LSTMCell: "LSTM",
+    layers.SimpleRNN: "SimpleRNN",
+    layers.SimpleRNNCell: "SimpleRNN",
+}
+_SERVES = "A GRU in its place would, if it serves as well."
+
+
+def parts(layer: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the layers right inside one, or the module of PyTorch that one wraps, with their names."""
+    if isinstance(layer, layers.TorchModuleWrapper):
+        yield "module", layer.module
+        return
+    # Keras has no public way down that reaches the attributes of a user's models.
+    for part in layer._flatten_layers(include_self=False, recursive=False):  # noqa: SLF001
+        yield part.name, part
+
+
+def row(layer: Any, path: str) -> Row | None:
+    """Explains a recurrent layer, or a cell without one, which stands at `path`; returns None for any other layer."""
+    if not isinstance(layer, (layers.RNN, layers.GRUCell, layers.StackedRNNCells, *_OTHERS)):
+        return None
+    found = _obstacle(layer)
+    if found is None:
+        return Row(path, class_name(layer), native=True, unless=tuple(_unless(layer)))
+    return Row(path, class_name(layer), native=False, reason=found.reason, cure=found.cure)
+
+
+def _obstacle(layer: Any) -> Obstacle | None:
+    for cls, name in _OTHERS.items():
+        if isinstance(layer, cls):
+            return Obstacle(f"stock: gatewise has no {name} yet", _SERVES)
+    if not isinstance(layer, layers.RNN):
+        why = "stock: a cell that your own code calls step by step runs as Keras has it"
+        return Obstacle(why, "Let keras.layers.RNN(cell) run it over the sequence.")
+    if not isinstance(layer, layers.GRU) and type(layer) is not layers.RNN:
+        return Obstacle(f"stock: gatewise has no {type(layer).__name__}", _SERVES)
+    return fallback.settled_obstacle(layer) or fallback.present_obstacle() or _unpatched(layer)
+
+
+def _unpatched(layer: Any) -> Obstacle | None:
+    if isinstance(layer, GRU) or (is_patched() and follows(layer)):
+        return None
+    alone = ", or gatewise.keras.convert(model) for this model alone" if type(layer) is layers.GRU else ""
+    return Obstacle("it is Keras's own, and the patch is off", f"Call gatewise.patch_keras(){alone}.")
+
+
+def _unless(layer: Any) -> Iterator[str]:
+    if layer.fallback_reason is not None:
+        yield f"it is called as it was last: {layer.fallback_reason}"
+    for method in ("call", "inner_loop"):
+        owner = next(cls for cls in type(layer).__mro__ if method in vars(cls))
+        if owner.__module__.partition(".")[0] not in {"gatewise", "keras"}:
+            yield f"{owner.__name__}.{method} does not call the one that it replaces"
+    yield from fallback.conditions()

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The recurrent modules of a PyTorch model, and where each runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gatewise.explain.explanation import Row
+from gatewise.fallback import Obstacle
+from gatewise.torch import GRU, reasons
+from gatewise.torch.patch import is_patched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OTHERS = {torch.nn.LSTM: "LSTM", torch.nn.LSTMCell: "LSTM", torch.nn.RNN: "simple RNN", torch.nn.RNNCell: "simple RNN"}
+_NAMES = {"GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"}  # of what stands in for those, quantised or scripted
+
+
+def parts(module: Any) -> Iterator[tuple[str, Any]]:
+    """Yields the modules right inside one, with their names."""
+    yield from module.named_children()
+
+
+def row(module: Any, path: str) -> Row | None:
+    """Explains a recurrent module, or a cell without one, which stands at `path`; returns None for any other module."""
+    if isinstance(module, torch.nn.GRU):
+        found = reasons.settled_obstacle(module) or _unpatched(module)
+        if found is None:
+            return Row(path, _name(module), native=True, unless=tuple(_unless(module)))
+    else:
+        found = _stock(module)
+        if found is None:
+            return None
+    return Row(path, _name(module), native=False, reason=found.reason, cure=found.cure)
+
+
+def _unpatched(module: Any) -> Obstacle | None:
+    if isinstance(module, GRU) or is_patched():
+        return None
+    return Obstacle(
+        "it is PyTorch's own, and the patch is off", "Call gatewise.patch_torch(), or use gatewise.torch.GRU."
+    )
+
+
+def _stock(module: Any) -> Obstacle | None:
+    """Says why a recurrent module that is no GRU runs as PyTorch has it; None for a module that is not recurrent."""
+    for cls, name in _OTHERS.items():
+        if isinstance(module, cls):
+            return Obstacle(f"stock: gatewise has no {name} yet", "A GRU in its place would, if it serves as well.")
+    if isinstance(module, torch.nn.GRUCell):
+        why = "stock: a cell that your own code calls step by step runs as PyTorch has it"
+        return Obstacle(why, "Use torch.nn.GRU, which reads the whole sequence.")
+    if isinstance(module, torch.jit.ScriptModule) and module.original_name in _NAMES:
+        return Obstacle("stock: TorchScript holds PyTorch's own operations", "Run the module that it was made from.")
+    if type(module).__name__ in _NAMES and type(module).__module__.startswith("torch.ao."):
+        return Obstacle(
+            "stock: it is quantised, and the engine computes in float32", "Leave it out of the quantisation."
+        )
+    return None
+
+
+def _name(module: Any) -> str:
+    """Names a module's class as users write it."""
+    cls = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return f"scripted {module.original_name}"
+    if cls.__module__.startswith("torch."):
+        return f"{cls.__module__.partition('.modules.')[0]}.{cls.__name__}"
+    return "gatewise.torch.GRU" if cls is GRU else cls.__name__
+
+
+def _unless(module: Any) -> Iterator[str]:
+    if module.fallback_reason is not None:
+        yield f"it is called as it was last: {module.fallback_reason}"
+    owner = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
+    if owner.__module__.partition(".")[0] not in {"gatewise", "torch"}:
+        yield f"{owner.__name__}.forward does not call the one that it replaces"
+    yield from reasons.conditions(module)
