@@ -18,7 +18,7 @@ TIMEOUT = 180  # seconds; a script takes about fifteen
 
 needs_tensorflow = pytest.mark.skipif(
     importlib.util.find_spec("tensorflow") is None,
-    reason="the examples need the extra tensorflow: pip install 'gatewise[tensorflow]'",
+    reason="the examples need the extra tensorflow: pip install '.[tensorflow]'",
 )
 
 

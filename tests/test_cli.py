@@ -34,7 +34,7 @@ def need(*modules: str) -> None:
     """Skips where the command's extras are not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        pytest.skip(f"needs {', '.join(missing)}: pip install 'gatewise[cli,tensorflow]'")
+        pytest.skip(f"needs {', '.join(missing)}: pip install '.[cli,tensorflow]'")
 
 
 def need_demo() -> None:

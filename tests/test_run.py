@@ -166,3 +166,10 @@ def test_help_goes_to_stdout(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("usage: python -m gatewise script.py [ARGS]\n")
         assert max(map(len, done.stdout.splitlines())) <= 82
+
+
+def test_keras_2_is_named_where_a_program_imported_it_alone(tmp_path: Path) -> None:
+    (tmp_path / "tf_keras.py").touch()  # what runs is stock, whatever is in it
+    (tmp_path / "script.py").write_text("import tf_keras")
+    said = call(tmp_path, "-m", "gatewise", "script.py").stderr
+    assert said == "gatewise: no call ran natively: tf_keras is Keras 2, which stays as it is.\n"

@@ -19,7 +19,7 @@ from study_case import EXAMPLES, run_study
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("tensorflow", "sklearn")),
-    reason="the studies need the extras tensorflow and studies: pip install 'gatewise[tensorflow,studies]'",
+    reason="the studies need the extras tensorflow and studies: pip install '.[tensorflow,studies]'",
 )
 
 ARCHIVE = "movie_review_polarity.tar.gz"
