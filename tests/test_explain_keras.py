@@ -258,8 +258,9 @@ def test_the_table_fits_its_width_whatever_is_in_it() -> None:
         ("model.keras", "str", "keras.saving.load_model"),
         (GRU, "the class GRU", "Make an instance"),
         (None, "NoneType", "keras.saving.load_model"),
+        (keras.losses.MeanSquaredError(), "keras.src.losses.losses.MeanSquaredError", "keras.saving.load_model"),
     ],
-    ids=str,
+    ids=["path", "class", "None", "loss"],
 )
 def test_anything_else_is_refused_with_the_cure(model: Any, received: str, cure: str) -> None:
     with pytest.raises(TypeError, match=r"^gatewise\.explain: model has the wrong type\. Expected") as caught:

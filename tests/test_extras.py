@@ -111,12 +111,22 @@ def test_keras_without_its_backend_names_the_backend_and_one_that_is_there(
         assert name == backend
 
 
-def test_what_an_installed_package_lacks_is_its_own_error(tmp_path: Path) -> None:
-    (tmp_path / "torch.py").write_text("import torch.no_such_part\n")  # a broken one
+@pytest.mark.parametrize(
+    ("broken", "said", "module"),
+    [
+        ("import torch.no_such_part", "No module named 'torch.no_such_part'", "torch.no_such_part"),
+        ("raise ModuleNotFoundError('a reason of its own')", "a reason of its own", None),
+    ],
+    ids=["a part", "a reason"],
+)
+def test_what_an_installed_package_lacks_is_its_own_error(
+    broken: str, said: str, module: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "torch.py").write_text(broken)
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r})" + CATCH.format("import gatewise.torch")
     message, name, _ = run(program, tmp_path)
-    assert message.startswith("No module named 'torch.no_such_part'")
-    assert name == "torch.no_such_part"
+    assert message.startswith(said)
+    assert name == module
 
 
 # --- The command ---
@@ -142,6 +152,11 @@ def test_installed_from_a_folder_the_command_names_the_folder(tmp_path: Path) ->
     checkout.mkdir()
     made = command(tmp_path, {"url": checkout.as_uri(), "dir_info": {}})
     assert made.endswith(f"pip install '{checkout}[audio,data]'")
+
+
+def test_linked_from_a_folder_the_command_links_again(tmp_path: Path) -> None:
+    made = command(tmp_path, {"url": tmp_path.as_uri(), "dir_info": {"editable": True}})
+    assert made.endswith(f"pip install -e '{tmp_path}[audio,data]'")
 
 
 def test_installed_from_a_folder_that_is_gone_the_command_names_the_packages(tmp_path: Path) -> None:

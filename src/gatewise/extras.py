@@ -102,8 +102,8 @@ def required_by(caller: str, *extras: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        package = str(error.name).partition(".")[0]
-        if is_installed(package):
+        package = (error.name or "").partition(".")[0]
+        if not package or is_installed(package):
             raise
         message = missing_message(caller, [package], [tuple(sorted(extras, key=lambda extra: extra != package))])
         raise ModuleNotFoundError(message + _other_backend(package, extras), name=package) from None
@@ -132,14 +132,15 @@ def _pip() -> str:
 
 def _what_pip_installs(missing: Sequence[str], extras: Sequence[str]) -> str:
     """Returns what to name to pip so that it finds this gatewise again: where it was installed from."""
-    names = ",".join(extras)
-    origin = installed_from()
-    if origin is None:
+    names, record = ",".join(extras), _record_of_installation()
+    if record is None:
         return f"'gatewise[{names}]'"
-    if not origin.startswith("file:"):
-        return f"'gatewise[{names}] @ {origin}'"
-    path = _local_path(origin)
-    return shlex.quote(f"{path}[{names}]") if path.exists() else " ".join(missing)
+    url = _as_pip_takes_it(record)
+    if not url.startswith("file:"):
+        return f"'gatewise[{names}] @ {url}'"
+    path = _local_path(url)
+    option = "-e " if record.get("dir_info", {}).get("editable") else ""
+    return option + shlex.quote(f"{path}[{names}]") if path.exists() else " ".join(missing)
 
 
 def installed_from() -> str | None:
@@ -148,6 +149,12 @@ def installed_from() -> str | None:
     Returns:
         The URL as pip takes it; None if it came from a package index, by its name.
     """
+    record = _record_of_installation()
+    return None if record is None else _as_pip_takes_it(record)
+
+
+def _record_of_installation() -> dict[str, Any] | None:
+    """Reads where gatewise was installed from (PEP 610); None if that was a package index."""
     import json
     from importlib import metadata  # here: it takes as long to import as the rest of gatewise
 
@@ -155,7 +162,8 @@ def installed_from() -> str | None:
         text = metadata.distribution("gatewise").read_text("direct_url.json")
     except metadata.PackageNotFoundError:
         return None
-    return _as_pip_takes_it(json.loads(text)) if text else None
+    record: dict[str, Any] | None = json.loads(text) if text else None
+    return record
 
 
 def _as_pip_takes_it(record: dict[str, Any]) -> str:

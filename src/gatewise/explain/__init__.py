@@ -102,7 +102,7 @@ def _described(model: Any) -> str:
 
 def _cure(model: Any) -> str:
     root = type(model).__module__.partition(".")[0]
-    if root in {"tf_keras", "keras"}:
+    if root == "tf_keras" or (root == "keras" and not hasattr(sys.modules["keras"], "Layer")):
         return "That is Keras 2, which stays as it is: unset TF_USE_LEGACY_KERAS, and make the model with Keras 3."
     if isinstance(model, type):
         return "Make an instance of it."

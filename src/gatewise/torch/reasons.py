@@ -36,11 +36,8 @@ def settled_obstacle(module: torch.nn.GRU) -> fallback.Obstacle | None:
         return fallback.Obstacle(unavailable, "See what gatewise.info() says of the build.")
     first: Any = module._flat_weights[0]  # noqa: SLF001  # see _of_tensors
     like = torch.empty(0, device=first.device, dtype=first.dtype if first.dtype in _DTYPES else torch.float32)
-    why = _of_tensors(module, like, None)
-    if why is not None:
-        return fallback.Obstacle(why, "Call float() on the module.")
-    why = engine.obstacle(like)
-    return None if why is None else fallback.Obstacle(why, "Call cpu() on the module.")
+    why = _of_tensors(module, like, None) or engine.obstacle(like)
+    return None if why is None else fallback.Obstacle(why, "Bring the module's weights to float32 on the CPU.")
 
 
 def conditions(module: torch.nn.GRU) -> tuple[str, ...]:
