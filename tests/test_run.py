@@ -98,9 +98,13 @@ def test_a_program_sees_what_it_sees_without_gatewise(arguments: tuple[str, ...]
         "import warnings; warnings.warn('as a program warns')",
     ],
 )
-def test_a_program_ends_as_it_ends_without_gatewise(program: str, tmp_path: Path) -> None:
+def test_a_program_ends_as_it_ends_without_gatewise(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "script.py").write_text(program)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     ours, plain = both(tmp_path, "script.py")
+    assert not list(tmp_path.glob("gatewise-run-*")), "something was left behind"
     assert ours.returncode == plain.returncode
     assert ours.stdout == plain.stdout
     silent = any(how in program for how in ("SIGKILL", "os._exit", "x = "))  # it did not end, or did not begin

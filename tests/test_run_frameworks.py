@@ -43,15 +43,17 @@ print(*sorted({{"keras", "tensorflow", "jax", "torch"}} & set(sys.modules)))
 def run(folder: Path, program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Runs a program as a script, or by `arguments` of its own, under gatewise."""
     (folder / "script.py").write_text(program)
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "gatewise", *(arguments or ["script.py"])],
         cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TMPDIR": str(folder), **environment},
         capture_output=True,
         text=True,
         timeout=LIMIT,
         check=False,
     )
+    assert not list(folder.glob("gatewise-run-*")), "something was left behind"
+    return done
 
 
 def counted(done: subprocess.CompletedProcess[str]) -> tuple[int, int, int]:

@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     sys.argv[:] = ["-m" if by_name else rest[0], *rest[1:]]
     patching.patch_on_import()
     program = script.find_module(rest[0]) if by_name else script.find_script(rest[0])
-    report.at_exit(processes.follow())
+    report.at_exit(processes.Follower())
     script.run(program)
 
 

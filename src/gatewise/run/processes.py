@@ -8,6 +8,7 @@ ends. One that is ended by a signal, as `multiprocessing.Pool` may end its worke
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from multiprocessing import spawn, util
 from pathlib import Path
@@ -20,59 +21,59 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class _Follower:
-    """Follows a process from its start, whether it begins as a copy of this one or anew."""
+class Follower:
+    """Follows a program's processes from their start, whether one begins as a copy of another or anew."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        util.register_after_fork(self, _Follower.begin)
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        util.register_after_fork(self, Follower.begin)
+        if hasattr(os, "register_at_fork"):  # Windows has no copies
+            os.register_at_fork(before=self._make_folder)
+        self._send_along()
 
-    def __reduce__(self) -> tuple[Callable[[Path], _Follower], tuple[Path]]:
-        return _follow_anew, (self.folder,)
+    def __reduce__(self) -> tuple[Callable[[Path], Follower], tuple[Path]]:
+        return _follow_anew, (self._make_folder(),)
 
     def begin(self) -> None:
         """Begins to count in a new process, to say at its end what it ran."""
-        (self.folder / str(os.getpid())).touch()
+        self._own_file().touch()
         util.Finalize(None, self._end, (engine.calls(),), exitpriority=0)
+
+    def counts(self) -> Iterator[engine.Calls | None]:
+        """Yields what each process ran that has begun; None for one that ended before it could say. Only once."""
+        if self._folder is None:
+            return
+        for path in self._folder.iterdir():
+            text = path.read_text(encoding="ascii").split()
+            yield engine.Calls(*map(int, text)) if text else None
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _end(self, before: engine.Calls) -> None:
         now = engine.calls()
         counts = f"{now.forward - before.forward} {now.backward - before.backward}"
-        (self.folder / str(os.getpid())).write_text(counts, encoding="ascii")
+        self._own_file().write_text(counts, encoding="ascii")
+
+    def _own_file(self) -> Path:
+        return self._make_folder() / str(os.getpid())
+
+    def _make_folder(self) -> Path:
+        if self._folder is None:  # most programs start no process, and need none
+            self._folder = Path(tempfile.mkdtemp(prefix="gatewise-run-"))
+        return self._folder
+
+    def _send_along(self) -> None:
+        """Puts itself among what a new process is told: it unpickles that before it does anything else."""
+        stock = spawn.get_preparation_data
+
+        def get_preparation_data(name: str) -> dict[str, Any]:
+            return {**stock(name), "gatewise": self}
+
+        spawn.get_preparation_data = get_preparation_data
 
 
-def follow() -> Path:
-    """Follows the processes that this one starts, and that they start.
-
-    Returns:
-        The folder for their counts.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="gatewise-run-"))
-    _send_along(_Follower(folder))
-    return folder
-
-
-def _follow_anew(folder: Path) -> _Follower:
+def _follow_anew(folder: Path) -> Follower:
     """Begins in a process that imports everything anew, before it imports the program's own script."""
     patching.patch_on_import()
-    follower = _Follower(folder)
-    _send_along(follower)
+    follower = Follower(folder)
     follower.begin()  # a process that is no copy in any way calls nothing that was registered
     return follower
-
-
-def _send_along(follower: _Follower) -> None:
-    """Puts the follower among what a new process is told: it unpickles that before it does anything else."""
-    stock = spawn.get_preparation_data
-
-    def get_preparation_data(name: str) -> dict[str, Any]:
-        return {**stock(name), "gatewise": follower}
-
-    spawn.get_preparation_data = get_preparation_data
-
-
-def counts(folder: Path) -> Iterator[engine.Calls | None]:
-    """Yields what each process ran that has begun; None for one that ended before it could say."""
-    for path in folder.iterdir():
-        text = path.read_text(encoding="ascii").split()
-        yield engine.Calls(*map(int, text)) if text else None

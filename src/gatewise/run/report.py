@@ -5,32 +5,29 @@ from __future__ import annotations
 
 import atexit
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
 from gatewise import engine, fallback
-from gatewise.run import processes
 from gatewise.run.patching import FRAMEWORKS
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from gatewise.run.processes import Follower
 
 
-def at_exit(folder: Path) -> None:
+def at_exit(follower: Follower) -> None:
     """Says it when the interpreter ends, however the program does; after the threads and the program's own last words.
 
     Args:
-        folder: where the processes of the program leave their counts; it is removed.
+        follower: the one that follows the program's processes.
     """
-    atexit.register(_say, folder, os.getpid())
+    atexit.register(_say, follower, os.getpid())
 
 
-def _say(folder: Path, process: int) -> None:
+def _say(follower: Follower, process: int) -> None:
     if os.getpid() != process:  # a copy of the process, made by os.fork
         return
-    lines = [_counts(list(processes.counts(folder))), *fallback.given()]
-    shutil.rmtree(folder, ignore_errors=True)
+    lines = [_counts(list(follower.counts())), *fallback.given()]
     if sys.__stderr__ is not None and not sys.__stderr__.closed:
         sys.__stderr__.write("".join(f"gatewise: {line}\n" for line in lines))
 
