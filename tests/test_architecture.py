@@ -38,7 +38,7 @@ MAY_KNOW = {
     "ops.composed": {"ops.direction"},
     "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
     "ops.jax": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
-    "ops.torch": {"_native", "arrays", "extras", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.torch": {"_native", "extras", "fallback", "native", "ops.composed", "ops.direction", "recompute"},
     "keras": {"data.preprocessing", "extras", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
     "torch": {"extras", "fallback", "ops.direction", "ops.torch"},
     "run": {"", "engine", "fallback"},

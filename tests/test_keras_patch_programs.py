@@ -335,6 +335,27 @@ def test_transformations_of_torch_func(name: str) -> None:
     assert_equal_when_patched(lambda: arrays_of([transformed(x), layer(x)]), steps=4)
 
 
+@pytest.mark.skipif(BACKEND != "torch", reason="a claim about torch's forward mode: KERAS_BACKEND=torch")
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's forward mode imports it
+@pytest.mark.filterwarnings("ignore:.*forward-mode.*:gatewise.FallbackWarning")
+def test_forward_mode_of_torch() -> None:
+    import torch
+
+    x = torch.from_numpy(X)
+    layers = [L.GRU(UNITS, reset_after=False), L.Bidirectional(L.GRU(UNITS, return_sequences=True))]
+
+    def program() -> Any:
+        found = []
+        for layer in layers:
+            layer(x)
+            with torch.autograd.forward_ad.dual_level():
+                outputs = layer(torch.autograd.forward_ad.make_dual(x, torch.ones_like(x)))
+                found.append(torch.autograd.forward_ad.unpack_dual(outputs).tangent)
+        return arrays_of(found)
+
+    assert_equal_when_patched(program, steps=4)
+
+
 @pytest.mark.skipif(BACKEND != "jax", reason="a claim about JAX: KERAS_BACKEND=jax")
 def test_forward_mode_says_how_to_take_it() -> None:
     import jax

@@ -306,18 +306,6 @@ def test_an_unknown_activation_is_refused() -> None:
         layer(case, tensors(case))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, in forward mode
-def test_forward_mode_is_refused_and_pointed_to_portable() -> None:
-    case = Case(5, 6, 3, 7)
-    values = tensors(case)
-    kernel = values["kernel"].detach()
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(kernel, torch.ones_like(kernel))
-        with pytest.raises(NotImplementedError, match=r"with gatewise.portable\(\)"):
-            layer(case, values | {"kernel": dual})
-        layer(case, values)
-
-
 # --- The kernels in Python ---
 
 

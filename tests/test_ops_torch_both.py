@@ -249,16 +249,6 @@ def test_an_unknown_activation_is_refused() -> None:
         joined(dataclasses.replace(FULL, activation="elu"), pair(FULL))
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own, in forward mode
-def test_forward_mode_is_refused_and_pointed_to_portable() -> None:
-    values = pair(FULL)
-    kernel = values[1]["kernel"].detach()
-    with torch.autograd.forward_ad.dual_level():
-        values[1]["kernel"] = torch.autograd.forward_ad.make_dual(kernel, torch.ones_like(kernel))
-        with pytest.raises(NotImplementedError, match=r"with gatewise.portable\(\)"):
-            joined(FULL, values)
-
-
 def test_an_engine_that_is_absent_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.operations, "PROBLEM", "It is not there")
     with pytest.raises(RuntimeError, match=r"the engine is not available. It is not there. Install another torch."):

@@ -14,9 +14,11 @@ from tolerance import assert_close, tolerance
 
 torch = pytest.importorskip("torch", reason="the module is PyTorch's: install the extra `torch`")
 
-from gatewise import fallback, native  # noqa: E402  # after the skip
+from torch.autograd import forward_ad  # noqa: E402  # after the skip
+
+from gatewise import fallback, native  # noqa: E402
 from gatewise.fallback import FallbackWarning  # noqa: E402
-from gatewise.torch import GRU, reasons  # noqa: E402
+from gatewise.torch import GRU, patch_torch, reasons, unpatch_torch  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,6 +57,13 @@ def _fresh_warnings() -> Iterator[None]:
     yield
     fallback._warned.clear()
     fallback._warned.update(seen)
+
+
+@pytest.fixture
+def _fresh_compiler() -> Iterator[None]:
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
 
 
 def test_float64_runs_pytorch_own_path_and_warns_once() -> None:
@@ -110,19 +119,86 @@ def test_portable_runs_pytorch_own_path_without_a_warning_and_ends_with_its_bloc
 # --- Derivatives of other kinds ---
 
 
+def tangents_of_input(module: Any) -> Any:
+    with forward_ad.dual_level():
+        outputs = module(forward_ad.make_dual(X, torch.ones_like(X)))[0]
+        return forward_ad.unpack_dual(outputs).tangent
+
+
+def tangents_of_parameters(module: Any) -> Any:
+    with forward_ad.dual_level():
+        dual = {n: forward_ad.make_dual(p.detach(), torch.ones_like(p)) for n, p in module.named_parameters()}
+        return forward_ad.unpack_dual(torch.func.functional_call(module, dual, (X,))[0]).tangent
+
+
+def tangents_of_the_state(module: Any) -> Any:
+    hx = torch.zeros(1, BATCH, UNITS)
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(module(X, forward_ad.make_dual(hx, torch.ones_like(hx)))[1]).tangent
+
+
+def forward_over_reverse(module: Any) -> Any:
+    with forward_ad.dual_level():
+        x = forward_ad.make_dual(X.clone().requires_grad_(), torch.ones_like(X))
+        (gradient,) = torch.autograd.grad(module(x)[0].square().sum(), x)
+        return forward_ad.unpack_dual(gradient).tangent
+
+
+def compiled_tangents(module: Any) -> Any:
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(
+            lambda x: torch.func.jvp(lambda y: module(y)[0], (x,), (torch.ones_like(x),))[1],
+            backend="aot_eager",
+            fullgraph=True,
+        )
+        return compiled(X)
+
+
 @JIT_IS_DEPRECATED
-def test_forward_mode_says_to_use_portable_which_serves_it() -> None:
+@pytest.mark.usefixtures("_fresh_compiler")
+@pytest.mark.parametrize(
+    "tangent",
+    [tangents_of_input, tangents_of_parameters, tangents_of_the_state, forward_over_reverse, compiled_tangents],
+    ids=lambda function: function.__name__,
+)
+@pytest.mark.parametrize("patched", [False, True], ids=["ours", "patched"])
+def test_forward_mode_runs_pytorch_own_path_and_says_so(patched: bool, tangent: Any) -> None:
     ours, stock = make_pair()
+    expected = tangent(stock)
+    if patched:
+        ours = stock
+        patch_torch()
+    before = native.calls()
+    try:
+        with pytest.warns(
+            FallbackWarning, match=r"PyTorch's own path runs, because the code (takes forward|runs inside)"
+        ):
+            actual = tangent(ours)
+        assert native.calls() == before
+        assert ours.fallback_reason is not None
+        ours(X)
+        assert ours.fallback_reason is None
+        assert native.calls().forward == before.forward + 1
+    finally:
+        if patched:
+            unpatch_torch()
+    assert expected.any()
+    assert_close("tangent", actual.detach(), expected.detach(), 4 * ALLOWED)
 
-    def tangent(module: Any) -> Any:
-        with torch.autograd.forward_ad.dual_level():
-            outputs = module(torch.autograd.forward_ad.make_dual(X, torch.ones_like(X)))[0]
-            return torch.autograd.forward_ad.unpack_dual(outputs).tangent
 
-    with pytest.raises(NotImplementedError, match=r"with gatewise\.portable\(\)"):
-        tangent(ours)
-    with fallback.portable():
-        assert torch.equal(tangent(ours), tangent(stock))
+@JIT_IS_DEPRECATED
+@pytest.mark.parametrize("again", [False, True], ids=["once", "to_be_differentiated"])
+def test_a_gradient_with_a_tangent_keeps_it_on_its_way_through_the_engine_s_layer(again: bool) -> None:
+    found = []
+    for module in make_pair():
+        x = X.clone().requires_grad_()
+        outputs = module(x)[0]  # by the engine
+        with forward_ad.dual_level():
+            dual = forward_ad.make_dual(torch.ones_like(outputs), torch.cos(outputs.detach()))
+            (gradient,) = torch.autograd.grad(outputs, x, dual, create_graph=again)
+            found.append(forward_ad.unpack_dual(gradient).tangent)
+    assert found[1].any()
+    assert_close("tangent", found[0].detach(), found[1].detach(), 4 * ALLOWED)
 
 
 @JIT_IS_DEPRECATED
@@ -184,13 +260,6 @@ def test_what_torchscript_writes_runs_without_gatewise(way: str, tmp_path: Path)
 
 
 # --- torch.compile ---
-
-
-@pytest.fixture
-def _fresh_compiler() -> Iterator[None]:
-    torch.compiler.reset()
-    yield
-    torch.compiler.reset()
 
 
 @pytest.mark.usefixtures("_fresh_compiler")

@@ -14,10 +14,11 @@ from gatewise.extras import required_by
 
 with required_by("gatewise.ops.torch", "torch"):
     import torch
-    from torch._C import _functorch
 
+from gatewise.fallback import warn_once
 from gatewise.native import ACTIVATIONS
-from gatewise.ops.torch import gradients, operations, signatures
+from gatewise.ops.torch import composition, gradients, operations, shapes, signatures
+from gatewise.ops.torch.transforms import transforms, unruled
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
@@ -57,14 +58,7 @@ def obstacle(x: Tensor) -> str | None:
         return f"the input is on the device {device} and the engine runs on the CPU"
     if tracing():
         return "the code is traced for export, and what is exported shall run without gatewise"
-    if not torch.compiler.is_compiling() and any(t.key() != _functorch.TransformType.Vmap for t in _transforms()):
-        return "the code runs inside torch.func.grad or the like, which the engine's operations have no rule for"
-    return None
-
-
-def _transforms() -> list[Any]:
-    """The transforms of torch.func that the code runs inside; torch has no public question for them."""
-    return _functorch.get_interpreter_stack() or []
+    return unruled()
 
 
 def tracing() -> bool:
@@ -129,8 +123,8 @@ def gru(
     Raises:
         RuntimeError: a tensor has the wrong shape or dtype, there is no memory for the engine's scratch, or the
             operations are not available.
-        ValueError: an activation is unknown.
-        NotImplementedError: a tensor carries a tangent of forward-mode differentiation.
+        TypeError: an argument is no tensor, or no dense one.
+        ValueError: an activation is unknown, or a tensor is on another device than the CPU.
 
     Example:
         >>> outputs, state = gru(torch.ones(2, 3, 1), None, torch.zeros(1, 6), torch.zeros(2, 6))
@@ -224,15 +218,27 @@ def _run(
         "recurrent_activation": _number("recurrent_activation", recurrent_activation),
         "recompute": recomputing(),
     }
-    eager = not torch.compiler.is_compiling()
+    why = unruled()
+    try:
+        if why is None:
+            return _through_operation(directions, inputs, options)
+        warn_once(why, "gatewise.ops.torch.gru: a composition of PyTorch's own operations")
+        shapes.check_inputs(inputs, others)
+        return composition.run(inputs, options)
+    except (AttributeError, RuntimeError):  # torch's own words tell of dispatch keys
+        shapes.refuse_foreign(inputs)
+        raise
+
+
+def _through_operation(
+    directions: int, inputs: tuple[Tensor | None, ...], options: dict[str, Any]
+) -> tuple[Tensor, ...]:
     differentiable = [value for value in inputs[: signatures.differentiable(directions)] if value is not None]
-    if eager:
-        _refuse_forward_mode(differentiable)
     # An exported program infers; it has a gradient all the same.
     trains = torch.is_grad_enabled() and any(value.requires_grad for value in differentiable)
     saves = trains and not torch.compiler.is_exporting()
     run = signatures.operation(directions, "_train" if saves else "")
-    if not eager or _transforms():
+    if torch.compiler.is_compiling() or transforms():
         results: tuple[Tensor, ...] = run(*inputs, **options)
         return results[: 1 + directions]
     if trains:
@@ -248,15 +254,3 @@ def _number(argument: str, name: str) -> int:
             f"{name!r}. Choose one of these."
         )
     return ACTIVATIONS.index(name)
-
-
-def _refuse_forward_mode(values: list[Tensor]) -> None:
-    """Raises if a value carries a tangent, which the operations would drop without a word."""
-    if torch.autograd.forward_ad._current_level < 0:  # noqa: SLF001  # saves the questions below; not public
-        return
-    unpack: Any = torch.autograd.forward_ad.unpack_dual
-    if any(unpack(value).tangent is not None for value in values):
-        raise NotImplementedError(
-            "gatewise.ops.torch.gru: forward-mode differentiation is not implemented. Expected gradients to be taken "
-            "backwards; received an input with a tangent. Call the layer inside `with gatewise.portable():` instead."
-        )

@@ -14,15 +14,12 @@ import numpy as np
 import torch
 
 from gatewise import _native
-from gatewise.arrays import real_array
-from gatewise.ops.torch import layout, signatures
+from gatewise.ops.torch import layout, shapes, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
-
-_WHERE = "gatewise::gru"
 
 
 def register(library: Any, saved_shape: Callable[..., tuple[int, int, int]]) -> None:
@@ -61,12 +58,13 @@ def _gradients(directions: int, *inputs: Any, x_gradient: bool, **options: Any) 
     calls = _calls(layer, **options)
     parts = _parts(saved, calls)
     batch, timesteps, units = calls[0].output_shape
-    dy = _optional("d_outputs", d_outputs, (("batch", batch), ("timesteps", timesteps), ("units", directions * units)))
+    shapes.expect("d_outputs", d_outputs, (("batch", batch), ("timesteps", timesteps), ("units", directions * units)))
+    dy = _array(d_outputs)
     parts_of_x, gradients = [], []
     for i, (call, own) in enumerate(zip(calls, signatures.of_each_direction(layer), strict=True)):
         d_own_outputs = None if dy is None else dy[..., i * units : (i + 1) * units][:, :: -1 if i else 1]
-        dh = _optional(f"{_whose(directions)[i]}d_state", d_states[i], (("batch", batch), ("units", units)))
-        d_x, others = _of_direction(call, parts[i], d_own_outputs, dh, own, **options)
+        shapes.expect(f"{shapes.whose(directions)[i]}d_state", d_states[i], (("batch", batch), ("units", units)))
+        d_x, others = _of_direction(call, parts[i], d_own_outputs, _array(d_states[i]), own, **options)
         parts_of_x.append(d_x)
         gradients += others
     d_x = functools.reduce(torch.add, parts_of_x)
@@ -106,91 +104,36 @@ def _of_direction(
     return x, [None if inputs[1] is None else d_initial_state, *weights]
 
 
-def _whose(directions: int) -> tuple[str, ...]:
-    """Begins the names in errors."""
-    return ("first.", "second.") if directions > 1 else ("",)
-
-
 def _calls(inputs: Sequence[Any], *, go_backwards: bool, **options: Any) -> list[_native.Call]:
     """Makes a call of the engine for each direction, of which the second reads the other way."""
-    each = signatures.of_each_direction(inputs)
-    calls = [
-        _call(whose, *own, go_backwards=go_backwards != (i > 0), **options)
-        for i, (whose, own) in enumerate(zip(_whose(len(each)), each, strict=True))
+    shapes.check_inputs(inputs, options)
+    return [
+        _call(*own, go_backwards=go_backwards != (i > 0), **options)
+        for i, own in enumerate(signatures.of_each_direction(inputs))
     ]
-    units = [call.state_shape[1] for call in calls]
-    if units[0] != units[-1]:
-        raise ValueError(
-            f"{_WHERE}: second.recurrent_kernel has the wrong shape. Expected one of units={units[0]}; received one "
-            f"of units={units[-1]}. Check what the layer was given."
-        )
-    return calls
 
 
-def _call(whose: str, *inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
-    x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, *others = inputs
+def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
+    x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, *factors = inputs
     if torch_layout:
         kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
-    elif recurrent_bias is not None:
-        raise ValueError(
-            f"{_WHERE}: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give "
-            "or leave out both."
-        )
-    return _checked(whose, x, initial_state, kernel, recurrent_kernel, bias, *others, **options)
-
-
-def _checked(
-    whose: str,
-    x: torch.Tensor,
-    initial_state: torch.Tensor | None,
-    kernel: torch.Tensor,
-    recurrent_kernel: torch.Tensor,
-    bias: torch.Tensor | None,
-    mask: torch.Tensor | None,
-    input_dropout: torch.Tensor | None,
-    recurrent_dropout: torch.Tensor | None,
-    **options: Any,
-) -> _native.Call:
-    """Checks the arguments of a layer, as csrc/bind/torch.cpp does, and makes the engine's call of them."""
-    xs = _array("x", x, ("batch", "timesteps", "features"))
-    recurrent = _array(f"{whose}recurrent_kernel", recurrent_kernel, ("units", "3 * units"))
-    batch, timesteps, features = ("batch", xs.shape[0]), ("timesteps", xs.shape[1]), ("features", xs.shape[2])
-    units, gates = ("units", len(recurrent)), ("3 * units", 3 * len(recurrent))
-    masks = 3 if input_dropout is not None and input_dropout.ndim == 3 and len(input_dropout) == 3 else 1
-    valid = None if mask is None else np.ascontiguousarray(mask.detach().numpy(), bool)
-    if valid is not None and valid.shape != xs.shape[:2]:
-        raise ValueError(
-            f"{_WHERE}: mask has the wrong shape. Expected (batch={batch[1]}, timesteps={timesteps[1]}); received "
-            f"{valid.shape}. Check what the layer was given."
-        )
+    input_dropout, recurrent_dropout = map(_array, factors)
     return _native.make_call(
-        x=xs,
-        kernel=_array(f"{whose}kernel", kernel, (features, gates)),
-        recurrent_kernel=_array(f"{whose}recurrent_kernel", recurrent_kernel, (units, gates)),
-        bias=_optional(
-            f"{whose}bias", bias, (("input and recurrent", 2), gates) if options["reset_after"] else (gates,)
-        ),
-        initial_state=_optional(f"{whose}initial_state", initial_state, (batch, units)),
-        mask=valid,
-        input_dropout=_optional(f"{whose}input_dropout", input_dropout, (("masks", masks), batch, features)),
-        recurrent_dropout=_optional(f"{whose}recurrent_dropout", recurrent_dropout, (("gates", 3), batch, units)),
+        x=_array(x),
+        kernel=_array(kernel),
+        recurrent_kernel=_array(recurrent_kernel),
+        bias=_array(bias),
+        initial_state=_array(initial_state),
+        mask=_array(mask),
+        input_dropout=input_dropout,
+        recurrent_dropout=recurrent_dropout,
         **options,
     )
 
 
-def _array(name: str, value: torch.Tensor, axes: tuple[str | tuple[str, int], ...]) -> npt.NDArray[np.float32]:
-    if value.dtype != torch.float32:
-        received = str(value.dtype).removeprefix("torch.")
-        raise TypeError(
-            f"{_WHERE}: {name} has the wrong type. Expected float32; received {received}. Convert it first."
-        )
-    return real_array(_WHERE, name, value.detach().numpy(), axes, np.float32)
-
-
-def _optional(
-    name: str, value: torch.Tensor | None, axes: tuple[str | tuple[str, int], ...]
-) -> npt.NDArray[np.float32] | None:
-    return None if value is None else _array(name, value, axes)
+def _array(value: torch.Tensor | None) -> Any:
+    """A tensor's elements as the engine reads them, without a copy where they stand so; None without a tensor."""
+    return None if value is None else np.require(value.detach().numpy(), requirements=["C", "A"])
 
 
 def _parts(saved: torch.Tensor, calls: list[_native.Call]) -> list[npt.NDArray[np.float32]]:
@@ -198,7 +141,7 @@ def _parts(saved: torch.Tensor, calls: list[_native.Call]) -> list[npt.NDArray[n
     each, count = saved.numel() // len(calls), calls[0].saved_floats
     if saved.dtype != torch.int32 or each < count:
         raise ValueError(
-            f"{_WHERE}: saved was not saved for these inputs. Expected at least {len(calls) * count} elements of "
+            f"{shapes.WHERE}: saved was not saved for these inputs. Expected at least {len(calls) * count} elements of "
             f"int32; received {saved.numel()} of {str(saved.dtype).removeprefix('torch.')}. Run the layer again."
         )
     floats: npt.NDArray[np.float32] = saved.view(torch.float32).flatten().numpy()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The derivatives of the operations: the first from the engine, the second from the GRU composed of torch's own.
 
-`keep...` and `of_...` are what `torch.library.register_autograd` takes; `Layer` is the same for eager code.
+`keep...` and `of_...` are what a `torch.autograd.Function` does on its way forward and back: `differentiable` makes an
+operation of them that can be traced, `Layer` is the same for eager code.
 """
 
 from __future__ import annotations
@@ -11,10 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from gatewise.native import ACTIVATIONS
-from gatewise.ops import composed
-from gatewise.ops.direction import Direction
-from gatewise.ops.torch import layout, signatures
+from gatewise.ops.torch import composition, signatures
+from gatewise.ops.torch.transforms import refuse_tangents, unruled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,9 +21,37 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 
-# Inside, operations go straight to their kernels. The gradients registered for them are Python, and asking it whether a
-# gradient will follow takes 24 us a call.
+# Inside, operations go straight to their kernels, past the Python that `differentiable` makes of them.
 BELOW_AUTOGRAD: Any = torch._C._AutoDispatchBelowAutograd  # noqa: SLF001  # what torch.library takes itself; not public
+
+
+def differentiable(operation: Any, keep: Callable[..., None], way_back: Callable[..., Gradients]) -> Callable[..., Any]:
+    """Makes the kernel that stands above an operation's own, with the meaning of `torch.library.register_autograd`.
+
+    That one's would drop the tangents of forward-mode derivatives without a word.
+    """
+
+    class Node(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *inputs_and_options: Any) -> tuple[Tensor, ...]:
+            *inputs, options = inputs_and_options
+            with BELOW_AUTOGRAD():
+                results: tuple[Tensor, ...] = operation(*inputs, **options)
+            keep(ctx, inputs, options, results)
+            return results
+
+        @staticmethod
+        def backward(ctx: Any, *d_results: Tensor | None) -> Gradients:
+            return *way_back(ctx, *d_results), None
+
+    def kernel(*inputs: Tensor | None, **options: Any) -> tuple[Tensor, ...]:
+        refuse_tangents(inputs)
+        if torch.is_grad_enabled() and any(value.requires_grad for value in inputs if value is not None):
+            return Node.apply(*inputs, options)  # type: ignore[no-untyped-call, no-any-return]
+        with BELOW_AUTOGRAD():
+            return operation(*inputs, **options)  # type: ignore[no-any-return]
+
+    return kernel
 
 
 class Layer(torch.autograd.Function):
@@ -42,7 +69,8 @@ class Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *d_results: Tensor | None) -> Gradients:
         """Returns the gradients of the inputs and None for the options."""
-        with nullcontext() if torch.is_grad_enabled() else BELOW_AUTOGRAD():  # a gradient of these may be asked for
+        asks_more = torch.is_grad_enabled() or unruled() is not None  # another derivative may be taken of these
+        with nullcontext() if asks_more else BELOW_AUTOGRAD():
             return *of_gru_train(ctx, *d_results, None), None
 
 
@@ -71,6 +99,9 @@ def _train(inputs: Sequence[Any]) -> Any:
 
 def _way_back(ctx: Any, inputs: Sequence[Any], saved: Tensor, d_results: Sequence[Tensor | None]) -> Gradients:
     """Takes the gradients of outputs and states to those of the layer's inputs; the mask and the factors have none."""
+    if unruled() is not None:
+        found = composition.way_back(inputs, d_results, ctx.options)
+        return *found, *_none(len(inputs) - len(found))
     x_gradient = ctx.needs_input_grad[0]
     run = signatures.operation(signatures.directions_of(inputs), "_grad")
     found = run(*inputs, saved, *d_results, **ctx.options, x_gradient=x_gradient)
@@ -101,101 +132,14 @@ def of_gru_grad(ctx: Any, *gradients: Tensor | None) -> Gradients:
     inputs, given = ctx.saved_tensors[:m], ctx.saved_tensors[m:]
     options = dict(ctx.options)
     wanted = gradients if options.pop("x_gradient") else (None, *gradients[1:])
-    for name in ("activation", "recurrent_activation"):
-        options[name] = ACTIVATIONS[options[name]]
-    torch_layout = options.pop("torch_layout")
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        layer, d_results = [_variable(value) for value in inputs[:n]], [_variable(value) for value in given]
-        mask, each = inputs[n], signatures.of_each_direction([*layer, *inputs[n:]])
-        directions = [_direction(*own, torch_layout=torch_layout) for own in each]
-        outputs, states = composed.directions(_Torch(), layer[0], mask, directions, **options)
-        first = _derivatives((outputs, *states), d_results, layer, again=True)
-        second = _derivatives(first, wanted, [*layer, *d_results], again=again)
+        layer, d_results = composition.variables(inputs[:n]), composition.variables(given)
+        results = composition.run([*layer, *inputs[n:]], options)
+        first = composition.derivatives(results, d_results, layer, again=True)
+        second = composition.derivatives(first, wanted, [*layer, *d_results], again=again)
     return *second[:n], *_none(m + 1 - n), *second[n:]
 
 
 def _directions_of(gradients: Sequence[Tensor | None]) -> int:
     return next(n for n in signatures.NAMES if signatures.differentiable(n) == len(gradients))
-
-
-def _direction(
-    _x: Tensor, initial_state: Tensor | None, kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor | None,
-    recurrent_bias: Tensor | None, _mask: Tensor | None, *factors: Tensor | None, torch_layout: bool,
-) -> Direction:  # fmt: skip
-    """What a direction has of its own, in Keras's layout, from the inputs of a layer."""
-    if torch_layout:
-        kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
-    return Direction(initial_state, kernel, recurrent_kernel, bias, *factors)
-
-
-def _variable(value: Tensor | None) -> Tensor | None:
-    """A tensor to take derivatives by: a node of its own, so that none is taken through what `value` was made of."""
-    if value is None:
-        return None
-    return value.view_as(value) if value.requires_grad else value.detach().requires_grad_()
-
-
-def _derivatives(
-    results: Sequence[Tensor | None], weights: Sequence[Tensor | None], variables: list[Tensor | None], *, again: bool
-) -> list[Tensor | None]:
-    """The derivatives of the weighted sum of results by variables; None where there is none."""
-    pairs = [
-        (result, weight)
-        for result, weight in zip(results, weights, strict=True)
-        if result is not None and result.requires_grad and weight is not None
-    ]
-    if not pairs:
-        return [None] * len(variables)
-    derivatives = torch.autograd.grad(
-        [result for result, _ in pairs],
-        [variable for variable in variables if variable is not None],
-        [weight for _, weight in pairs],
-        create_graph=again,
-        allow_unused=True,
-    )
-    remaining = iter(derivatives)
-    return [None if variable is None else next(remaining) for variable in variables]
-
-
-class _Torch:
-    """The functions that the composed GRU takes from torch."""
-
-    def activation(self, name: str) -> Callable[[Tensor], Tensor]:
-        if name == "linear":
-            return lambda value: value
-        if name == "hard_sigmoid":
-            return lambda value: torch.nn.functional.relu6(value + 3) / 6
-        function: Callable[[Tensor], Tensor] = getattr(torch, name)
-        return function
-
-    def zero_state(self, x: Tensor, units: int) -> Tensor:
-        return x.new_zeros((x.shape[0], units))
-
-    def all_valid(self, x: Tensor) -> Tensor:
-        return x.new_ones((x.shape[0], x.shape[1], 1), dtype=torch.bool)
-
-    def where(self, condition: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:
-        return torch.where(condition, value, otherwise)
-
-    def time_first(self, value: Tensor) -> Tensor:
-        return value.transpose(0, 1)
-
-    def flip(self, value: Tensor) -> Tensor:
-        return value.flip(0)
-
-    def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
-        return torch.cat(tuple(values), -1)
-
-    def scan(
-        self,
-        step: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]],
-        start: tuple[Tensor, Tensor],
-        sequences: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
-        carried, steps = start, []
-        for inputs in zip(*sequences, strict=True):
-            carried = step(carried, inputs)
-            steps.append(carried)
-        states, outputs = zip(*steps, strict=True)
-        return torch.stack(states), torch.stack(outputs)

@@ -54,6 +54,7 @@ def _units(recurrent_kernel: Tensor, *, torch_layout: bool) -> int:
 
 def _gru_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
     x: Tensor = inputs[0]
+    _refuse_other_devices(inputs)
     steps = x.shape[1] if options["return_sequences"] else 1
     units = _units(inputs[3], torch_layout=options["torch_layout"])
     states = (x.new_empty((x.shape[0], units)) for _ in range(directions))
@@ -68,8 +69,19 @@ def _gru_train_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Te
 
 def _gru_grad_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
     x = inputs[0]
+    _refuse_other_devices(inputs)
     wanted = (x if options["x_gradient"] else None, *inputs[1 : signatures.differentiable(directions)])
     return tuple(x.new_empty((0,) if value is None else value.shape) for value in wanted)
+
+
+def _refuse_other_devices(inputs: tuple[Any, ...]) -> None:
+    """Raises if some tensors have numbers and some have none: the results would have none."""
+    devices = {value.device for value in inputs if value is not None}
+    if len(devices) > 1:
+        received = ", ".join(sorted(map(str, devices)))
+        raise RuntimeError(
+            f"gatewise::gru: tensors are on different devices. Expected one; received {received}. Move all to the CPU."
+        )
 
 
 # --- torch.vmap ---
@@ -113,7 +125,7 @@ def _register() -> tuple[Any, str | None]:
         ):
             full_name, operation = f"gatewise::{name}{suffix}", signatures.operation(directions, suffix)
             torch.library.register_fake(full_name, partial(shapes, directions), lib=library)
-            torch.library.register_autograd(full_name, way_back, setup_context=keep, lib=library)
+            library.impl(f"{name}{suffix}", gradients.differentiable(operation, keep, way_back), "Autograd")
             torch.library.register_vmap(full_name, _one_by_one(operation), lib=library)
     return library, None
 

@@ -7,6 +7,7 @@ recurrent_kernel, bias and recurrent_bias; mask; the factors of each direction, 
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,10 +38,9 @@ def schemas(directions: int) -> tuple[str, str, str]:
     """The operations that run the layer, run it and save, and run its way back."""
 
     def of_each(arguments: str) -> str:
-        return ", ".join(arguments.format(whose) for whose in _WHOSE[directions])
+        return _of_each(arguments, directions)
 
-    name = NAMES[directions]
-    inputs = f"Tensor x, {of_each(_OWN)}, Tensor? mask, {of_each(_FACTORS)}"
+    name, inputs = NAMES[directions], _inputs(directions)
     results = f"Tensor outputs, {of_each('Tensor {0}state')}"
     given = f"Tensor saved, Tensor? d_outputs, {of_each('Tensor? d_{0}state')}"
     return (
@@ -48,6 +48,20 @@ def schemas(directions: int) -> tuple[str, str, str]:
         f"{name}_train({inputs}, {_OPTIONS}) -> ({results}, Tensor saved)",
         f"{name}_grad({inputs}, {given}, {_OPTIONS}, bool x_gradient) -> (Tensor d_x, {of_each(_GRADIENTS)})",
     )
+
+
+def _of_each(arguments: str, directions: int) -> str:
+    return ", ".join(arguments.format(whose) for whose in _WHOSE[directions])
+
+
+def _inputs(directions: int) -> str:
+    return f"Tensor x, {_of_each(_OWN, directions)}, Tensor? mask, {_of_each(_FACTORS, directions)}"
+
+
+def input_names(directions: int) -> list[str]:
+    """What errors call the inputs of a layer: `kernel`, or `first.kernel` where there are two."""
+    names = [argument.split()[-1] for argument in _inputs(directions).split(", ")]
+    return [re.sub("^(first|second)_", r"\1.", name) for name in names]
 
 
 def operation(directions: int, suffix: str = "") -> Any:
