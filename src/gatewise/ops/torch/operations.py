@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's operations as torch knows them: shapes, kernels and gradients, registered by importing this.
+"""The engine's operations as torch knows them: shapes, kernels, gradients and costs, registered by importing this.
 
 Their kernels are those of csrc/bind/torch.cpp or, where torch lacks its stable C interface, those of `fallback.py`. The
 gradients registered here serve what traces operations; `gru` brings its own to eager code, at less overhead.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from gatewise.ops.torch import fallback, gradients, signatures
+from gatewise.ops.torch import fallback, flops, gradients, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,6 +127,7 @@ def _register() -> tuple[Any, str | None]:
             torch.library.register_fake(full_name, partial(shapes, directions), lib=library)
             library.impl(f"{name}{suffix}", gradients.differentiable(operation, keep, way_back), "Autograd")
             torch.library.register_vmap(full_name, _one_by_one(operation), lib=library)
+    flops.register()
     return library, None
 
 
