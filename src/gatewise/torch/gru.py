@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from gatewise.ops import torch as engine
 from gatewise.ops.direction import Direction
-from gatewise.torch.reasons import reason
+from gatewise.torch.reasons import NOT_PACKED, advice, reason, warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,8 +45,8 @@ class GRU(torch.nn.GRU):
 
     Attributes:
         fallback_reason: why PyTorch's own path ran in the latest call; None if the engine ran. The reasons: a device
-            other than the CPU, float64, tensors of different dtypes, export and tracing, transformations of torch.func,
-            `gatewise.portable()`.
+            other than the CPU, float64, tensors of different dtypes, sparse ones, export and tracing, transformations
+            of torch.func, forward-mode derivatives, `gatewise.portable()`.
 
     Example:
         >>> import torch
@@ -110,13 +110,24 @@ def _run(module: Any, input: Any, hx: torch.Tensor | None) -> tuple[Any, torch.T
     packed = isinstance(input, PackedSequence)
     data = input.data if packed else input
     if not _are_tensors(data, hx) or not (packed or _are_sequences(module, data, hx)):
-        return STOCK_FORWARD(module, input, hx)  # type: ignore[no-any-return]  # which raises, in its own words
+        return _stock(module, input, hx)  # which raises, in its own words
     why = reason(module, data, hx)
     if module.fallback_reason != why:
         module.fallback_reason = why
     if why is not None:
-        return STOCK_FORWARD(module, input, hx)  # type: ignore[no-any-return]
+        return _stock(module, input, hx)
     return _packed(module, input, hx) if packed else _padded(module, input, hx)
+
+
+def _stock(module: Any, input: Any, hx: Any) -> tuple[Any, torch.Tensor]:  # noqa: A002
+    """Runs PyTorch's own path. To its error comes what to do, where that is more than it says itself."""
+    try:
+        return STOCK_FORWARD(module, input, hx)  # type: ignore[no-any-return]
+    except (AttributeError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        note = advice(module, input, hx)
+        if note is not None:
+            error.add_note(note)
+        raise
 
 
 def _flat_weights_are_current(module: Any) -> bool:
@@ -131,6 +142,8 @@ def _are_tensors(data: Any, hx: Any) -> bool:
 
 def _are_sequences(module: Any, data: torch.Tensor, hx: torch.Tensor | None) -> bool:
     """Says whether the ranks are those of sequences, of at least one step."""
+    if data.is_nested:
+        return True  # of no shape to ask for: the reason says so
     rank = data.dim()
     if rank not in {2, 3} or (hx is not None and hx.dim() != rank):
         return False
@@ -154,12 +167,26 @@ def _padded(module: Any, data: torch.Tensor, hx: torch.Tensor | None) -> tuple[t
 def _packed(module: Any, packed: PackedSequence, hx: torch.Tensor | None) -> tuple[PackedSequence, torch.Tensor]:
     """Runs over sequences of many lengths, which stand in descending order in what is packed."""
     data, batch_sizes, to_descending, to_given = packed
-    hx = None if hx is None else module.permute_hidden(hx, to_descending)
+    given_hx, hx = hx, None if hx is None else module.permute_hidden(hx, to_descending)
     _check(module, data, hx, batch_sizes)
-    x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
+    padded = _unpacked(data, batch_sizes)
+    if padded is None:
+        module.fallback_reason = NOT_PACKED
+        warn(NOT_PACKED)
+        return _stock(module, packed, given_hx)
+    x, lengths = padded
     outputs, state = _layers(module, _Sequences(x, lengths), hx)
     result = pack_padded_sequence(outputs, lengths, batch_first=True).data
     return PackedSequence(result, batch_sizes, to_descending, to_given), module.permute_hidden(state, to_given)
+
+
+def _unpacked(data: torch.Tensor, batch_sizes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Pads sequences. Returns them, (B, T, F), and their lengths; None if the sizes are not those of any."""
+    try:
+        x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
+    except (IndexError, RuntimeError):
+        return None
+    return (x, lengths) if len(lengths) else None
 
 
 def _check(module: Any, data: torch.Tensor, hx: torch.Tensor | None, batch_sizes: torch.Tensor | None) -> None:
@@ -171,7 +198,7 @@ def _check(module: Any, data: torch.Tensor, hx: torch.Tensor | None, batch_sizes
 
 def _layers(module: Any, sequences: _Sequences, hx: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
     """Runs every layer and direction. Returns outputs (B, T, D * U) and states (L * D, B, U)."""
-    x, lengths = sequences.x.float(), sequences.lengths
+    x, lengths = _float32(sequences.x), sequences.lengths
     dtype = sequences.x.dtype if hx is None else hx.dtype  # they differ under autocast alone
     mask = None
     if lengths is not None and int(lengths[-1]) < x.shape[1]:
@@ -204,9 +231,13 @@ def _direction(module: Any, place: int, hx: torch.Tensor | None) -> tuple[Direct
     """Names one direction's parameters as the engine does, in float32: kernels (3U, F) and (3U, U), biases (3U,)."""
     count = 4 if module.bias else 2
     weights = module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
-    kernel, recurrent_kernel, bias, recurrent_bias = (*(weight.float() for weight in weights), None, None)[:4]
-    initial_state = None if hx is None else hx[place].float()
+    kernel, recurrent_kernel, bias, recurrent_bias = (*map(_float32, weights), None, None)[:4]
+    initial_state = None if hx is None else _float32(hx[place])
     return Direction(initial_state, kernel, recurrent_kernel, bias), recurrent_bias
+
+
+def _float32(value: torch.Tensor) -> torch.Tensor:
+    return value if value.dtype is torch.float32 else value.float()  # which takes four times as long to do nothing
 
 
 def _dropout_factors(probability: float, sequences: _Sequences, width: int) -> torch.Tensor:

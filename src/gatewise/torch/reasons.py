@@ -3,14 +3,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import fallback
 from gatewise.ops import torch as engine
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
+NOT_PACKED = "the packed sequence is not one that PyTorch's functions make"
+
+
+class Fault(NamedTuple):
+    """What keeps the engine from computing with a tensor.
+
+    Attributes:
+        reason: a clause.
+        note: for the error of PyTorch's own path, if that cannot compute with the tensor either; else None.
+    """
+
+    reason: str
+    note: str | None = None
 
 
 def reason(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) -> str | None:
@@ -25,8 +39,13 @@ def reason(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) ->
         return fallback.PORTABLE  # no warning: it was asked for
     why = engine.available() or _of_tensors(module, data, hx) or engine.obstacle(data)
     if why is not None:
-        fallback.warn_once(why, "gatewise.torch.GRU: PyTorch's own path")
+        warn(why)
     return why
+
+
+def warn(why: str) -> None:
+    """Warns, once for each reason, that PyTorch's own path runs."""
+    fallback.warn_once(why, "gatewise.torch.GRU: PyTorch's own path")
 
 
 def settled_obstacle(module: torch.nn.GRU) -> fallback.Obstacle | None:
@@ -53,18 +72,101 @@ def conditions(module: torch.nn.GRU) -> tuple[str, ...]:
 
 def _of_tensors(module: torch.nn.GRU, data: torch.Tensor, hx: torch.Tensor | None) -> str | None:
     """Says which tensor the engine cannot compute with."""
-    first: Any = module._flat_weights[0]  # noqa: SLF001  # the list of weights that stock's forward hands on
-    for name, value in (("the input", data), ("the module", first), ("the initial state", hx)):
-        if value is None:
-            continue
-        if value.dtype not in _DTYPES:
-            return f"the engine computes in float32, and {name} holds {_name(value.dtype)}"
-        if value.device != data.device:
-            return f"{name} is on the device {value.device} and the input on {data.device}"
-        if value.dtype != data.dtype and not torch.is_autocast_enabled("cpu"):
-            return f"{name} holds {_name(value.dtype)} and the input {_name(data.dtype)}"
+    found = fault(module, data, hx)
+    return found and found.reason
+
+
+def fault(module: Any, data: torch.Tensor, hx: torch.Tensor | None) -> Fault | None:
+    """Says what is wrong with the first tensor that the engine cannot compute with; the arguments are `reason`'s."""
+    weights = module._flat_weights  # noqa: SLF001  # the list of weights that stock's forward hands on
+    tensors = (data, *weights) if hx is None else (data, *weights, hx)
+    if _are_alike(tensors):
+        return None
+    names = ("the input", *(f"the module's {name}" for name in module._flat_weights_names), "the initial state")  # noqa: SLF001
+    faults = (_fault_of(name, value, data) for name, value in zip(names, tensors, strict=False))
+    return next((found for found in faults if found is not None), None)
+
+
+def advice(module: Any, given: Any, hx: Any) -> str | None:
+    """Says what to do in a call that PyTorch's own path refused; None if PyTorch's error says it, or nobody knows.
+
+    Args:
+        module: the module called, whose list of weights is up to date.
+        given: the input, packed or not.
+        hx: the initial state, or None.
+    """
+    data = given.data if isinstance(given, PackedSequence) else given
+    for name, value, kinds in (
+        ("the input", data, "a torch.Tensor or a PackedSequence"),
+        ("the initial state", hx, "a torch.Tensor or None"),
+    ):
+        if value is not None and not isinstance(value, torch.Tensor):
+            stands_in = type(value).__module__.startswith("torch.")  # while torch traces
+            cure = "Give the state h alone, a tensor" if isinstance(value, tuple) else "Call torch.as_tensor on it"
+            return None if stands_in else _note(name, "type", kinds, type(value).__name__, cure)
+    if not isinstance(data, torch.Tensor):
+        return _note("the input", "type", "a torch.Tensor or a PackedSequence", "None", "Give the sequences")
+    found = fault(module, data, hx)
+    if found is None and module.fallback_reason == NOT_PACKED:
+        cure = "Make it by torch.nn.utils.rnn.pack_padded_sequence"
+        sizes = given.batch_sizes.tolist()
+        expected = f"descending sizes of at least 1, in all the {len(data)} rows of the data"
+        return _note("the packed sequence", "batch_sizes", expected, _cut(sizes), cure)
+    return found and found.note
+
+
+def _are_alike(tensors: tuple[Any, ...]) -> bool:
+    """Says at once of nearly all calls that nothing is wrong: a parameter may be None, or of any kind."""
+    dtype, device, dense = tensors[0].dtype, tensors[0].device, torch.strided
+    return dtype in _DTYPES and all(
+        value is not None
+        and value.dtype is dtype
+        and value.layout is dense
+        and value.device == device
+        and not value.is_nested
+        for value in tensors
+    )
+
+
+def _fault_of(name: str, value: Any, data: torch.Tensor) -> Fault | None:
+    if value is None:
+        return Fault(f"{name} is None")
+    if value.is_nested:
+        cure = "Pack it: torch.nn.utils.rnn.pack_sequence(nested.unbind(), enforce_sorted=False)"
+        return Fault(f"{name} is a nested tensor", _note(name, "kind", "a dense tensor", "a nested one", cure))
+    if value.layout is not torch.strided:
+        layout = _name(value.layout)
+        note = _note(name, "layout", "a dense tensor", layout, "Call to_dense() on it")
+        return Fault(f"{name} has the layout {layout} and the engine reads dense tensors", note)
+    if value.device != data.device:
+        note = _note(name, "device", f"{data.device}, as the input", value.device, "Move both to one device")
+        return Fault(f"{name} is on the device {value.device} and the input on {data.device}", note)
+    return _fault_of_dtype(name, value, data)
+
+
+def _fault_of_dtype(name: str, value: torch.Tensor, data: torch.Tensor) -> Fault | None:
+    own, wanted = _name(value.dtype), _name(data.dtype)
+    note = None
+    if value.is_quantized:
+        note = _note(name, "type", "float32", own, "Call dequantize() on it")
+    elif value.dtype != data.dtype:
+        note = _note(name, "type", f"{wanted}, as the input has", own, f"Call to({data.dtype}) on it")
+    if value.dtype not in _DTYPES:
+        return Fault(f"the engine computes in float32, and {name} holds {own}", note)
+    if value.dtype != data.dtype and not torch.is_autocast_enabled("cpu"):
+        return Fault(f"{name} holds {own} and the input {wanted}", note)
     return None
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _note(name: str, what: str, expected: str, received: object, cure: str) -> str:
+    return f"gatewise.torch.GRU: {name} has the wrong {what}. Expected {expected}; received {received}. {cure}."
+
+
+def _name(of_torch: Any) -> str:
+    return str(of_torch).removeprefix("torch.")
+
+
+def _cut(value: object) -> str:
+    """Shows the beginning of a value."""
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."  # half a line
