@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from gatewise.ops import torch as engine
 from gatewise.ops.direction import Direction
+from gatewise.torch.quantization import warn_if_passed_over
 from gatewise.torch.reasons import NOT_PACKED, advice, reason, warn
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ _OPTIONS: dict[str, Any] = {
     "return_sequences": True,
     "zero_output_for_mask": False,
 }
+# What a module of ours holds besides what a torch.nn.GRU does. torch.fx keeps a module whole whose `__module__` is in
+# torch.nn: it asks the module, pickle asks the class.
+OWN_STATE = {"__module__": torch.nn.GRU.__module__, "fallback_reason": None}
 
 
 class GRU(torch.nn.GRU):
@@ -42,6 +46,9 @@ class GRU(torch.nn.GRU):
     - The output is contiguous, whatever `batch_first` says.
     - What is exported or traced (`torch.export`, ONNX, TorchScript) holds PyTorch's own operations.
       `torch.jit.script` puts a `torch.nn.GRU` with the same parameters in this module's place.
+    - Tools that know a `torch.nn.GRU` by its very class, `torch.ao.quantization.quantize_dynamic` among them, leave
+      this module as it is. A warning says so where it can be seen; the cure is `gatewise.torch.convert(model,
+      to="stock")`.
 
     Attributes:
         fallback_reason: why PyTorch's own path ran in the latest call; None if the engine ran. The reasons: a device
@@ -59,6 +66,17 @@ class GRU(torch.nn.GRU):
     """
 
     fallback_reason: str | None = None
+
+    if not TYPE_CHECKING:  # whose signatures stay those of torch.nn.GRU
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            vars(self).update(OWN_STATE)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "qconfig":  # torch.ao.quantization asks nothing else of a module that it passes over
+            warn_if_passed_over(value, sys._getframe(1).f_locals)  # noqa: SLF001
 
     def forward(self, input: Any, hx: torch.Tensor | None = None) -> tuple[Any, torch.Tensor]:  # noqa: A002
         """Runs the layers over sequences.
@@ -78,7 +96,7 @@ class GRU(torch.nn.GRU):
 
     def __prepare_scriptable__(self) -> torch.nn.GRU:  # torch.jit.script compiles what this returns
         stock = torch.nn.GRU.__new__(torch.nn.GRU)
-        stock.__dict__ = self.__dict__
+        stock.__dict__ = {name: value for name, value in vars(self).items() if name not in OWN_STATE}
         return stock
 
 

@@ -19,6 +19,10 @@ def patch_torch() -> None:
     Modules that exist already follow, subclasses that do not define `forward`, and the libraries that use them. What
     they save stays PyTorch's. A second call changes nothing; `unpatch_torch()` undoes it.
 
+    A `torch.nn.GRUCell` stays as it is, in a loop of your own as well, and so do other recurrent modules, quantised
+    ones and what TorchScript has compiled. A call that the engine cannot run takes PyTorch's own path, as the module's
+    `fallback_reason` says: on another device, in float64, in forward-mode derivatives; see `gatewise.torch.GRU`.
+
     Example:
         >>> import gatewise, torch
         >>> from gatewise.torch import patch_torch, unpatch_torch
