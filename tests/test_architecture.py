@@ -40,7 +40,7 @@ MAY_KNOW = {
     "ops.jax": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
     "ops.torch": {"_native", "extras", "fallback", "native", "ops.composed", "ops.direction", "recompute"},
     "keras": {"data.preprocessing", "extras", "fallback", "native", "ops.direction", "ops.tensorflow", "weights"},
-    "torch": {"extras", "fallback", "ops.direction", "ops.torch"},
+    "torch": {"extras", "fallback", "options", "ops.direction", "ops.torch"},
     "run": {"", "engine", "fallback"},
     "__main__": {"run"},
     "explain": {"fallback", "keras", "torch"},

@@ -198,11 +198,18 @@ def differentiate_by_function(layer: Any, _folder: Path) -> None:
     torch.func.grad(lambda x: layer(x).sum())(tensor(X))
 
 
+def differentiate_forwards(layer: Any, _folder: Path) -> None:
+    import torch
+
+    torch.func.jvp(layer, (tensor(X),), (tensor(X),))
+
+
 PROVOKED: dict[str, Callable[[Any, Path], None]] = {
     "its code is traced for XLA, as in a tf.function(jit_compile=True)": trace_for_xla,
     "the model is traced for export": export,
     "it is called inside gatewise.portable()": inside_portable,
     "it runs inside torch.func.grad or the like": differentiate_by_function,
+    "a forward-mode derivative is taken through it": differentiate_forwards,
 }
 NOT_HERE = {"its input is on another device than the CPU"}  # there is none to put it on
 

@@ -77,7 +77,7 @@ def caught(statement: str, folder: Path, *hidden: str, **environment: str) -> An
             "soundfile",
         ),
         (
-            "from gatewise.data.series import read_series; read_series('a.csv', 'a', 'b')",
+            "from gatewise.data.series import read_series; read_series('a.parquet', 'a', 'b')",
             "read_series",
             "data",
             "pandas",
@@ -88,7 +88,6 @@ def caught(statement: str, folder: Path, *hidden: str, **environment: str) -> An
 def test_a_public_name_says_which_extra_it_lacks(
     statement: str, where: str, extra: str, missing: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     message, name, stands_alone = caught(statement, tmp_path, *FRAMEWORKS)
     start = f"{where}: a package is missing. Expected the extra {extra}; not installed: {missing}. Run: "
     assert message.startswith(start)

@@ -41,7 +41,8 @@ def _unpatched(module: Any) -> Obstacle | None:
     if isinstance(module, GRU) or is_patched():
         return None
     return Obstacle(
-        "it is PyTorch's own, and the patch is off", "Call gatewise.patch_torch(), or use gatewise.torch.GRU."
+        "it is PyTorch's own, and the patch is off",
+        "Call gatewise.patch_torch(), or gatewise.torch.convert(model).",
     )
 
 

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from gatewise import fallback
 from gatewise.ops import torch as engine
+from gatewise.options import cut
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
 NOT_PACKED = "the packed sequence is not one that PyTorch's functions make"
@@ -53,15 +54,17 @@ def settled_obstacle(module: torch.nn.GRU) -> fallback.Obstacle | None:
     unavailable = engine.available()
     if unavailable is not None:
         return fallback.Obstacle(unavailable, "See what gatewise.info() says of the build.")
-    first: Any = module._flat_weights[0]  # noqa: SLF001  # see _of_tensors
-    like = torch.empty(0, device=first.device, dtype=first.dtype if first.dtype in _DTYPES else torch.float32)
+    first = module._flat_weights[0]  # noqa: SLF001  # see fault
+    like = torch.empty(0) if first is None else torch.empty(0, device=first.device)
+    if first is not None and first.dtype in _DTYPES:
+        like = like.to(first.dtype)
     why = _of_tensors(module, like, None) or engine.obstacle(like)
     return None if why is None else fallback.Obstacle(why, "Bring the module's weights to float32 on the CPU.")
 
 
 def conditions(module: torch.nn.GRU) -> tuple[str, ...]:
     """Lists where PyTorch's own path runs in calls of a module without an obstacle, each a clause behind "unless"."""
-    first: Any = module._flat_weights[0]  # noqa: SLF001  # see _of_tensors
+    first: Any = module._flat_weights[0]  # noqa: SLF001  # see fault; not None, which is an obstacle
     return (
         f"its input does not hold {_name(first.dtype)}, as its weights do",
         *engine.CONDITIONS,
@@ -111,7 +114,7 @@ def advice(module: Any, given: Any, hx: Any) -> str | None:
         cure = "Make it by torch.nn.utils.rnn.pack_padded_sequence"
         sizes = given.batch_sizes.tolist()
         expected = f"descending sizes of at least 1, in all the {len(data)} rows of the data"
-        return _note("the packed sequence", "batch_sizes", expected, _cut(sizes), cure)
+        return _note("the packed sequence", "batch_sizes", expected, cut(str(sizes)), cure)
     return found and found.note
 
 
@@ -164,9 +167,3 @@ def _note(name: str, what: str, expected: str, received: object, cure: str) -> s
 
 def _name(of_torch: Any) -> str:
     return str(of_torch).removeprefix("torch.")
-
-
-def _cut(value: object) -> str:
-    """Shows the beginning of a value."""
-    text = str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."  # half a line

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 
 # Where a call may find an obstacle, tracing for export apart
-CONDITIONS = ("its input is on another device than the CPU", "it runs inside torch.func.grad or the like")
+CONDITIONS = (
+    "its input is on another device than the CPU",
+    "it runs inside torch.func.grad or the like",
+    "a forward-mode derivative is taken through it",
+)
 
 
 def available() -> str | None:
