@@ -83,6 +83,7 @@ both(fitted)
 """
 
 TORCH = """
+import sys
 import torch
 rank = int(os.environ["RANK"])
 torch.distributed.init_process_group("gloo", init_method="file://" + os.path.abspath("meet"), rank=rank, world_size=2)
@@ -104,6 +105,8 @@ def losses():
 
 both(losses)
 torch.distributed.destroy_process_group()
+sys.stdout.flush()
+os._exit(0)  # gloo now and then aborts an interpreter's end on a busy machine, without gatewise too
 """
 
 

@@ -4,11 +4,15 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from own_process import LIMIT
 from tolerance import assert_close, tolerance
 
 torch = pytest.importorskip("torch", reason="the module is PyTorch's: install the extra `torch`")
@@ -22,7 +26,6 @@ from gatewise.torch import GRU, convert  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
 ALLOWED = 2 * tolerance(FEATURES + UNITS, TIMESTEPS)  # both sides compute in float32
@@ -231,23 +234,30 @@ def test_weights_without_numbers_are_filled_and_run() -> None:
     assert torch.equal(filled(X)[0], module(X)[0])
 
 
+def train_in_a_group_of_one(wrapper: str, folder: str) -> None:
+    torch.distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+    model, expected = Model(GRU), Model(GRU)
+    if wrapper == "ddp":
+        model = torch.nn.parallel.DistributedDataParallel(model)
+    else:
+        from torch.distributed.fsdp import fully_shard
+
+        fully_shard(model.gru, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,)))
+    before = native.calls()
+    model(X).sum().backward()
+    assert native.calls() == (before.forward + 1, before.backward + 1)
+    expected(X).sum().backward()
+    for found, value in zip(model.parameters(), expected.parameters(), strict=True):
+        gradient = found.grad.full_tensor() if hasattr(found.grad, "full_tensor") else found.grad
+        assert torch.equal(gradient, value.grad)
+
+
 @pytest.mark.parametrize("wrapper", ["ddp", "fsdp"])
 def test_a_module_trains_in_a_group_of_one_process(wrapper: str, tmp_path: Path) -> None:
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        model, expected = Model(GRU), Model(GRU)
-        if wrapper == "ddp":
-            model = torch.nn.parallel.DistributedDataParallel(model)
-        else:
-            torch.distributed.fsdp.fully_shard(
-                model.gru, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-            )
-        before = native.calls()
-        model(X).sum().backward()
-        assert native.calls() == (before.forward + 1, before.backward + 1)
-        expected(X).sum().backward()
-        for found, value in zip(model.parameters(), expected.parameters(), strict=True):
-            gradient = found.grad.full_tensor() if hasattr(found.grad, "full_tensor") else found.grad
-            assert torch.equal(gradient, value.grad)
-    finally:
-        torch.distributed.destroy_process_group()
+    # In a process of its own, which ends at once: gloo now and then aborts an interpreter's end.
+    program = f"from test_torch_tools import *\ntrain_in_a_group_of_one({wrapper!r}, {str(tmp_path)!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}import os; os._exit(0)"],
+        cwd=Path(__file__).parent, capture_output=True, text=True, timeout=LIMIT, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
