@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-import re
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -357,18 +357,60 @@ def test_forward_mode_of_torch() -> None:
 
 
 @pytest.mark.skipif(BACKEND != "jax", reason="a claim about JAX: KERAS_BACKEND=jax")
-def test_forward_mode_says_how_to_take_it() -> None:
+@pytest.mark.parametrize("name", ["grad", "jacrev", "jacfwd", "hessian", "jvp", "linearize"])
+def test_transformations_of_jax(name: str) -> None:
     import jax
 
-    layer = L.GRU(UNITS)
+    layer = L.Bidirectional(L.GRU(UNITS))
     layer.build(X.shape)
-    forward = lambda: jax.jvp(layer, (X,), (np.ones_like(X),))[1]  # noqa: E731
-    expected = forward()
+    x = jax.numpy.asarray(X)
+
+    def loss(x: Any) -> Any:
+        return (layer(x, mask=np.arange(TIMESTEPS) < np.array([[6], [2], [0], [4]])) ** 2).sum()
+
+    def program() -> Any:
+        if name == "jvp":
+            return arrays_of(jax.jvp(loss, (x,), (x,)))
+        return arrays_of([jax.linearize(loss, x)[1](x) if name == "linearize" else getattr(jax, name)(loss)(x)])
+
+    assert_equal_when_patched(program, steps=4)
+
+
+@pytest.mark.skipif(BACKEND != "jax", reason="a claim about JAX: KERAS_BACKEND=jax")
+def test_the_hessian_of_a_small_model_is_that_of_float64() -> None:
+    import jax
+
+    x, y = X[:2, :4], Y[:2]
+
+    def hessian(dtype: str) -> list[list[Any]]:
+        options = {"dtype": dtype, "recurrent_initializer": "glorot_uniform"}  # the stock one takes seconds to compile
+        layers = [L.GRU(3, return_sequences=True, **options), L.GRU(2, **options), L.Dense(1, dtype=dtype)]
+        model = keras.Sequential([keras.Input(x.shape[1:], dtype=dtype), *layers])
+        others = [variable.value for variable in model.non_trainable_variables]
+
+        def loss(weights: list[Any]) -> Any:
+            found = model.stateless_call(weights, others, x.astype(dtype))[0]
+            return ((found - y.astype(dtype)) ** 2).mean()
+
+        rng = np.random.default_rng(1)
+        weights = [jax.numpy.asarray(rng.normal(size=value.shape), dtype) for value in model.trainable_variables]
+        return arrays_of(jax.jit(jax.hessian(loss))(weights))
+
+    with jax.enable_x64(True):
+        expected = hessian("float64")
     gatewise.patch_keras()
     try:
-        with pytest.raises(TypeError, match=re.escape("gatewise.portable()")):
-            forward()
-        with gatewise.portable():
-            np.testing.assert_array_equal(forward(), expected)
+        before = native.calls()
+        found = hessian("float32")
+        assert native.calls() > before
     finally:
         gatewise.unpatch_keras()
+    of_layers = range(6)  # the two layers' three weights each; then come those of Dense
+    for i, j in itertools.product(of_layers, of_layers):
+        got, want = found[i][j], expected[i][j]
+        assert want.dtype == np.float64
+        last_of_first = expected[i][i].ndim // 2 - 1  # gates lie along the last axis of either weight
+        for rows in zip(*(np.split(of, 3, axis=last_of_first) for of in (got, want)), strict=True):
+            for block, exact in zip(*(np.split(of, 3, axis=-1) for of in rows), strict=True):
+                assert np.linalg.norm(exact) > 0
+                assert np.linalg.norm(block - exact) < 2e-5 * np.linalg.norm(exact)

@@ -101,6 +101,51 @@ for found, wanted in zip(d_own, expected):
 report = {"problems": [problem for problem in problems if problem], "calls": calls}
 """
 
+TANGENTS = """
+import jax, jax.numpy as jnp, numpy as np
+from engine_case import Case
+from gatewise import native
+from jax.sharding import NamedSharding, PartitionSpec as P
+from jax_case import arrays_of, direction_of, function_of, loss_of, specified_slopes
+from tolerance import disagreement, tolerance
+
+case = Case(6, 5, 4, 3)
+mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
+specs = {name: P("rows") if name in ("x", "initial_state") else P() for name in arrays_of(case)}
+arrays, direction = (
+    {name: jax.device_put(value, NamedSharding(mesh, specs[name])) for name, value in group.items()}
+    for group in (arrays_of(case), direction_of(case))
+)
+slopes, allowed = specified_slopes(case, direction_of(case)), 4 * tolerance(7, 5, 6)
+problems, calls, gathered = [], [], 0
+
+def compare(found, names):
+    problems.extend(disagreement(name, value, slopes[name], allowed) for name, value in zip(names, found))
+
+def tangents(arrays, direction):
+    return jax.jvp(function_of(case), (arrays,), (direction,))
+
+def products(arrays, direction):
+    return jax.jvp(jax.grad(loss_of(case)), (arrays,), (direction,))
+
+for function, names in ((tangents, ("outputs", "state")), (products, ["d_" + name for name in sorted(arrays)])):
+    program = jax.jit(function).lower(arrays, direction).compile()
+    gathered += program.as_text().count(" all-gather(")
+    before = native.calls()
+    _, found = jax.block_until_ready(program(arrays, direction))
+    calls.append([native.calls().forward - before.forward, native.calls().backward - before.backward])
+    compare(found.values() if isinstance(found, dict) else found, names)
+
+# Each device runs a program of its own; what JAX checks in it by default it cannot follow into a custom call.
+part = jax.shard_map(tangents, mesh=mesh, in_specs=(specs, specs), out_specs=P("rows"), check_vma=False)
+compare(jax.jit(part)(arrays, direction)[1], ("outputs", "state"))
+halves = {name: 0 if specs[name] == P("rows") else None for name in arrays}
+cut = lambda group: {name: v.reshape(2, -1, *v.shape[1:]) if halves[name] == 0 else v for name, v in group.items()}
+_, found = jax.pmap(tangents, in_axes=(halves, halves))(cut(arrays_of(case)), cut(direction_of(case)))
+compare([value.reshape(-1, *value.shape[2:]) for value in found], ("outputs", "state"))
+report = {"problems": [problem for problem in problems if problem], "calls": calls, "all-gather": gathered}
+"""
+
 FITTED = """
 import keras, numpy as np
 from gatewise import native
@@ -154,6 +199,10 @@ def test_each_device_runs_its_part_and_only_weight_gradients_are_exchanged() -> 
 def test_both_directions_run_on_each_device() -> None:
     # A call of both counts as two, forward and backward.
     assert report_of(BOTH) == {"problems": [], "calls": [4, 4]}
+
+
+def test_tangents_run_on_each_device() -> None:
+    assert report_of(TANGENTS) == {"problems": [], "calls": [[2, 0], [2, 2]], "all-gather": 0}
 
 
 def test_data_parallel_training_has_the_losses_of_one_device() -> None:

@@ -112,6 +112,20 @@ def both_directions_are_those_of_stock() -> None:
     check(f"losses of both are those of stock: {losses}, {stock}", np.allclose(losses, stock, rtol=1e-4, atol=0))
 
 
+def forward_mode_is_that_of_stock() -> None:
+    """Values of a Hessian, which JAX alone takes in forward mode."""
+    import jax
+
+    x = jax.numpy.asarray(X[:2, :3])
+    ours, stock = (layer_class(UNITS) for layer_class in (GRU, keras.layers.GRU))
+    ours.build(x.shape)
+    stock.build(x.shape)
+    stock.set_weights(ours.get_weights())
+    found, expected = (jax.jit(jax.hessian(lambda x, layer=layer: layer(x).sum()))(x) for layer in (ours, stock))
+    check(f"the Hessian's layer is native: {ours.fallback_reason}", ours.fallback_reason is None)
+    check("a Hessian is that of stock", np.abs(found - expected).max() < ALLOWED)
+
+
 def main() -> None:
     """Checks all claims and prints what ran."""
     layer_agrees_with_the_specification()
@@ -119,6 +133,8 @@ def main() -> None:
     patched_keras_runs_natively()
     both_directions_are_those_of_stock()
     backend = keras.backend.backend()
+    if backend == "jax":
+        forward_mode_is_that_of_stock()
     name = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
     versions = {"python": sys.version.split()[0], "numpy": np.__version__, "keras": keras.__version__}
     sys.stdout.write(json.dumps(versions | {backend: metadata.version(name)}) + "\n")

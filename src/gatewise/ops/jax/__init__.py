@@ -19,7 +19,7 @@ with required_by("gatewise.ops.jax", "jax"):
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.direction import Direction
 from gatewise.ops.jax import xla
-from gatewise.ops.jax.gradients import Inputs, layer
+from gatewise.ops.jax.gradients import layer
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
@@ -114,10 +114,12 @@ def gru(
     zero_output_for_mask: bool = False,
     training: bool = False,  # noqa: ARG001  # the other frameworks need to be told
 ) -> tuple[Array, Array]:
-    """Runs a GRU layer over sequences on a CPU, eagerly or under any of JAX's transformations but forward mode.
+    """Runs a GRU layer over sequences on a CPU, eagerly or under any of JAX's transformations.
 
-    Every float32 argument but the dropout factors has a gradient. The second derivative and those after it are composed
-    of JAX's own operations. On several devices each runs its part of the batch, as the arrays are sharded.
+    Every float32 argument has derivatives but the dropout factors, which are constants. Gradients are the engine's;
+    tangents, in forward mode, are composed of JAX's own operations, and so are second derivatives and those after them.
+    On several devices each runs its part of the batch, as the arrays are sharded; a gradient through `jax.shard_map`
+    needs `check_vma=False`, in its older form `check_rep=False`.
 
     Args:
         x: (batch, timesteps, features) float32. Masked steps are never read.
@@ -146,7 +148,7 @@ def gru(
         jax.errors.JaxRuntimeError: an array has the wrong shape (INVALID_ARGUMENT), or there is no memory for the
             engine's scratch (RESOURCE_EXHAUSTED).
         RuntimeError: the handlers are not available.
-        TypeError: an array has the wrong dtype, or a derivative is taken in forward mode.
+        TypeError: an array has the wrong dtype.
         ValueError: x or recurrent_kernel has the wrong rank, or an activation is unknown.
 
     Example:
@@ -218,27 +220,26 @@ def _run(
     problem = xla.available()
     if problem is not None:
         raise RuntimeError(f"{_WHERE}: the engine is not available. {problem}. Reinstall gatewise.")
-    inputs = Inputs(x, mask, tuple(directions))
     options = xla.Options(recompute=recomputing(), **named)
+    inputs = _by_name(x, mask, directions)
     _check(inputs, options)
-    try:
-        result: tuple[Array, tuple[Array, ...]] = layer(options, inputs)
-    except TypeError as error:
-        if "forward-mode" not in str(error):
-            raise
-        raise TypeError(
-            f"{_WHERE}: there is no forward mode. Expected reverse mode (jax.grad, jax.vjp, jax.jacrev); "
-            "received forward mode (jax.jvp, jax.jacfwd, jax.hessian). Call the layer inside "
-            "`with gatewise.portable():` instead."
-        ) from error
-    return result
+    found = layer(options, inputs)
+    return found["outputs"], tuple(found[xla.own("state", i)] for i in range(len(directions)))
 
 
-def _check(inputs: Inputs, options: xla.Options) -> None:
+def _by_name(x: Array, mask: Array | None, directions: Sequence[Direction]) -> dict[str, Array]:
+    """Names the inputs that are there as the handlers do. Dropout factors are constants to every derivative."""
+    named = {"x": x, "mask": mask}
+    for i, direction in enumerate(directions):
+        for name, value in direction._asdict().items():
+            is_constant = value is not None and name.endswith("dropout")
+            named[xla.own(name, i)] = jax.lax.stop_gradient(value) if is_constant else value
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def _check(inputs: dict[str, Array], options: xla.Options) -> None:
     """Raises for what cannot be traced. The handlers check the shapes, against each other too, when they run."""
-    for name, value in inputs.by_name().items():
-        if value is None:
-            continue
+    for name, value in inputs.items():
         kind = name.partition("/")[0]
         axes = _AXES.get(kind)
         if axes and jnp.ndim(value) != axes.count(",") + 1:

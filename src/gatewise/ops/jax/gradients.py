@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The layer as a function that JAX differentiates.
+"""The layer as a function that JAX differentiates, forward and backward.
 
-Each link is a `jax.custom_vjp`: the layer, whose gradient starts from the layer that saves; that one, which a second
-derivative goes through again; and the way back, whose own derivative is composed of JAX's operations.
+Three operations: the layer; its tangent, a linear map whose operands are what the layer was given, what it saved, and
+tangents; and the tangent's transpose, the gradient. The layer and the gradient are the engine's; the tangent, which
+reverse mode transposes and never runs, is composed of JAX's operations, and so are the derivatives of the last two.
 """
 
 from __future__ import annotations
@@ -13,32 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from gatewise.native import isa
 from gatewise.ops import composed
 from gatewise.ops.direction import Direction
 from gatewise.ops.jax import xla
+from gatewise.ops.jax.primitives import Call, Linear, Operation, moving_among, transpose_each_other, zero_tangent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
-_OfEach: TypeAlias = tuple[Any, ...]  # an array, or None, for each direction
-
-
-class Inputs(NamedTuple):
-    """The inputs of a layer of one direction or two; or their gradients, None where there is none or none is wanted."""
-
-    x: Array
-    mask: Array | None
-    directions: tuple[Direction, ...]
-
-    def by_name(self) -> dict[str, Array | None]:
-        """Names them as the handlers do."""
-        of_each = {
-            xla.own(name, i): value
-            for i, direction in enumerate(self.directions)
-            for name, value in direction._asdict().items()
-        }
-        return {"x": self.x, "mask": self.mask} | of_each
+_Named: TypeAlias = dict[str, Array]  # as xla.py names the inputs and the results of a layer
 
 
 class _Jax:
@@ -48,7 +34,7 @@ class _Jax:
         return (lambda x: x) if name == "linear" else getattr(jax.nn, name)
 
     def zero_state(self, x: Array, units: int) -> Array:
-        return jnp.zeros((x.shape[0], units), jnp.float32)
+        return jnp.broadcast_to(jnp.zeros_like(x[:, 0, :1]), (x.shape[0], units))  # cut up among devices as x is
 
     def all_valid(self, x: Array) -> Array:
         return jnp.ones((*x.shape[:2], 1), bool)
@@ -79,134 +65,99 @@ class _Jax:
         return states
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def layer(options: xla.Options, inputs: Inputs) -> tuple[Array, _OfEach]:
-    """Runs the layer. Returns its outputs and the last state of each direction."""
-    found = xla.run(xla.FORWARD, options, inputs.by_name())
-    return found["outputs"], _of_each("state", found, inputs)
+class _About(NamedTuple):
+    """What is fixed about a layer, besides names."""
+
+    options: xla.Options
+    isa: str  # how much is saved depends on it
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _saving_layer(options: xla.Options, inputs: Inputs) -> tuple[Array, _OfEach, _OfEach]:
-    found = xla.run(xla.FORWARD_SAVING, options, inputs.by_name())
-    return found["outputs"], _of_each("state", found, inputs), _of_each("saved", found, inputs)
+def layer(options: xla.Options, inputs: _Named) -> _Named:
+    """Runs the layer.
+
+    Args:
+        options: what it computes.
+        inputs: those that are there, by name.
+
+    Returns:
+        The results by name.
+    """
+    gives = xla.results(xla.FORWARD, inputs)
+    call = Call(_About(options, isa()), tuple(inputs), (), gives)
+    return dict(zip(gives, _layer(call, *inputs.values()), strict=True))
 
 
-def _of_each(name: str, found: dict[str, Array], inputs: Inputs) -> _OfEach:
-    return tuple(found[xla.own(name, i)] for i in range(len(inputs.directions)))
+def _run_layer(call: Call, *operands: Array) -> list[Array]:
+    target = xla.FORWARD_SAVING if any(map(xla.is_saved, call.gives)) else xla.FORWARD
+    found = xla.run(target, call.about.options, _split(call, operands)[0])
+    return [found[name] for name in call.gives]
 
 
-class _Kept(NamedTuple):
-    """What the layer keeps for its gradient."""
-
-    inputs: Inputs
-    saved: _OfEach
-    x_gradient: tuple[()] | None  # whether x needs one: not None. A first layer saves a product without
-
-
-def _keep(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach, _OfEach], _Kept]:
-    inputs = jax.tree.map(lambda primal: primal.value, marked, is_leaf=_is_marked)
-    outputs, states, saved = _saving_layer(options, inputs)
-    return (outputs, states, saved), _Kept(inputs, saved, () if marked.x.perturbed else None)
-
-
-def _keep_of_layer(options: xla.Options, marked: Inputs) -> tuple[tuple[Array, _OfEach], _Kept]:
-    (outputs, states, _), kept = _keep(options, marked)
-    return (outputs, states), kept
-
-
-def _is_marked(value: Any) -> bool:
-    return isinstance(value, jax.custom_derivatives.CustomVJPPrimal)
-
-
-def _gradient(options: xla.Options, kept: _Kept, cotangents: tuple[Any, ...]) -> tuple[Inputs]:
-    # What is saved has a cotangent too, of nothing. Zeros of outputs that nobody used are not made up.
-    d_outputs, d_states = jax.tree.map(
-        lambda value: None if _is_zero(value) else value, cotangents[:2], is_leaf=_is_zero
+def _follow(call: Call, primals: Sequence[Array], tangents: Sequence[Any]) -> tuple[list[Array], list[Any]]:
+    moving, gives = moving_among(tangents), xla.results(xla.FORWARD_SAVING, call.point)
+    found = dict(zip(gives, _layer(call._replace(gives=gives), *primals), strict=True))
+    saved = [name for name in gives if xla.is_saved(name)]
+    followed = Call(
+        call.about,
+        point=(*call.point, *saved),
+        takes=tuple(call.point[i] for i in moving),
+        gives=tuple(name for name in gives if name not in saved),
+        mapped=tuple((*axes, *[0] * len(saved), *(axes[i] for i in moving)) for axes in call.mapped),
     )
-    if not jax.tree.leaves((d_outputs, d_states)):  # a second derivative asks, but only for what is saved
-        none = Direction(*[None] * len(Direction._fields))
-        return (Inputs(None, None, (none,) * len(kept.inputs.directions)),)
-    x_gradient = kept.x_gradient is not None
-    return (_way_back(options, x_gradient, kept.inputs, kept.saved, d_outputs, d_states),)
+    tangent_of = {name: zero_tangent(value) for name, value in found.items()}
+    if moving:
+        operands = *primals, *(found[name] for name in saved), *(tangents[i] for i in moving)
+        tangent_of |= zip(followed.gives, _tangent(followed, *operands), strict=True)
+    return [found[name] for name in call.gives], [tangent_of[name] for name in call.gives]
 
 
-def _is_zero(value: Any) -> bool:
-    return isinstance(value, jax.custom_derivatives.SymbolicZero)
+def _run_gradient(call: Call, *operands: Array) -> list[Array]:
+    point, cotangents = _split(call, operands)
+    given = point | {f"d_{name}": cotangent for name, cotangent in cotangents.items()}
+    found = xla.run(xla.BACKWARD, call.about.options, given, {f"d_{name}" for name in call.gives})
+    return [found[f"d_{name}"] for name in call.gives]
 
 
-layer.defvjp(_keep_of_layer, _gradient, symbolic_zeros=True)
-_saving_layer.defvjp(_keep, _gradient, symbolic_zeros=True)
+def _compose_tangent(call: Call, *operands: Array) -> Sequence[Array]:
+    point, tangents = _split(call, operands)
+    run = partial(_compose, call.about.options, point, call.takes, call.gives)
+    moved: Sequence[Array] = jax.jvp(run, [point[name] for name in call.takes], list(tangents.values()))[1]
+    return moved
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
-def _way_back(
-    options: xla.Options,
-    x_gradient: bool,
-    inputs: Inputs,
-    saved: _OfEach,
-    d_outputs: Array | None,
-    d_states: _OfEach,
-) -> Inputs:
-    given = inputs.by_name()
-    wanted = {f"d_{name}" for name, value in given.items() if value is not None and (x_gradient or name != "x")}
-    operands = given | {"d_outputs": d_outputs}
-    for name, of_each in (("saved", saved), ("d_state", d_states)):
-        operands |= {xla.own(name, i): value for i, value in enumerate(of_each)}
-    found = xla.run(xla.BACKWARD, options, operands, wanted)
-    each = (
-        Direction(*(found.get(f"d_{xla.own(name, i)}") for name in Direction._fields))
-        for i in range(len(inputs.directions))
-    )
-    return Inputs(found.get("d_x"), None, tuple(each))
+def _compose_gradient(call: Call, *operands: Array) -> Sequence[Array]:
+    point, cotangents = _split(call, operands)
+    run = partial(_compose, call.about.options, point, call.gives, call.takes)
+    pull = jax.vjp(run, *(point[name] for name in call.gives))[1]
+    gradients: Sequence[Array] = pull(list(cotangents.values()))
+    return gradients
 
 
-_Operands: TypeAlias = tuple[Inputs, Array | None, _OfEach]  # of the way back, but for what is saved
+def _split(call: Call, operands: Sequence[Array]) -> tuple[_Named, _Named]:
+    held = len(call.point)
+    return dict(zip(call.point, operands[:held], strict=True)), dict(zip(call.takes, operands[held:], strict=True))
 
 
-def _keep_operands(
-    options: xla.Options,
-    x_gradient: bool,
-    inputs: Inputs,
-    saved: _OfEach,
-    d_outputs: Array | None,
-    d_states: _OfEach,
-) -> tuple[Inputs, _Operands]:
-    gradients = _way_back(options, x_gradient, inputs, saved, d_outputs, d_states)
-    return gradients, (inputs, d_outputs, d_states)
+def _compose(
+    options: xla.Options, point: _Named, moving: Sequence[str], wanted: Sequence[str], *values: Array
+) -> list[Array]:
+    """Computes some results of the layer, at a point some of whose inputs have other values."""
+    given = point | dict(zip(moving, values, strict=True))
+    each = [
+        Direction(*(given.get(xla.own(name, i)) for name in Direction._fields)) for i in range(xla.directions(given))
+    ]
+    x, mask = given["x"], given.get("mask")
+    batch, timesteps, features = x.shape
+    if not timesteps:  # the composition takes at least one step, and a masked one changes nothing
+        x, mask = jnp.zeros((batch, 1, features), x.dtype), jnp.zeros((batch, 1), bool)
+    outputs, states = composed.directions(_Jax(), x, mask, each, **options._asdict())
+    if options.return_sequences:
+        outputs = outputs[:, :timesteps]
+    results = {"outputs": outputs} | {xla.own("state", i): state for i, state in enumerate(states)}
+    return [results[name] for name in wanted]
 
 
-def _second_gradient(
-    options: xla.Options, x_gradient: bool, operands: _Operands, cotangents: Inputs
-) -> tuple[Inputs, None, Array | None, _OfEach]:
-    """Differentiates the first derivative of the composed layer. What is saved follows from the inputs."""
-    inputs, *incoming = operands
-
-    def run(differentiable: Inputs) -> tuple[Array, _OfEach]:
-        each = [
-            own._replace(input_dropout=given.input_dropout, recurrent_dropout=given.recurrent_dropout)
-            for own, given in zip(differentiable.directions, inputs.directions, strict=True)
-        ]
-        return composed.directions(_Jax(), differentiable.x, inputs.mask, each, **options._asdict())
-
-    def way_back(differentiable: Inputs, d_outputs: Array | None, d_states: _OfEach) -> Inputs:
-        results, pull = jax.vjp(run, differentiable)
-        given = jax.tree.map(
-            lambda result, gradient: jnp.zeros_like(result) if gradient is None else gradient,
-            results,
-            (d_outputs, d_states),
-        )
-        gradients: Inputs = pull(given)[0]
-        return gradients if x_gradient else gradients._replace(x=None)
-
-    _, pull = jax.vjp(way_back, _differentiable(inputs), *incoming)
-    gradients, d_d_outputs, d_d_states = pull(cotangents)
-    return gradients, None, d_d_outputs, d_d_states
-
-
-def _differentiable(inputs: Inputs) -> Inputs:
-    each = (direction._replace(input_dropout=None, recurrent_dropout=None) for direction in inputs.directions)
-    return Inputs(inputs.x, None, tuple(each))
-
-
-_way_back.defvjp(_keep_operands, _second_gradient)
+_layer = Operation("gatewise_gru", _run_layer, jvp=_follow, is_shown=xla.on_several_devices)
+_tangent = Linear("gatewise_gru_tangent", _compose_tangent, smooth=_compose_tangent, like=_run_layer)
+_gradient = Linear("gatewise_gru_gradient", _run_gradient, smooth=_compose_gradient, is_shown=xla.on_several_devices)
+transpose_each_other(_tangent, _gradient)

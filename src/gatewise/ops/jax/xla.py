@@ -25,7 +25,7 @@ from gatewise.native import ACTIVATIONS
 from gatewise.ops.direction import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
 Mesh: TypeAlias = Any  # a jax.sharding.Mesh, concrete or abstract
@@ -82,7 +82,6 @@ class Call(NamedTuple):
 
     target: str
     options: Options
-    directions: int
     operands: tuple[str, ...]  # those that are there
     results: tuple[str, ...]  # those that are wanted
     saved_row: int  # how many numbers are saved for a row
@@ -128,6 +127,11 @@ def cpu_alone() -> bool:
     return set(backend.backends()) == {"cpu"}
 
 
+def on_several_devices() -> bool:
+    """Says whether JAX sees several CPU devices, each of which runs its part of a batch."""
+    return _cpu_devices() > 1
+
+
 def _cpu_devices() -> int:
     backends = backend.backends()
     return int(backends["cpu"].device_count()) if "cpu" in backends else 1
@@ -144,21 +148,40 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
     Args:
         target: FORWARD, FORWARD_SAVING or BACKWARD.
         options: what the layer computes.
-        operands: an array or None for each of the handler's operands, by name: those of the layer; and for BACKWARD
-            `saved` and the gradients `d_outputs` and `d_state`, None for zeros.
-        gradients: names of those that are wanted of BACKWARD; a name that it has no gradient for asks for nothing.
+        operands: the arrays that are there, by name: those of the layer; and for BACKWARD `saved` and the gradients
+            `d_outputs` and `d_state`, absent where they are zeros. Others are not looked at.
+        gradients: names of those that are wanted of BACKWARD, which computes those of the weights in any case.
 
     Returns:
-        The results by name; of BACKWARD those that are wanted.
+        The results by name.
     """
-    present = {name: value for name, value in operands.items() if value is not None}
-    directions = sum(name.startswith("kernel/") for name in present)
-    wanted = tuple(name for name in _names(_RESULTS[target], directions) if target != BACKWARD or name in gradients)
+
+    def is_wanted(name: str) -> bool:
+        is_weight = _kind(name) in _WEIGHTS and name.removeprefix("d_") in operands
+        return target != BACKWARD or is_weight or name in gradients
+
+    wanted = tuple(name for name in _names(_RESULTS[target], directions(operands)) if is_wanted(name))
+    present = tuple(name for name in _names(_OPERANDS[target], directions(operands)) if name in operands)
     devices = _cpu_devices()
-    saved_row = _saved_row(options, present, devices) if target == FORWARD_SAVING else 0
-    call = Call(target, options, directions, tuple(present), wanted, saved_row)
+    saved_row = _saved_row(options, operands, devices) if target == FORWARD_SAVING else 0
+    call = Call(target, options, present, wanted, saved_row)
     function = _on_one_device(call) if devices == 1 else _on_devices(call)
-    return dict(zip(wanted, function(*present.values()), strict=True))
+    return dict(zip(wanted, function(*(operands[name] for name in present)), strict=True))
+
+
+def directions(operands: Iterable[str]) -> int:
+    """Counts the directions of a layer by the names of its operands."""
+    return sum(_kind(name) == "kernel" for name in operands)
+
+
+def results(target: str, inputs: Iterable[str]) -> tuple[str, ...]:
+    """Lists the results of FORWARD or FORWARD_SAVING for inputs of these names."""
+    return _names(_RESULTS[target], directions(inputs))
+
+
+def is_saved(name: str) -> bool:
+    """Says whether a result of FORWARD_SAVING is what the way back needs, and nothing else is to look at."""
+    return _kind(name) == "saved"
 
 
 def _names(names: tuple[tuple[str, ...], tuple[str, ...]], directions: int) -> tuple[str, ...]:
@@ -212,7 +235,7 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
         given = dict(zip(call.operands, operands, strict=True))
         units = given[own("recurrent_kernel", 0)].shape[0]
         sizes = dict(zip("btf", given["x"].shape, strict=True))
-        sizes |= {"u": units, "v": call.directions * units, "s": call.saved_row, "l": 1}
+        sizes |= {"u": units, "v": directions(given) * units, "s": call.saved_row, "l": 1}
 
         def shape_of(name: str) -> tuple[int, ...]:
             if name not in call.results:
@@ -220,11 +243,11 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             of = name.removeprefix("d_")
             return given[of].shape if of in given else tuple(sizes[axis] for axis in _axes(name, call.options))
 
-        names = _names(_RESULTS[call.target], call.directions)
+        names = _names(_RESULTS[call.target], directions(given))
         results = [jax.ShapeDtypeStruct(shape_of(name), _dtype(name)) for name in names]
         arrays = [
             given[name] if name in given else jnp.zeros((0,), _dtype(name))
-            for name in _names(_OPERANDS[call.target], call.directions)
+            for name in _names(_OPERANDS[call.target], directions(given))
         ]
         attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
         made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
