@@ -146,6 +146,48 @@ compare([value.reshape(-1, *value.shape[2:]) for value in found], ("outputs", "s
 report = {"problems": [problem for problem in problems if problem], "calls": calls, "all-gather": gathered}
 """
 
+CUT_ANEW = """
+import itertools
+import jax, jax.numpy as jnp, numpy as np
+from engine_case import Case
+from gatewise.ops import jax as engine
+from gatewise.ops.direction import Direction
+from jax.sharding import NamedSharding, PartitionSpec as P
+from jax_case import arrays_of, function_of
+from tolerance import disagreement, tolerance
+
+mesh = jax.sharding.Mesh(np.array(jax.devices()), ("rows",))
+put = lambda values, spec: jax.tree.map(lambda value: jax.device_put(value, NamedSharding(mesh, spec)), values)
+first, second = Case(4, 5, 4, 6), Case(4, 5, 4, 6, go_backwards=True, seed=1)
+second.arrays["x"] = first.arrays["x"]
+expected, allowed = [case.specified() for case in (first, second)], tolerance(10, 5, 4)
+own = [{name: value for name, value in arrays_of(case).items() if name != "x"} for case in (first, second)]
+d_outputs = np.concatenate([first.arrays["d_outputs"], second.arrays["d_outputs"][:, ::-1]], -1)
+
+def one(x):
+    return function_of(first)(arrays_of(first) | {"x": x})
+
+def both(x):
+    return engine.bidirectional(
+        x, *(Direction(**of_one) for of_one in own), reset_after=True, activation="tanh",
+        recurrent_activation="sigmoid", go_backwards=False, return_sequences=True, zero_output_for_mask=False,
+    )
+
+layers = (
+    (one, (first.arrays["d_outputs"], first.arrays["d_state"]), expected[0]["d_x"]),
+    (both, (d_outputs, (first.arrays["d_state"], second.arrays["d_state"])), expected[0]["d_x"] + expected[1]["d_x"]),
+)
+as_it_is, problems, specs = lambda function: function, [], (P("rows"), P())
+for (layer, incoming, d_x), at, back, forth, pulled in itertools.product(
+    layers, specs, specs, (as_it_is, jax.jit), (as_it_is, jax.jit)
+):
+    _, pull = forth(lambda x: jax.vjp(layer, x))(put(jnp.asarray(first.arrays["x"]), at))
+    (found,) = pulled(pull)(put(jax.tree.map(jnp.asarray, incoming), back))
+    name = f"{layer.__name__}: x {at}, gradients {back}, forward jit {forth is jax.jit}, backward {pulled is jax.jit}"
+    problems.append(disagreement(name, found, d_x, allowed))
+report = {"problems": [problem for problem in problems if problem]}
+"""
+
 FITTED = """
 import keras, numpy as np
 from gatewise import native
@@ -203,6 +245,11 @@ def test_both_directions_run_on_each_device() -> None:
 
 def test_tangents_run_on_each_device() -> None:
     assert report_of(TANGENTS) == {"problems": [], "calls": [[2, 0], [2, 2]], "all-gather": 0}
+
+
+def test_the_way_back_may_cut_the_batch_up_in_another_way() -> None:
+    # What was saved of a whole batch cannot be read by halves. Each way may be compiled by itself, or run as it is.
+    assert report_of(CUT_ANEW) == {"problems": []}
 
 
 def test_data_parallel_training_has_the_losses_of_one_device() -> None:

@@ -10,15 +10,18 @@
 //                                                                                -> d_initial_state, d_kernel, d_recurrent_kernel, d_bias
 //
 // A layer has one direction or two: what they share comes first, then what the first has of its own, then the second's. Shapes are those
-// of engine.h. What is absent or not wanted is an array of shape (0,). `saved` is (batch, at least what a row needs), so that it can be cut
-// along the batch; it is declared to hold whole numbers, which have no gradient and no NaN to look for.
+// of engine.h. What is absent or not wanted is an array of shape (0,). `saved` is (batch, more than what a row needs), so that it can be
+// cut along the batch; it is declared to hold whole numbers, which have no gradient and no NaN to look for. It is of no use to a call for
+// other rows than those that it was saved for, and says which they are.
 #include <xla/ffi/api/ffi.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <initializer_list>
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "engine.h"
 
@@ -184,15 +187,26 @@ struct Layer {
 
   float* saved_data(Saved saved) const {
     check_shape("saved", saved.dimensions(), {batch(), {"numbers a row"}});
-    const int64_t needed = gatewise_gru_saved_floats(&spec);
-    if (static_cast<int64_t>(saved.element_count()) < needed) {
+    const int64_t needed = gatewise_gru_saved_floats(&spec) + 1;
+    if (spec.batch > 0 && static_cast<int64_t>(saved.element_count()) < needed) {
       throw std::invalid_argument("gatewise.ops.jax.gru: saved is too small. Expected " + std::to_string(needed) + " numbers; received " +
                                   received_shape(saved.dimensions()) + ". Trace the function again: the instruction set has changed.");
     }
     return reinterpret_cast<float*>(saved.untyped_data());
   }
 
+  // Writes behind what was saved how many rows it is for.
+  void mark(Saved saved) const {
+    if (spec.batch == 0) return;
+    uint32_t* data = saved.typed_data();
+    std::fill(data + gatewise_gru_saved_floats(&spec), data + saved.element_count(), rows_mark());
+  }
+  bool is_marked(Saved saved) const { return spec.batch == 0 || saved.typed_data()[saved.element_count() - 1] == rows_mark(); }
+
  private:
+  // A NaN that no calculation makes, so that it is not taken for a number that was saved.
+  uint32_t rows_mark() const { return 0xffc00000u | static_cast<uint32_t>(spec.batch & 0x3fffff); }
+
   gatewise_gru_inputs inputs(const Operands& operands, size_t direction) const {
     const auto own = [&](size_t place) { return operands.own<Floats>(direction, place); };
     const Mask mask = operands.shared<Mask>(kMask);
@@ -235,6 +249,25 @@ ffi::Error guarded(Run&& run) {
   return ffi::Error::Success();
 }
 
+int forward(const Layer& layer, const gatewise_gru_outputs* out) {
+  return (layer.directions > 1 ? gatewise_gru_forward_both : gatewise_gru_forward)(&layer.spec, layer.in, out);
+}
+
+// Saves what a way back needs whose rows are not those of the way forward: XLA has cut the batch up in another way.
+std::vector<float> save_again(const Layer& layer, const float** saved) {
+  const auto floats = static_cast<size_t>(gatewise_gru_saved_floats(&layer.spec));
+  const auto states = static_cast<size_t>(layer.spec.batch * layer.spec.units);
+  std::vector<float> memory(layer.directions * (floats + states));
+  gatewise_gru_outputs out[kMostDirections]{};
+  for (size_t i = 0; i < layer.directions; ++i) {
+    out[i].saved = memory.data() + i * (floats + states);
+    out[i].state = out[i].saved + floats;
+    saved[i] = out[i].saved;
+  }
+  check_status(forward(layer, out));
+  return memory;
+}
+
 // --- The handlers ------------------------------------------------------------------------------------------------------------------------
 
 ffi::Error run_forward(const Options& options, const ffi::RemainingArgs& arguments, const ffi::RemainingRets& returned, bool saves) {
@@ -247,8 +280,8 @@ ffi::Error run_forward(const Options& options, const ffi::RemainingArgs& argumen
       out[i].state = required_data("state", *results.own<Floats>(i, kState), {layer.batch(), layer.units()});
       out[i].saved = saves ? layer.saved_data(*results.own<Saved>(i, kSaved)) : nullptr;
     }
-    const auto run = layer.directions > 1 ? gatewise_gru_forward_both : gatewise_gru_forward;
-    check_status(run(&layer.spec, layer.in, out));
+    check_status(forward(layer, out));
+    for (size_t i = 0; saves && i < layer.directions; ++i) layer.mark(*results.own<Saved>(i, kSaved));
   });
 }
 
@@ -268,9 +301,12 @@ ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::Remainin
     const Axis batch = layer.batch(), features = layer.features(), units = layer.units(), gates = layer.gates();
     const float *saved[kMostDirections]{}, *d_state[kMostDirections]{};
     gatewise_gru_gradients out[kMostDirections]{};
+    bool is_for_these_rows = true;
     for (size_t i = 0; i < layer.directions; ++i) {
       const auto result = [&](size_t place) { return *results.own<Floats>(i, place); };
-      saved[i] = layer.saved_data(operands.own<Saved>(i, kSavedInput));
+      const Saved given = operands.own<Saved>(i, kSavedInput);
+      saved[i] = layer.saved_data(given);
+      is_for_these_rows = is_for_these_rows && layer.is_marked(given);
       d_state[i] = optional_data("d_state", operands.own<Floats>(i, kStateGradient), {batch, units});
       out[i].x = optional_data("d_x", *results.shared<Floats>(0), {batch, {"timesteps", layer.spec.timesteps}, features});
       out[i].initial_state = optional_data("d_initial_state", result(kInitialStateGradient), {batch, units});
@@ -278,6 +314,7 @@ ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::Remainin
       out[i].recurrent_kernel = required_data("d_recurrent_kernel", result(kRecurrentKernelGradient), {units, gates});
       out[i].bias = layer.bias_data("d_bias", result(kBiasGradient));
     }
+    const std::vector<float> again = is_for_these_rows ? std::vector<float>() : save_again(layer, saved);
     const float* d_outputs = optional_data("d_outputs", operands.shared<Floats>(kOutputsGradient), {batch, layer.steps(), layer.width()});
     if (layer.directions > 1) {
       check_status(gatewise_gru_backward_both(&layer.spec, layer.in, saved, d_outputs, d_state, out));

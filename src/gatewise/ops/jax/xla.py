@@ -209,14 +209,17 @@ def _axes(name: str, options: Options) -> str:
 
 
 def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> int:
-    """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices."""
+    """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices.
+
+    One number besides, for each part, says how many rows it is for.
+    """
     (batch, timesteps, features), most = operands["x"].shape, 0
     units = operands[own("recurrent_kernel", 0)].shape[0]
     for parts in range(1, devices + 1):
         if batch % parts == 0:
             rows = max(batch // parts, 1)
             spec = _Spec(rows, timesteps, features, units, **_attributes(options))
-            most = max(most, -(-_library().gatewise_gru_saved_floats(spec) // rows))
+            most = max(most, -(-(_library().gatewise_gru_saved_floats(spec) + 1) // rows))
     return most
 
 
