@@ -6,20 +6,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
-from gatewise.keras import fallback
+from gatewise.keras import fallback, stock_loop
 from gatewise.keras.engine import by_device, operations
 from gatewise.ops.direction import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
-Results: TypeAlias = tuple[Tensor, Tensor, list[Tensor]]
+    from gatewise.keras.stock_loop import Results, Tensor
 
 
 def inner_loop(
@@ -46,11 +45,16 @@ def inner_loop(
         differ if the last step is masked.
     """
     layer.fallback_reason = fallback.reason(layer, sequences)
+    valid = valid_steps(sequences, mask)
+
+    def stock() -> Results:
+        return stock_loop.run(layer, sequences, initial_state, valid, training, otherwise)
+
     if layer.fallback_reason is not None or operations is None:
-        return otherwise(sequences, initial_state, mask, training=training)
+        return stock()
     results: Results = by_device(
-        lambda: _alike(layer, _through_cells(layer, operations.gru, sequences, initial_state, mask, training)),
-        lambda: _alike(layer, otherwise(sequences, initial_state, mask, training=training)),
+        lambda: _alike(layer, _through_cells(layer, operations.gru, sequences, initial_state, valid, training)),
+        lambda: _alike(layer, stock()),
     )
     return results
 
@@ -67,12 +71,11 @@ def _through_cells(
     run: Callable[..., tuple[Tensor, Tensor]],
     sequences: Tensor,
     initial_state: Tensor | list[Tensor],
-    mask: Tensor | None,
+    valid: Tensor | None,
     training: bool,
 ) -> Results:
     cells = fallback.cells_of(layer)
     starts = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
-    valid = valid_steps(sequences, mask)
     outputs, go_backwards, last_states = sequences, bool(layer.go_backwards), []
     for cell, start in zip(cells, starts, strict=False):  # Keras takes more states than a GRU has, and drops them
         is_last = cell is cells[-1]
