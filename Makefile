@@ -14,7 +14,7 @@ export GATEWISE_XLA_INCLUDE = $(CURDIR)/$(XLA)/include
 SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
 
 # What holds for the layer on every backend; the run on TensorFlow is that of all tests
-LAYER_TESTS = tests/test_explain_keras.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs convert export fallback \
+LAYER_TESTS = tests/test_explain_keras.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs call_errors constructor_errors convert export fallback \
 	files grid layer losses own_suites patch patch_processes patch_programs properties same_bits))
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
 PICKED = $(if $(ARGS),|| test $$? -eq 5)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keras layers that run on the engine: `gatewise.keras.GRU` stands wherever `keras.layers.GRU` stood.
 
-Importing this registers the layer with Keras, and what models keep of their data, so that saved models load; lets
-`fit`, `evaluate` and `predict` of a model that holds such a layer say what to do when they are given raw text; and
-runs both layers of a `Bidirectional` as one; keeps the engine's operations out of what `keras.export.ExportArchive`
-writes. `patch_keras` puts the engine under
-Keras's own layers, `convert` rewrites a model.
+Importing this registers the layer with Keras, and what models keep of their data, so that saved models load. It also
+wraps methods of Keras that a model with such a layer needs: `fit`, `evaluate` and `predict` say what to do when they
+are given raw text, both layers of a `Bidirectional` run as one, `keras.export.ExportArchive` writes none of the
+engine's operations, and an export that would be wrong is refused. `patch_keras` puts the engine under Keras's own
+layers, `convert` rewrites a model.
 """
 
 from gatewise.extras import KERAS, required_by

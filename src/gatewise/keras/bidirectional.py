@@ -3,7 +3,8 @@
 
 Keras runs one layer after the other, reverses the outputs of the second and joins them, and a gradient comes back the
 same way, each time through all outputs once more. The engine writes each output where it belongs. `Bidirectional.call`
-is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter.
+is therefore wrapped: two layers that the engine can run together, it does; all others stay Keras's matter. `__call__`
+is wrapped to say what is wrong with what it is given.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 from keras import ops
 
-from gatewise.keras import fallback, loop
+from gatewise.keras import fallback, loop, teaching
 from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.gru import GRU
-from gatewise.keras.patch import is_patched
+from gatewise.keras.patch import is_ours, is_patched
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,10 +29,11 @@ _SEQUENCES_RANK = 3
 
 
 def join_directions() -> None:
-    """Wraps `keras.layers.Bidirectional.call`, once."""
+    """Wraps `keras.layers.Bidirectional.call` and `__call__`, once."""
     wrapper = keras.layers.Bidirectional
-    if operations is not None and not hasattr(wrapper.call, "joins_directions"):
+    if not hasattr(wrapper.call, "joins_directions"):
         wrapper.call = _joining(wrapper.call)
+        wrapper.__call__ = teaching.call(wrapper, _wraps(is_ours), _wraps(lambda layer: isinstance(layer, GRU)))
 
 
 def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,11 +49,17 @@ def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+def _wraps(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Makes a function that says whether a wrapper is stock's, with two layers of a kind."""
+    return lambda wrapper: type(wrapper) is keras.layers.Bidirectional and all(map(kind, _layers(wrapper)))
+
+
 def _can_join(wrapper: Any, sequences: Tensor, initial_state: Any) -> bool:
     layers = _layers(wrapper)
     kinds = {GRU, keras.layers.GRU} if is_patched() else {GRU}
     return (
-        wrapper.merge_mode == "concat"
+        operations is not None
+        and wrapper.merge_mode == "concat"
         and not wrapper.stateful
         and not leaves_device_open()
         and all(type(layer) in kinds and layer.built and layer.activity_regularizer is None for layer in layers)
@@ -75,12 +83,15 @@ def _common(layer: Any) -> tuple[Any, ...]:
 def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool) -> Any:
     layers = _layers(wrapper)
     batch = ops.shape(sequences)[0]
-    starts = initial_state or [layer.get_initial_state(batch)[0] for layer in layers]
+    starts = [
+        state[0] if isinstance(state, list | tuple) else state  # as Keras takes it, alone or in a list
+        for state in initial_state or [layer.get_initial_state(batch)[0] for layer in layers]
+    ]
     first, second = (
         _direction(layer, sequences, ops.convert_to_tensor(start, layer.compute_dtype), training)
         for layer, start in zip(layers, starts, strict=True)
     )
-    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # join_directions has asked
+    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # _can_join has asked
         loop.float32(sequences),
         first,
         second,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
+from gatewise.keras.errors import describe
 from gatewise.keras.gru import GRU
 
 if TYPE_CHECKING:
@@ -48,9 +49,10 @@ def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise") -> Any:
             f"gatewise.keras.convert: model has the wrong type. Expected a Keras model or layer; received "
             f"{type(model).__name__}. Load a file with keras.saving.load_model first."
         )
-    if to not in _CLASSES:
+    if to not in tuple(_CLASSES):
         raise ValueError(
-            f"gatewise.keras.convert: to is unknown. Expected 'gatewise' or 'stock'; received {to!r}. Choose one."
+            f"gatewise.keras.convert: to is unknown. Expected 'gatewise' or 'stock'; received {describe(to)}. "
+            "Choose one."
         )
     source, target = _CLASSES["stock" if to == "gatewise" else "gatewise"], _CLASSES[to]
     lambdas = _lambdas(model)
@@ -90,7 +92,7 @@ def _lambda_name(config: dict[str, Any]) -> str:
 def _lambdas(model: Any) -> dict[str, Any]:
     """Collects the functions of Lambda layers: Keras would rebuild them from code alone, without what they refer to."""
     found: dict[str, Any] = {}
-    for part in _parts(model):
+    for part in parts_of(model):
         if isinstance(part, keras.layers.Lambda):
             name = _lambda_name({"name": part.name})
             # Two layers of one name can only be told apart by Keras's own way.
@@ -98,14 +100,14 @@ def _lambdas(model: Any) -> dict[str, Any]:
     return {name: function for name, function in found.items() if function is not None}
 
 
-def _parts(layer: Any) -> Iterator[Any]:
+def parts_of(layer: Any) -> Iterator[Any]:
     """Yields a layer and the layers inside it, at any depth."""
     yield from layer._flatten_layers(include_self=True, recursive=True)  # noqa: SLF001  # Keras has no public way down
 
 
 def _custom_objects(model: Any) -> dict[str, Any]:
     """Collects, by name, the classes and functions of the user that the configuration only names."""
-    parts = list(_parts(model))
+    parts = list(parts_of(model))
     values = [value for part in parts for value in vars(part).values()]
     compiled = getattr(getattr(model, "_compile_config", None), "config", None)  # the arguments of compile
     values += keras.tree.flatten(compiled)
@@ -119,13 +121,14 @@ def _custom_objects(model: Any) -> dict[str, Any]:
 
 
 def _check_complete(converted: Any, source: Any, to: str) -> None:
-    left = [part.name for part in _parts(converted) if type(part) is source]
+    left = [part.name for part in parts_of(converted) if type(part) is source]
     if left:
+        some = ", ".join(map(repr, left[:5])) + (" and others" if len(left) > 5 else "")
         own = f"{type(converted).__name__} makes them in its own code"
         cure = "Write that class with gatewise.keras.GRU, or call gatewise.patch_keras() and convert nothing"
         raise ValueError(
             f"gatewise.keras.convert: {len(left)} GRU layers cannot be converted to {to!r}. Expected layers that the "
-            f"model's configuration holds; received {', '.join(map(repr, left))}: {own}. "
+            f"model's configuration holds; received {some}: {own}. "
             f"{cure if to == 'gatewise' else 'Write that class with keras.layers.GRU'}."
         )
 
@@ -152,6 +155,6 @@ def _variables(model: Any) -> list[Any]:
     """Lists weights, the states of random generators and recurrent states; metrics begin anew with every epoch."""
     metrics = {id(variable) for variable in model.metrics_variables}
     found = [variable for variable in model.variables if id(variable) not in metrics]
-    for part in _parts(model):
+    for part in parts_of(model):
         found += keras.tree.flatten(getattr(part, "states", None) or [])
     return found

@@ -8,11 +8,14 @@ from typing import Any, TypeAlias
 
 import keras
 
-from gatewise.keras import errors, loop
+from gatewise.keras import call_errors, constructor_errors, loop, sequence_errors
 from gatewise.keras.engine import leaves_xla_off
+from gatewise.keras.errors import class_name
 from gatewise.keras.fallback import FallbackReason
 
 Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
+
+_STOCK = keras.layers.GRU  # some put ours there, under that name
 
 
 # The name is that of the stock layer: the paths in .weights.h5 files contain it, so the files fit both.
@@ -44,7 +47,7 @@ class GRU(keras.layers.GRU):
     fallback_reason = FallbackReason()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # the stock layer's, see below
-        errors.check_constructor(args, kwargs)
+        constructor_errors.check_constructor(class_name(self), _STOCK, args, kwargs)
         super().__init__(*args, **kwargs)
         if self.fallback_reason is None and leaves_xla_off():
             self.supports_jit = False
@@ -54,12 +57,12 @@ class GRU(keras.layers.GRU):
 
     def build(self, sequences_shape: tuple[int | None, ...], initial_state_shape: Any = None) -> None:
         """Creates the weights, and a stateful layer's states, for sequences of shape (batch, timesteps, features)."""
-        errors.check_batch_size(self, sequences_shape)
+        sequence_errors.check_build(self, sequences_shape)
         super().build(sequences_shape, initial_state_shape)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the layer over sequences (batch, timesteps, features); see `keras.layers.GRU` for the call arguments."""
-        errors.check_call(self, args, kwargs)
+        call_errors.check_call(self, args, kwargs)
         return super().__call__(*args, **kwargs)
 
     def inner_loop(

@@ -7,19 +7,20 @@ import functools
 import gc
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
-from gatewise.keras import errors, fallback, loop
+from gatewise.keras import constructor_errors, fallback, loop, teaching
 from gatewise.keras.engine import leaves_xla_off
+from gatewise.keras.gru import GRU
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-Tensor: TypeAlias = Any  # a tensor of Keras's backend
+    from gatewise.keras.stock_loop import Results, Tensor
 
-_RNN, _GRU = keras.layers.RNN, keras.layers.GRU
+_RNN, _GRU, _CELL, _STACK = keras.layers.RNN, keras.layers.GRU, keras.layers.GRUCell, keras.layers.StackedRNNCells
 _ABSENT = object()
 
 _lock = threading.Lock()
@@ -42,7 +43,8 @@ def patch_keras() -> None:
     for asking for it. On TensorFlow, `compile(jit_compile=True)` leaves XLA off, as Keras warns: XLA cannot hold the
     engine.
 
-    Calling it again changes nothing. With `TF_USE_LEGACY_KERAS`, `tf.keras` is Keras 2, which stays as it is.
+    Calling it again changes nothing. What stays stock: a bare `GRUCell` that you call in a loop of your own, an RNN or
+    a cell of a class of your own, and Keras 2, which `tf.keras` is with `TF_USE_LEGACY_KERAS=1`; a warning says so.
 
     Example:
         >>> import gatewise, keras, numpy as np
@@ -88,59 +90,53 @@ def is_patched() -> bool:
     return _active
 
 
-def _replacements() -> list[tuple[type, str, Any]]:
-    return [
-        (_GRU, "inner_loop", _looping(_GRU.inner_loop, lambda _layer: True)),
-        (_GRU, "__call__", _teaching()),
-        (_RNN, "inner_loop", _looping(_RNN.inner_loop, _is_stock)),
-        (_RNN, "supports_jit", _SupportsJit()),
-        (_RNN, "fallback_reason", fallback.FallbackReason()),
-    ]
-
-
 def follows(layer: Any) -> bool:
     """Says whether a layer runs on the engine while the patch is on, if nothing is in the engine's way."""
     return isinstance(layer, _GRU) or _is_stock(layer)
 
 
+def is_ours(layer: Any) -> bool:
+    """Says whether a layer is `gatewise.keras.GRU`, or one of stock Keras that follows."""
+    return isinstance(layer, GRU) or (_active and follows(layer))
+
+
+def _replacements() -> list[tuple[type, str, Any]]:
+    return [
+        (_GRU, "inner_loop", _looping(_GRU.inner_loop, lambda _layer: True)),
+        (_RNN, "inner_loop", _looping(_RNN.inner_loop, _is_stock)),
+        (_RNN, "__call__", teaching.call(_RNN, lambda layer: _active and follows(layer))),
+        *((kind, "__init__", teaching.constructor(kind, _check_cells, is_patched)) for kind in (_RNN, _STACK)),
+        *((kind, "__init__", teaching.constructor(kind, _check_arguments(kind), is_patched)) for kind in (_GRU, _CELL)),
+        (_RNN, "supports_jit", _SupportsJit()),
+        (_RNN, "fallback_reason", fallback.FallbackReason()),
+    ]
+
+
+def _check_cells(where: str, *args: Any, **kwargs: Any) -> None:
+    given = [*args[:1], *(kwargs[name] for name in ("cell", "cells") if name in kwargs)]
+    if given:
+        constructor_errors.check_cell(where, given[0])
+
+
+def _check_arguments(kind: Any) -> Callable[..., None]:
+    return lambda where, *args, **kwargs: constructor_errors.check_constructor(where, kind, args, kwargs)
+
+
 def _is_stock(layer: Any) -> bool:
     """Says whether a layer is stock's RNN, its cells stock's GRUCells. The stock GRU's own loop comes here too."""
-    return type(layer) is _RNN and all(type(cell) is keras.layers.GRUCell for cell in fallback.cells_of(layer))
+    return type(layer) is _RNN and all(type(cell) is _CELL for cell in fallback.cells_of(layer) or [None])
 
 
-def _looping(stock: Callable[..., loop.Results], follows: Callable[[Any], bool]) -> Callable[..., loop.Results]:
+def _looping(stock: Callable[..., Results], engine_has: Callable[[Any], bool]) -> Callable[..., Results]:
     @functools.wraps(stock)
     def inner_loop(
         self: Any, sequences: Tensor, initial_state: Tensor, mask: Tensor | None, training: bool = False
-    ) -> loop.Results:
-        if not _active or not follows(self):
+    ) -> Results:
+        if not _active or not engine_has(self):
             return stock(self, sequences, initial_state, mask, training=training)
         return loop.inner_loop(self, sequences, initial_state, mask, training, functools.partial(stock, self))
 
     return inner_loop
-
-
-def _teaching() -> Callable[..., Any]:
-    """Makes a call that failed say what to do. One that Keras lets pass is not touched, right or wrong."""
-    own = vars(_GRU).get("__call__")  # Keras inherits it, and another's patch of it may come after ours
-
-    @functools.wraps(_GRU.__call__)
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N807  # the method's name, seen in tracebacks
-        try:
-            return own(self, *args, **kwargs) if own else super(_GRU, self).__call__(*args, **kwargs)
-        except Exception as error:
-            if _active:
-                _teach(self, args, kwargs, error)
-            raise
-
-    return __call__
-
-
-def _teach(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> None:
-    try:
-        errors.check_call(layer, args, kwargs)
-    except ValueError as taught:
-        raise taught from error
 
 
 class _SupportsJit:

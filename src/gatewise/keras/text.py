@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from gatewise.keras.errors import TEXT_CURE, describe, is_text
-from gatewise.keras.gru import GRU
-from gatewise.keras.patch import is_patched
+from gatewise.keras.errors import TEXT_CURE, cause, describe, is_text, shorten
+from gatewise.keras.patch import is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,8 +47,8 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             raise ValueError(
                 f"keras.Model.{method.__name__}: x is raw text. Expected numbers, (batch, timesteps) tokens for an "
                 f"Embedding or (batch, timesteps, features) for a GRU; received {describe(x)}. "
-                f"{TEXT_CURE}\nKeras said: {error}"
-            ) from error
+                f"{TEXT_CURE}\nKeras said: {shorten(str(error), 200)}"
+            ) from cause(error)
 
     setattr(wrapper, "explains_raw_text", True)  # noqa: B010  # mypy knows no such attribute
     return wrapper
@@ -59,11 +58,7 @@ def _reads_numbers(model: Any) -> bool:
     """Says whether a model holds a GRU of ours, and nothing that reads text or could do so unknown to us."""
     layers = list(_layers(model))
     known = all(type(layer).__module__.startswith(("keras.", "gatewise.")) for layer in layers)
-    return (
-        known
-        and any(isinstance(layer, keras.layers.GRU if is_patched() else GRU) for layer in layers)
-        and not any(isinstance(layer, _TEXT_READERS) for layer in layers)
-    )
+    return known and any(map(is_ours, layers)) and not any(isinstance(layer, _TEXT_READERS) for layer in layers)
 
 
 def _layers(layer: Any) -> Iterator[Any]:
