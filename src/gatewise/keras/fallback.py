@@ -108,11 +108,14 @@ def conditions() -> tuple[str, ...]:
 
 
 def reason(layer: Any, x: Any) -> str | None:
-    """Says why Keras's own path runs in a layer's call or trace, None if the engine does; warns once a reason."""
+    """Says why Keras's own path runs in a layer's call or trace, None if the engine does; warns once a reason.
+
+    There is no warning where stock operations were asked for: in a `portable` block, and of an exporter.
+    """
     if is_portable():
-        return PORTABLE  # no warning: it was asked for
+        return PORTABLE
     why = settled_reason(layer) or _passing_reason(x)
-    if why is not None:
+    if why is not None and not _exporting():
         warn_once(why, f"{class_name(layer)}: Keras's own path")
     return why
 
@@ -122,17 +125,19 @@ def _passing_reason(x: Any) -> str | None:
     if operations is None:
         return None
     obstacle = operations.obstacle(x)
-    if obstacle is None and operations.tracing() and _exporting():
+    if obstacle is None and _exporting():
         return "the model is traced for export, and what is exported shall run without gatewise"
     return obstacle
 
 
 def _exporting() -> bool:
-    """Says whether an exporter is among the callers.
+    """Says whether the code running now is traced by an exporter.
 
     An exporter traces a function like anybody else and leaves no mark on it: only the stack can tell. It is read while
     tracing, never in a step.
     """
+    if operations is None or not operations.tracing():
+        return False
     frame = inspect.currentframe()
     while frame is not None:
         if _EXPORTERS.match(str(frame.f_globals.get("__name__", ""))):
