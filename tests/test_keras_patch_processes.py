@@ -204,6 +204,49 @@ def test_two_models_while_the_thread_count_changes_give_the_same_bits() -> None:
     assert not problems
 
 
+# --- Keras 2 ---
+
+LEGACY = """
+import json, warnings
+import gatewise
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        gatewise.patch_keras()
+print(json.dumps([str(warning.message) for warning in caught if warning.category is gatewise.FallbackWarning]))
+"""
+
+
+@pytest.mark.parametrize(("value", "count"), [("1", 1), ("true", 1), ("0", 0), ("", 0)])
+def test_a_tf_keras_that_is_keras_2_is_warned_of_once(value: str, count: int, tmp_path: Path) -> None:
+    found = run(LEGACY, tmp_path, TF_USE_LEGACY_KERAS=value)
+    assert len(found) == count
+    assert all("with TF_USE_LEGACY_KERAS tf.keras is Keras 2, which gatewise does not patch" in text for text in found)
+
+
+OLD = """
+import json
+import gatewise
+try:
+    gatewise.patch_keras()
+except ImportError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_a_keras_that_is_too_old_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "keras"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        "__version__ = '2.15.0'\nfrom types import SimpleNamespace\n"
+        "layers = SimpleNamespace(Layer=object)\n"
+        "saving = SimpleNamespace(register_keras_serializable=lambda package: lambda cls: cls)\n",
+        encoding="utf-8",
+    )
+    error = run(OLD, tmp_path, PYTHONPATH=str(tmp_path))
+    assert error.startswith("gatewise.keras: Keras is too old. Expected 3.5 or later; received 2.15.0. Run: pip")
+
+
 # --- The tutorials' spelling ---
 
 TUTORIAL = f"""

@@ -11,7 +11,8 @@ layers, `convert` rewrites a model.
 from gatewise.extras import KERAS, required_by
 
 with required_by("gatewise.keras", *KERAS):
-    import gatewise.data.preprocessing  # noqa: F401  # registers what it holds
+    import gatewise.data.preprocessing  # registers what it holds
+    import gatewise.keras.version  # noqa: F401
 
 from gatewise.fallback import FallbackWarning, portable
 from gatewise.keras.bidirectional import join_directions

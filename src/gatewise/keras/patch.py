@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, cast
 
 import keras
 
+from gatewise.fallback import warn_once
 from gatewise.keras import constructor_errors, fallback, loop, teaching
 from gatewise.keras.engine import leaves_xla_off
 from gatewise.keras.gru import GRU
@@ -58,6 +60,12 @@ def patch_keras() -> None:
         >>> gatewise.unpatch_keras()
     """
     global _active  # noqa: PLW0603  # one switch for the process, as the classes are
+    if os.environ.get("TF_USE_LEGACY_KERAS") in {"true", "True", "1"}:  # as TensorFlow reads it
+        warn_once(
+            "with TF_USE_LEGACY_KERAS tf.keras is Keras 2, which gatewise does not patch: unset that variable before "
+            "TensorFlow is imported, or import keras instead of tf.keras",
+            "gatewise.patch_keras: tf.keras is left alone and its own GRU",
+        )
     with _lock:
         if not _active:
             _active = True
