@@ -27,11 +27,25 @@ for _kind in (Labels, LogMel, Scaler, SeriesScaler, Subwords, Tokenizer, Vocabul
     keras.saving.register_keras_serializable(package=PACKAGE)(_kind)
 
 
+# Where gatewise is not imported, Keras's error ends in the configuration of the layer, and that ends in this.
+_TO_LOAD = (
+    "import gatewise.keras first, or load without gatewise by custom_objects={'gatewise>Preprocessing': Kept}, where "
+    "Kept is a subclass of keras.layers.Identity that takes the argument kept"
+)
+
+
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Preprocessing(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
     """Passes its input on unchanged, and keeps with the model what the input was made with.
 
-    Put it anywhere into a model; `find_preprocessing` gets back from the loaded model what it keeps.
+    Put it anywhere into a model; `find_preprocessing` gets back from the loaded model what it keeps. Where gatewise is
+    not, the file loads with a stand-in, `custom_objects={"gatewise>Preprocessing": Kept}`, whose `kept` is then what
+    `get_config` of each thing gave:
+
+        class Kept(keras.layers.Identity):
+            def __init__(self, kept, **kwargs):
+                super().__init__(**kwargs)
+                self.kept = kept
 
     Args:
         name: the layer's name.
@@ -99,6 +113,15 @@ class Preprocessing(keras.layers.Layer):  # type: ignore[misc]  # Keras has no t
         """
         kept = {name: keras.saving.serialize_keras_object(one) for name, one in self.kept.items()}
         return {**super().get_config(), "kept": kept}
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Says what to do where the layer cannot be loaded.
+
+        Returns:
+            Keras's configuration, and that.
+        """
+        config = super().get_build_config()
+        return {**config, "to_load": _TO_LOAD} if config else config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:

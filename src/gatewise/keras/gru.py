@@ -17,6 +17,9 @@ Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
 
 _STOCK = keras.layers.GRU  # some put ours there, under that name
 
+# Where gatewise is not imported, Keras's error ends in the configuration of the layer, and that ends in this.
+_TO_LOAD = "import gatewise.keras first, or load stock Keras by custom_objects={'gatewise>GRU': keras.layers.GRU}"
+
 
 # The name is that of the stock layer: the paths in .weights.h5 files contain it, so the files fit both.
 @keras.saving.register_keras_serializable(package="gatewise", name="GRU")
@@ -59,6 +62,11 @@ class GRU(keras.layers.GRU):
         """Creates the weights, and a stateful layer's states, for sequences of shape (batch, timesteps, features)."""
         sequence_errors.check_build(self, sequences_shape)
         super().build(sequences_shape, initial_state_shape)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """Returns what Keras builds a loaded layer from, and what to do where it cannot be loaded."""
+        config = super().get_build_config()
+        return {**config, "to_load": _TO_LOAD} if config and type(self) is GRU else config
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the layer over sequences (batch, timesteps, features); see `keras.layers.GRU` for the call arguments."""
