@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatewise.options import cut
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -28,8 +30,7 @@ def shorten(value: object, limit: int = 60) -> str:
         >>> shorten("a film that never ends", 12)
         "'a film t..."
     """
-    text = " ".join(repr(value).split())
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return cut(repr(value), limit)
 
 
 def list_some(names: Iterable[object], limit: int = 5) -> str:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from gatewise.options import cut
+
 TEXT_CURE = """A GRU reads numbers: tokenise the text, pad it to one length, and embed the tokens.
     from gatewise.data.text import Vocabulary
     vocabulary = Vocabulary(max_tokens=10_000, output_sequence_length=50).adapt(texts)  # tokenises and pads
@@ -28,7 +30,7 @@ def class_name(layer: Any) -> str:
 
 def named(layer: Any) -> str:
     """Names a layer by its class and its name."""
-    return f"{class_name(layer)} {shorten(repr(layer.name), 100)}"
+    return f"{class_name(layer)} {cut(repr(layer.name), 100)}"
 
 
 def is_text(data: Any) -> bool:
@@ -52,13 +54,7 @@ def describe(data: Any) -> str:
         text = repr(data)
     except ValueError as error:  # an int of thousands of digits
         text = str(error)
-    return shorten(text, 60)  # half a line
-
-
-def shorten(text: str, limit: int) -> str:
-    """Shows the beginning of a text in a line of at most `limit` characters."""
-    text = " ".join(text.split())
-    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+    return cut(text)
 
 
 def cause(error: Exception) -> Exception | None:

@@ -7,8 +7,9 @@ from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
 
-from gatewise.keras.errors import TEXT_CURE, describe, is_text, named, shorten
+from gatewise.keras.errors import TEXT_CURE, describe, is_text, named
 from gatewise.keras.fallback import cells_of
+from gatewise.options import cut
 
 Shape: TypeAlias = tuple[int | None, ...]
 
@@ -122,10 +123,10 @@ def _check_dense(layer: Any, sequences: Any) -> None:
 def _raise_wrong_rank(layer: Any, sequences: Any, shape: Shape) -> NoReturn:
     below = _where_time_ended(sequences)
     if below is not None and getattr(below, "return_sequences", True) is False:
-        what = f"layer {shorten(repr(below.name), 60)} below gives only its last output"
+        what = f"layer {cut(repr(below.name))} below gives only its last output"
         cure = f"Give that layer return_sequences=True: {_with_sequences(below)}."
     elif below is not None:
-        what = f"layer {shorten(repr(below.name), 60)} below ({type(below).__name__}) removes the time axis"
+        what = f"layer {cut(repr(below.name))} below ({type(below).__name__}) removes the time axis"
         cure = "Put it after the last recurrent layer."
     elif len(shape) < _RANK:
         what = "the input has too few axes"

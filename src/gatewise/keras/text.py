@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import keras
 
-from gatewise.keras.errors import TEXT_CURE, cause, describe, is_text, shorten
+from gatewise.keras.errors import TEXT_CURE, cause, describe, is_text
 from gatewise.keras.patch import is_ours
+from gatewise.options import cut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ def _explaining(method: Callable[..., Any]) -> Callable[..., Any]:
             raise ValueError(
                 f"keras.Model.{method.__name__}: x is raw text. Expected numbers, (batch, timesteps) tokens for an "
                 f"Embedding or (batch, timesteps, features) for a GRU; received {describe(x)}. "
-                f"{TEXT_CURE}\nKeras said: {shorten(str(error), 200)}"
+                f"{TEXT_CURE}\nKeras said: {cut(str(error), 200)}"
             ) from cause(error)
 
     setattr(wrapper, "explains_raw_text", True)  # noqa: B010  # mypy knows no such attribute
