@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program that `versions.py` runs in every environment: the layer's main claims, on whatever is installed there.
+"""The program that `versions.py` runs where Keras is installed: the layer's main claims, on the backend there.
 
 It needs numpy, Keras, the backend and gatewise only, prints one line of JSON, and fails with a traceback.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +19,13 @@ import gatewise
 from gatewise import native
 from gatewise.keras import GRU
 from gatewise.reference import gru_forward
+from versions_smoke_numpy import check, versions
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 6, 3)).astype(np.float32)
 MASK = np.array([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [0, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0]], bool)
 UNITS = 5
 ALLOWED = 1e-5  # some hundred roundings of float32; tolerance.py derives the bound that the tests proper use
-
-
-def check(claim: str, holds: bool) -> None:
-    """Ends the program where a claim does not hold."""
-    if not holds:
-        sys.exit(f"failed: {claim}")
 
 
 def model_of(layer_class: Any) -> Any:
@@ -135,9 +129,8 @@ def main() -> None:
     backend = keras.backend.backend()
     if backend == "jax":
         forward_mode_is_that_of_stock()
-    name = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
-    versions = {"python": sys.version.split()[0], "numpy": np.__version__, "keras": keras.__version__}
-    sys.stdout.write(json.dumps(versions | {backend: metadata.version(name)}) + "\n")
+    package = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
+    sys.stdout.write(json.dumps(versions("keras", package)) + "\n")
 
 
 if __name__ == "__main__":
