@@ -87,6 +87,8 @@ ROWS = {
     "python3.13-own-wheel": Row(NEWEST[""], "python3.13", Build("python3.13")),
     **_on_newest("python3.14", "python3.14", STABLE),
     "python3.14-own-wheel": Row(NEWEST[""], "python3.14", Build("python3.14")),
+    **_on_newest("python3.15", "python3.15", STABLE),
+    "python3.15-own-wheel": Row(NEWEST[""], "python3.15", Build("python3.15")),
 }
 
 
@@ -190,15 +192,20 @@ def compiler_of(wheel: Path) -> str:
 
 def install(python: str, packages: dict[str, str | None], wheel: Path) -> None:
     """Installs packages and the wheel from wheels alone: to compile a framework is no row's business."""
-    requirements = [package if version is None else f"{package}=={version}" for package, version in packages.items()]
-    options = ["-q", "--no-cache-dir", "--disable-pip-version-check", "--only-binary", ":all:"]
+    options = ["--no-cache-dir", "--disable-pip-version-check", "--progress-bar", "off", "--only-binary", ":all:"]
+    requirements = [asked(package, version) for package, version in packages.items()]
     try:
         run([python, "-m", "pip", "install", *options, *requirements, str(wheel)], INSTALL_SECONDS)
     except FailedError as problem:
-        missing = re.search(r"No matching distribution found for (\S+)", str(problem))
-        if missing is None or "Retrying" in str(problem):  # an index that cannot be reached says the same
+        missing = re.search(r"(?i)no matching distributions? (?:found for|available for .*:)\s+(\S+)", str(problem))
+        if missing is None or "Retrying" in str(problem):  # an index that cannot be reached has none of anything
             raise
         raise AbsentError(f"there is no wheel of {missing[1]} for this Python") from None
+
+
+def asked(package: str, version: str | None) -> str:
+    """Asks pip for a version, or for the newest of those that are allowed."""
+    return f"{package}>={OLDEST[package]}" if version is None else f"{package}=={version}"
 
 
 def run(command: list[str], seconds: int, **changed: str) -> str:
@@ -212,7 +219,7 @@ def run(command: list[str], seconds: int, **changed: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise FailedError(f"no end after {error.timeout:.0f} seconds: {' '.join(command[:6])}") from None
     if done.returncode:
-        raise FailedError((done.stderr or done.stdout).strip() or f"exit status {done.returncode}")
+        raise FailedError(f"{done.stdout}{done.stderr}".strip() or f"exit status {done.returncode}")
     return done.stdout
 
 
