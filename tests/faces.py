@@ -92,7 +92,7 @@ def composed_in_float32(case: Case) -> Results:
     """
     torch = pytest.importorskip("torch", reason="it is composed of torch's operations: install the extra `torch`")
     from gatewise.ops import composed
-    from gatewise.ops.torch.gradients import _Torch
+    from gatewise.ops.torch.composition import _Torch
 
     arrays, others, options = _inputs(case)
     arrays = {"initial_state": np.zeros((case.batch, case.units), np.float32)} | arrays

@@ -15,7 +15,7 @@ from tolerance import assert_close, tolerance
 torch = pytest.importorskip("torch", reason="it is composed of torch's operations here: install the extra `torch`")
 
 from gatewise.ops import composed  # noqa: E402  # after the skip
-from gatewise.ops.torch.gradients import _Torch  # noqa: E402
+from gatewise.ops.torch.composition import _Torch  # noqa: E402
 from gatewise.reference import ACTIVATIONS, gru_backward, gru_forward  # noqa: E402
 
 FLOAT64 = float(np.finfo(np.float64).eps)
