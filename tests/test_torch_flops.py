@@ -4,9 +4,14 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+import own_process
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 torch = pytest.importorskip("torch", reason="the module is PyTorch's: install the extra `torch`")
 
@@ -66,3 +71,11 @@ def test_operations_in_the_layout_of_keras_are_counted_alike() -> None:
     products = [2 * BATCH * TIMESTEPS * size * 15 for size in (FEATURES, UNITS)]
     first_state = 2 * BATCH * UNITS * 15  # zeros, without a gradient
     assert counter.get_total_flops() == 4 * sum(products) - first_state
+
+
+def test_triton_is_not_imported_after_tensorflow_for_the_two_end_the_process(tmp_path: Path) -> None:
+    pytest.importorskip("tensorflow", reason="TensorFlow is what Triton does not bear: install the extra `tensorflow`")
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "__init__.py").write_text("raise SystemExit('Triton is imported')\n")
+    program = "import tensorflow, gatewise.torch, json, sys\nprint(json.dumps('gatewise.torch' in sys.modules))"
+    assert own_process.run(program, tmp_path)  # which finds modules in its own folder first

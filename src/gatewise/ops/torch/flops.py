@@ -7,11 +7,13 @@ the others do, since a formula sees shapes alone.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.utils.flop_counter import register_flop_formula
 
 from gatewise.ops.torch import signatures
 
@@ -20,11 +22,30 @@ if TYPE_CHECKING:
 
 
 def register() -> None:
-    """Registers a formula for each of the operations, which are declared."""
+    """Registers a formula for each of the operations, which are declared, unless the counter ends the process."""
+    if _counter_ends_the_process():
+        return
+    from torch.utils.flop_counter import register_flop_formula
+
     for directions, name in signatures.NAMES.items():
         for suffix, formula in (("", _forward), ("_train", _forward), ("_grad", _way_back)):
             packet = getattr(torch.ops.gatewise, name + suffix)
             register_flop_formula(packet)(partial(formula, directions))
+
+
+def _counter_ends_the_process() -> bool:
+    """Whether importing the counter does, which imports Triton where that is installed: as it is with torch for CUDA.
+
+    Triton's LLVM does not bear another one in the global symbol table, where TensorFlow puts its own from 2.20 on:
+    https://github.com/tensorflow/tensorflow/issues/124205.
+    """
+    if "triton" in sys.modules or find_spec("triton") is None:
+        return False
+    try:
+        ctypes.CDLL(None)["_ZN4llvm11LLVMContextC1Ev"]  # its constructor, which every LLVM has
+    except AttributeError:
+        return False
+    return True
 
 
 def _of_a_step(shapes: Sequence[Any], *, torch_layout: bool) -> tuple[int, int]:
