@@ -62,6 +62,7 @@ NEWEST: dict[str, dict[str, str | None]] = {
     "-jax": {"keras": None, "jax": None},
     "-torch": {"keras": None, "torch": TESTED["torch"]},
 }
+BOTH = {"torch": TESTED["torch"], **NEWEST["-tensorflow"]}
 STABLE = Build("python3.12")  # its wheel is for every later version too
 
 
@@ -81,8 +82,10 @@ ROWS = {
     "jax-newest-oldest-keras": Row({"keras": OLDEST["keras"], "jax": None}),
     "torch-tested": Row(NEWEST["-torch"]),
     "torch-tested-oldest-keras": Row({"keras": OLDEST["keras"], "torch": TESTED["torch"]}),
+    "torch-beside-tensorflow": Row(BOTH),
     **_on_newest("clang", "", Build(compiler="clang")),
     **_on_newest("python3.12", "python3.12", STABLE),
+    "python3.12-torch-beside-tensorflow": Row(BOTH, "python3.12", STABLE),
     **_on_newest("python3.13", "python3.13", STABLE),
     "python3.13-own-wheel": Row(NEWEST[""], "python3.13", Build("python3.13")),
     **_on_newest("python3.14", "python3.14", STABLE),
@@ -103,7 +106,7 @@ def main() -> None:
     for name in arguments.rows or ROWS:
         state, report = try_row(arguments.folder.resolve(), name)
         count[state] += 1
-        write(f"{state:6}  {name:32} {report}")
+        write(f"{state:6}  {name:34} {report}")
     write(f"{count['works']} rows work, {count['FAILED']} failed, {count['absent']} could not be tried here")
     sys.exit(1 if count["FAILED"] else 0)
 
@@ -219,7 +222,8 @@ def run(command: list[str], seconds: int, **changed: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise FailedError(f"no end after {error.timeout:.0f} seconds: {' '.join(command[:6])}") from None
     if done.returncode:
-        raise FailedError(f"{done.stdout}{done.stderr}".strip() or f"exit status {done.returncode}")
+        end = f"exit status {done.returncode}" if done.returncode < 0 else ""  # a signal's
+        raise FailedError(f"{done.stdout}{done.stderr}{end}".strip())
     return done.stdout
 
 

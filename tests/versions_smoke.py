@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,23 @@ def forward_mode_is_that_of_stock() -> None:
     check("a Hessian is that of stock", np.abs(found - expected).max() < ALLOWED)
 
 
+def torch_works_after_tensorflow() -> None:
+    """A `gatewise.torch.GRU` in a process that TensorFlow is in: there Triton, which comes with torch, is not borne."""
+    import torch
+
+    torch.manual_seed(2)
+    stock, x = torch.nn.GRU(X.shape[-1], UNITS), torch.from_numpy(X)
+    ours = gatewise.torch.GRU(X.shape[-1], UNITS)
+    ours.load_state_dict(stock.state_dict())
+    before = native.calls()
+    gradients = [torch.autograd.grad(gru(x)[0].square().sum(), list(gru.parameters())) for gru in (ours, stock)]
+    after = native.calls()
+    check("torch runs natively", (after.forward - before.forward, after.backward - before.backward) == (1, 1))
+    pairs = zip(*gradients, strict=True)
+    agree = all(torch.allclose(found, expected, rtol=ALLOWED, atol=ALLOWED) for found, expected in pairs)
+    check("torch's gradients are those of stock", agree)
+
+
 def main() -> None:
     """Checks all claims and prints what ran."""
     layer_agrees_with_the_specification()
@@ -129,8 +147,11 @@ def main() -> None:
     backend = keras.backend.backend()
     if backend == "jax":
         forward_mode_is_that_of_stock()
-    package = {"tensorflow": "tensorflow-cpu"}.get(backend, backend)
-    sys.stdout.write(json.dumps(versions("keras", package)) + "\n")
+    packages = ["keras", {"tensorflow": "tensorflow-cpu"}.get(backend, backend)]
+    if backend == "tensorflow" and find_spec("torch"):
+        torch_works_after_tensorflow()
+        packages.append("torch")
+    sys.stdout.write(json.dumps(versions(*packages)) + "\n")
 
 
 if __name__ == "__main__":
