@@ -2,7 +2,7 @@
 // Which instruction set's kernels run: one file in isa/ each, one row in dispatch.cpp.
 #pragma once
 
-#include "problem.h"
+#include "passes/problem.h"
 
 namespace gatewise {
 

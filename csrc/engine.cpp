@@ -12,35 +12,38 @@
 #include <system_error>
 #include <vector>
 
-#include "cpus.h"
 #include "dispatch.h"
-#include "float_mode.h"
-#include "pages.h"
-#include "plan.h"
-#include "pool.h"
-#include "scratch.h"
-#include "team.h"
-#include "way.h"
+#include "passes/pass.h"
+#include "passes/plan.h"
+#include "threads/cpus.h"
+#include "threads/float_mode.h"
+#include "threads/pages.h"
+#include "threads/pool.h"
+#include "threads/scratch.h"
+#include "threads/team.h"
 
 namespace gatewise {
 namespace {
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
-bool valid(const gatewise_gru_spec& spec) {
+bool valid(const gatewise_layer& layer) {
+  if (layer.struct_size != sizeof(gatewise_layer)) return false;
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
-  return spec.batch >= 0 && spec.batch <= INT32_MAX && spec.timesteps >= 0 && spec.timesteps <= INT32_MAX && spec.features >= 1 &&
-         spec.units >= 1 && known(spec.activation) && known(spec.recurrent_activation);
+  const auto count = [](int64_t n) { return n >= 0 && n <= INT32_MAX; };
+  return layer.cell >= GATEWISE_GRU && layer.cell <= GATEWISE_GRU_RESET_BEFORE && layer.format == GATEWISE_F32 && layer.directions >= 1 &&
+         layer.directions <= GATEWISE_MAX_DIRECTIONS && known(layer.activation) && known(layer.recurrent_activation) &&
+         count(layer.batch) && count(layer.timesteps) && layer.features >= 1 && layer.units >= 1;
 }
 
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.
 int threads_of_each(int64_t directions) { return std::max(threads() / static_cast<int>(directions), 1); }
 
 // How much work a pass over a layer is, in multiply-adds; 0 if it is over before a thread that waited for its turn had woken.
-double size_of(const gatewise_gru_spec& spec) {
+double size_of(const gatewise_layer& layer) {
   constexpr double kMillisecond = 5e7;
-  const double size = 3.0 * static_cast<double>(spec.units) * static_cast<double>(spec.units + spec.features) *
-                      static_cast<double>(spec.batch) * static_cast<double>(spec.timesteps);
+  const double size = static_cast<double>(weights_of(*kernels().of(layer).cell, layer)) * static_cast<double>(layer.batch) *
+                      static_cast<double>(layer.timesteps);
   return size < kMillisecond ? 0 : size;
 }
 
@@ -71,56 +74,73 @@ void run_teams(int64_t items, int members, int64_t scratch_floats, double size, 
                [&](int64_t i) { body(i / members, *places[static_cast<size_t>(i / members)], static_cast<int>(i % members)); });
 }
 
-void run_forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
+void run_forward(const gatewise_layer& layer, const gatewise_inputs* in, const gatewise_outputs* out) {
   const Kernels& isa = kernels();
-  use_large_pages(out->outputs, spec.batch * (spec.return_sequences ? spec.timesteps : 1) * directions * spec.units);
-  std::optional<WayForward> ways[2];
+  const int64_t directions = layer.directions;
+  use_large_pages(out->outputs, layer.batch * (layer.return_sequences ? layer.timesteps : 1) * directions * layer.units);
+  std::optional<ForwardPass> passes[GATEWISE_MAX_DIRECTIONS];
   for (int64_t i = 0; i < directions; ++i) {
-    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], out[i], out->outputs);
+    passes[i].emplace(isa, layer, Direction{i, directions}, threads_of_each(directions), in[i], out[i], out->outputs);
   }
-  const Plan& plan = ways[0]->plan;
+  const int64_t slabs = passes[0]->plan.slabs();
   std::atomic<bool> failed{false};
-  run_teams(directions * plan.slabs(), ways[0]->members, ways[0]->scratch_floats(), static_cast<double>(directions) * size_of(spec), failed,
-            [&](int64_t item, Workplace& place, int member) { ways[item / plan.slabs()]->run(item % plan.slabs(), place, member); });
+  run_teams(directions * slabs, passes[0]->members, passes[0]->scratch_floats(), static_cast<double>(directions) * size_of(layer), failed,
+            [&](int64_t item, Workplace& place, int member) { passes[item / slabs]->run(item % slabs, place, member); });
 }
 
-void run_backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* d_outputs,
-                  const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
+void run_backward(const gatewise_layer& layer, const gatewise_inputs* in, const gatewise_output_gradients* of,
+                  const gatewise_gradients* out) {
   const Kernels& isa = kernels();
-  const int64_t x_floats = spec.batch * spec.timesteps * spec.features;
+  const int64_t directions = layer.directions, x_floats = layer.batch * layer.timesteps * layer.features;
   use_large_pages(out->x, x_floats);
-  std::optional<WayBack> ways[2];
+  std::optional<BackwardPass> passes[GATEWISE_MAX_DIRECTIONS];
   std::optional<Scratch> second_x;  // where both directions run at the same time
   for (int64_t i = 0; i < directions; ++i) {
-    gatewise_gru_gradients own = out[i];
-    own.x = out->x;
-    if (i > 0 && out->x && ways[0]->groups * ways[0]->members * directions <= threads()) second_x.emplace(x_floats);
-    ways[i].emplace(isa, spec, Direction{i, directions}, threads_of_each(directions), in[i], saved[i], d_outputs, d_state[i], own,
-                    second_x ? second_x->data() : nullptr);
+    if (i > 0 && out->x && passes[0]->groups * passes[0]->members * directions <= threads()) second_x.emplace(x_floats);
+    passes[i].emplace(isa, layer, Direction{i, directions}, threads_of_each(directions), in[i], of[i], of->outputs, out[i],
+                      second_x ? second_x->data() : out->x, i > 0 && !second_x);
   }
-  const int64_t groups = ways[0]->groups;
+  const int64_t groups = passes[0]->groups;
   std::atomic<bool> failed{false};
-  run_teams(directions * groups, ways[0]->members, ways[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(spec), failed,
-            [&](int64_t item, Workplace& place, int member) {
+  run_teams(directions * groups, passes[0]->members, passes[0]->scratch_floats(), 2 * static_cast<double>(directions) * size_of(layer),
+            failed, [&](int64_t item, Workplace& place, int member) {
               const int64_t group = item % groups;  // in both directions of the same rows
-              if (item >= groups && member == 0 && out->x && !second_x) ways[0]->await(group, failed);
-              ways[item / groups]->run(group, place, member);
+              if (item >= groups && member == 0 && out->x && !second_x) passes[0]->await(group, failed);
+              passes[item / groups]->run(group, place, member);
             });
-  for (int64_t i = 0; i < directions; ++i) ways[i]->partials.finish();
+  for (int64_t i = 0; i < directions; ++i) passes[i]->partials.finish();
   for (int64_t i = 0; second_x && i < x_floats; ++i) out->x[i] += second_x->data()[i];
 }
 
-void clear_weight_gradients(const gatewise_gru_spec& spec, const gatewise_gru_gradients& out) {
-  const auto row = static_cast<size_t>(3 * spec.units) * sizeof(float);
-  memset(out.kernel, 0, static_cast<size_t>(spec.features) * row);
-  memset(out.recurrent_kernel, 0, static_cast<size_t>(spec.units) * row);
-  if (out.bias) memset(out.bias, 0, (spec.reset_after && !spec.torch_layout ? 2 : 1) * row);
+void run_step(gatewise_layer layer, const float* packed, const gatewise_streams& streams) {
+  layer.timesteps = layer.return_sequences = 1;
+  layer.go_backwards = layer.zero_output_for_mask = layer.recompute = 0;
+  gatewise_inputs in{};
+  gatewise_outputs out{};
+  in.x = streams.x;
+  in.packed = packed;
+  for (int k = 0; k < GATEWISE_MAX_STATES; ++k) in.initial_state[k] = out.state[k] = streams.state[k];
+  ForwardPass pass(kernels(), layer, Direction{0, 1}, threads(), in, out, streams.outputs);
+  pass.problem.state_row = streams.row;
+  pass.problem.state_stride = streams.state_stride;
+  pass.problem.x_stride = streams.x_stride;
+  std::atomic<bool> failed{false};
+  run_teams(pass.plan.slabs(), pass.members, pass.scratch_floats(), size_of(layer), failed,
+            [&](int64_t item, Workplace& place, int member) { pass.run(item, place, member); });
+}
+
+void clear_weight_gradients(const gatewise_layer& layer, const gatewise_gradients& out) {
+  const CellInfo& cell = *kernels().of(layer).cell;
+  const auto row = static_cast<size_t>(cell.gates * layer.units) * sizeof(float);
+  memset(out.kernel, 0, static_cast<size_t>(layer.features) * row);
+  memset(out.recurrent_kernel, 0, static_cast<size_t>(layer.units) * row);
+  if (out.bias) memset(out.bias, 0, (cell.recurrent_bias && !layer.torch_layout ? 2 : 1) * row);
   if (out.recurrent_bias) memset(out.recurrent_bias, 0, row);
 }
 
 // Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.
 template <class Run>
-int guarded(std::atomic<int64_t>& calls, int64_t count, Run&& run) {
+int guarded(Run&& run) {
   const FloatMode mode;
   try {
     run();
@@ -129,72 +149,67 @@ int guarded(std::atomic<int64_t>& calls, int64_t count, Run&& run) {
   } catch (const std::system_error&) {
     return GATEWISE_OUT_OF_MEMORY;
   }
-  calls.fetch_add(count);
   return GATEWISE_OK;
-}
-
-int forward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out, int64_t directions) {
-  if (!valid(spec)) return GATEWISE_INVALID;
-  return guarded(forward_calls, directions, [&] {
-    if (spec.batch > 0) run_forward(spec, in, out, directions);
-  });
-}
-
-int backward(const gatewise_gru_spec& spec, const gatewise_gru_inputs* in, const float* const* saved, const float* d_outputs,
-             const float* const* d_state, const gatewise_gru_gradients* out, int64_t directions) {
-  if (!valid(spec)) return GATEWISE_INVALID;
-  return guarded(backward_calls, directions, [&] {
-    if (spec.batch > 0) return run_backward(spec, in, saved, d_outputs, d_state, out, directions);
-    for (int64_t i = 0; i < directions; ++i) clear_weight_gradients(spec, out[i]);
-  });
 }
 
 }  // namespace
 }  // namespace gatewise
 
-int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec) {
-  if (!gatewise::valid(*spec)) return 0;
-  const gatewise::Kernels& isa = gatewise::kernels();
-  return isa.saved_floats(*spec, gatewise::chunk_steps(*spec, gatewise::weights_exceed(*spec, isa.cache_bytes)));
+using namespace gatewise;
+
+int64_t gatewise_workspace_floats(const gatewise_layer* layer) {
+  if (!valid(*layer)) return 0;
+  const Kernels& isa = kernels();
+  return isa.of(*layer).workspace_floats(*layer, block_steps(*layer, isa.exceeded_by(*layer)));
 }
 
-int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec) { return gatewise::packed_floats(*spec, gatewise::kernels().lanes); }
-
-int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed) {
-  if (!gatewise::valid(*spec)) return GATEWISE_INVALID;
-  try {
-    gatewise::pack_weights(gatewise::kernels(), *spec, *in, false, packed);
-  } catch (const std::system_error&) {
-    return GATEWISE_OUT_OF_MEMORY;
-  }
-  return GATEWISE_OK;
+int64_t gatewise_packed_floats(const gatewise_layer* layer) {
+  if (!valid(*layer)) return 0;
+  const Kernels& isa = kernels();
+  return PackedWeights(*isa.of(*layer).cell, *layer, isa.lanes).floats;
 }
 
-int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out) {
-  return gatewise::forward(*spec, in, out, 1);
+int gatewise_pack(const gatewise_layer* layer, const gatewise_inputs* in, float* packed) {
+  if (!valid(*layer)) return GATEWISE_INVALID;
+  return guarded([&] { pack_weights(*kernels().of(*layer).cell, *layer, *in, kernels().lanes, false, packed); });
 }
 
-int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved, const float* d_outputs,
-                          const float* d_state, const gatewise_gru_gradients* out) {
-  return gatewise::backward(*spec, in, &saved, d_outputs, &d_state, out, 1);
+int gatewise_forward(const gatewise_layer* layer, const gatewise_inputs* in, const gatewise_outputs* out) {
+  if (!valid(*layer)) return GATEWISE_INVALID;
+  const int status = guarded([&] {
+    if (layer->batch > 0) run_forward(*layer, in, out);
+  });
+  if (status == GATEWISE_OK) forward_calls.fetch_add(layer->directions);
+  return status;
 }
 
-int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const gatewise_gru_outputs out[2]) {
-  return gatewise::forward(*spec, in, out, 2);
+int gatewise_backward(const gatewise_layer* layer, const gatewise_inputs* in, const gatewise_output_gradients* of,
+                      const gatewise_gradients* out) {
+  if (!valid(*layer)) return GATEWISE_INVALID;
+  const int status = guarded([&] {
+    if (layer->batch > 0) return run_backward(*layer, in, of, out);
+    for (int i = 0; i < layer->directions; ++i) clear_weight_gradients(*layer, out[i]);
+  });
+  if (status == GATEWISE_OK) backward_calls.fetch_add(layer->directions);
+  return status;
 }
 
-int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
-                               const float* d_outputs, const float* const d_state[2], const gatewise_gru_gradients out[2]) {
-  return gatewise::backward(*spec, in, saved, d_outputs, d_state, out, 2);
+int gatewise_step(const gatewise_layer* layer, const float* packed, const gatewise_streams* streams) {
+  if (!valid(*layer) || layer->directions != 1 || streams->state_stride < layer->units) return GATEWISE_INVALID;
+  const int status = guarded([&] {
+    if (layer->batch > 0) run_step(*layer, packed, *streams);
+  });
+  if (status == GATEWISE_OK) forward_calls.fetch_add(1);
+  return status;
 }
 
 void gatewise_set_num_threads(int n) {
-  gatewise::set_threads(n);
-  gatewise::release_workers();
+  set_threads(n);
+  release_workers();
 }
-int gatewise_num_threads(void) { return gatewise::threads(); }
-void gatewise_use_threads(gatewise_threads threads) { gatewise::use_threads(threads); }
-const char* gatewise_isa(void) { return gatewise::kernels().name; }
-int gatewise_set_isa(const char* name) { return gatewise::set_kernels(name) ? 1 : 0; }
-int64_t gatewise_forward_calls(void) { return gatewise::forward_calls.load(); }
-int64_t gatewise_backward_calls(void) { return gatewise::backward_calls.load(); }
+int gatewise_num_threads(void) { return threads(); }
+void gatewise_use_threads(gatewise_threads threads) { use_threads(threads); }
+const char* gatewise_isa(void) { return kernels().name; }
+int gatewise_set_isa(const char* name) { return set_kernels(name) ? 1 : 0; }
+int64_t gatewise_forward_calls(void) { return forward_calls.load(); }
+int64_t gatewise_backward_calls(void) { return backward_calls.load(); }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The engine's C interface: everything that NumPy, TensorFlow, JAX and torch call.
+// The engine's C interface, version 2: everything that NumPy, TensorFlow, JAX and torch call.
 //
-// Letters: B = batch, T = timesteps, F = features, U = units. Arrays are float32, C-contiguous, in host memory, aligned to 4 bytes at
-// least. Gates stand in the order z | r | h (update, reset, candidate), unless weights are in PyTorch's layout. The caller owns every
-// array; the engine keeps no pointer after a call returns and writes only what is named an output. Outputs must not overlap anything, but
-// `state` may be `initial_state`; inputs may overlap each other. Calls may run concurrently from any threads. No function throws, prints or
-// aborts.
+// Letters: B = batch, T = timesteps, F = features, U = units, G = gates of the cell. Arrays are float32, C-contiguous, in host memory,
+// aligned to 4 bytes at least. Gates stand in the cell's order, unless weights are in PyTorch's layout. The caller owns every array; the
+// engine keeps no pointer after a call returns and writes only what is named an output. Outputs must not overlap anything, but a state may
+// be its initial state; inputs may overlap each other. Calls may run concurrently from any threads. No function throws, prints or aborts.
 #pragma once
 
 #include <stddef.h>
@@ -23,9 +22,18 @@ extern "C" {
 
 enum gatewise_status {
   GATEWISE_OK = 0,
-  GATEWISE_INVALID = 1,       // a size below its range, or an unknown activation
+  GATEWISE_INVALID = 1,       // a size out of its range, an unknown cell, format or activation, or a layer of another version
   GATEWISE_OUT_OF_MEMORY = 2  // scratch could not be allocated; outputs are undefined
 };
+
+// What is computed at a step; see csrc/cells/.
+enum gatewise_cell {
+  GATEWISE_GRU = 0,              // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
+  GATEWISE_GRU_RESET_BEFORE = 1  // likewise; Keras's reset_after=False
+};
+
+// In what words packed weights stand; see csrc/formats/.
+enum gatewise_format { GATEWISE_F32 = 0 };
 
 enum gatewise_activation {
   GATEWISE_TANH = 0,
@@ -35,84 +43,103 @@ enum gatewise_activation {
   GATEWISE_HARD_SIGMOID = 4  // Keras 3: relu6(x + 3) / 6
 };
 
-// What is computed, apart from the numbers themselves.
-typedef struct gatewise_gru_spec {
-  int64_t batch;      // B >= 0
-  int64_t timesteps;  // T >= 0
-  int64_t features;   // F >= 1
-  int64_t units;      // U >= 1
-  int32_t reset_after;
+enum { GATEWISE_MAX_DIRECTIONS = 2, GATEWISE_MAX_STATES = 2 };
+
+// A layer and its options: what is computed, apart from the numbers themselves.
+typedef struct gatewise_layer {
+  int64_t struct_size;           // sizeof(gatewise_layer), by which the engine tells the version of its caller
+  int32_t cell;                  // enum gatewise_cell
+  int32_t format;                // enum gatewise_format
+  int32_t directions;            // 1; or 2, of which the second reads the other way
   int32_t activation;            // of the candidate; enum gatewise_activation
-  int32_t recurrent_activation;  // of the gates z and r; enum gatewise_activation
+  int32_t recurrent_activation;  // of the gates; enum gatewise_activation
   int32_t go_backwards;          // inputs and mask are read from the last step to the first; outputs are in processing order
   int32_t return_sequences;      // 0: `outputs` holds the last output alone
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
-  int32_t recompute;             // 1: the way back finds the gates again from a few saved states, in about a third more time
+  int32_t recompute;             // 1: the backward pass runs the forward pass again, from a few kept states, in about a third more time
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
-} gatewise_gru_spec;
+  int64_t batch;                 // B, 0 to 2**31 - 1
+  int64_t timesteps;             // T, likewise
+  int64_t features;              // F >= 1
+  int64_t units;                 // U >= 1
+} gatewise_layer;
 
-typedef struct gatewise_gru_inputs {
-  const float* x;                  // (B, T, F); masked steps are never read
-  const float* initial_state;      // (B, U), or null: zeros
-  const uint8_t* mask;             // (B, T), nonzero = valid, or null: every step is valid. A masked step keeps the state.
-  const float* kernel;             // (F, 3U); PyTorch's: (3U, F), gates r | z | h
-  const float* recurrent_kernel;   // (U, 3U); PyTorch's: (3U, U), gates r | z | h
-  const float* bias;               // (2, 3U) [input, recurrent] if reset_after, else (3U,); PyTorch's: (3U,), of the input; or null: zeros
-  const float* recurrent_bias;     // PyTorch's, if there is a bias and reset_after: (3U,); else null
-  const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
-  int64_t input_dropout_masks;     // 1: one factor for all gates; 3: one for each gate
-  const float* recurrent_dropout;  // (3, B, U), factors on the previous state, one for each gate; or null
-  // What gatewise_gru_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own;
-  // or null.
+// The inputs of a direction. States are by number; the first is h. Those that a cell does not have are not looked at.
+typedef struct gatewise_inputs {
+  const float* x;                                   // (B, T, F), the same for both directions; masked steps are never read
+  const uint8_t* mask;                              // (B, T), the same for both, nonzero = valid, or null: every step is valid. A masked
+                                                    // step keeps the states.
+  const float* initial_state[GATEWISE_MAX_STATES];  // (B, U) each, or null: zeros
+  const float* kernel;                              // (F, GU); PyTorch's: (GU, F)
+  const float* recurrent_kernel;                    // (U, GU); PyTorch's: (GU, U)
+  const float* bias;                                // (GU,), or (2, GU) [input, recurrent] of a cell with both; PyTorch's: (GU,), of the
+                                                    // input; or null: zeros
+  const float* recurrent_bias;                      // PyTorch's, if there is a bias and the cell has both: (GU,); else null
+  const float* input_dropout;                       // (input_dropout_masks, B, F), factors on x, the same at every step; or null
+  int64_t input_dropout_masks;                      // 1: one factor for all gates; G: one for each gate
+  const float* recurrent_dropout;                   // (G, B, U), factors on h before a step, one for each gate; or null
+  // What gatewise_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own; or
+  // null.
   const float* packed;
-} gatewise_gru_inputs;
+} gatewise_inputs;
 
-typedef struct gatewise_gru_outputs {
-  float* outputs;  // (B, T, U), or (B, 1, U) without return_sequences; or null: not wanted
-  float* state;    // (B, U), the state after the last step
-  float* saved;    // gatewise_gru_saved_floats() floats for the way back, or null: nothing is saved
-} gatewise_gru_outputs;
+// The outputs of a direction.
+typedef struct gatewise_outputs {
+  float* outputs;                     // (B, T, U), or (B, 1, U) without return_sequences; or null: not wanted. Of two directions (B, T, 2U)
+                                      // or (B, 1, 2U), in the processing order of the first; the second's pointer is not looked at.
+  float* state[GATEWISE_MAX_STATES];  // (B, U) each, after the last step
+  float* workspace;                   // gatewise_workspace_floats() floats for the backward pass, or null: nothing is kept
+} gatewise_outputs;
 
-typedef struct gatewise_gru_gradients {
-  float* x;                 // (B, T, F), zeros in masked steps; or null: not wanted
-  float* initial_state;     // (B, U), or null
-  float* kernel;            // as the kernel
-  float* recurrent_kernel;  // as the recurrent kernel
-  float* bias;              // as the bias; null if there is none
-  float* recurrent_bias;    // likewise
-} gatewise_gru_gradients;
+// The gradients of these, in the same shapes; null: zeros.
+typedef struct gatewise_output_gradients {
+  const float* outputs;
+  const float* state[GATEWISE_MAX_STATES];
+  const float* workspace;  // what the forward call with the same layer and inputs wrote; not null
+} gatewise_output_gradients;
 
-// How many floats a forward call saves for the backward call of the same spec: about 4 BTU; with `recompute` about BU sqrt(T). The layout
-// is private to the instruction set in use.
-GATEWISE_API int64_t gatewise_gru_saved_floats(const gatewise_gru_spec* spec);
+typedef struct gatewise_gradients {
+  float* x;                                   // (B, T, F), zeros in masked steps; or null: not wanted. Of two directions the sum, in the
+                                              // first's
+  float* initial_state[GATEWISE_MAX_STATES];  // (B, U) each, or null
+  float* kernel;                              // as the kernel
+  float* recurrent_kernel;                    // as the recurrent kernel
+  float* bias;                                // as the bias; null if there is none
+  float* recurrent_bias;                      // likewise
+} gatewise_gradients;
 
-// Weights in the engine's own layout, for calls that use the same weights again and again: gatewise_gru_packed_floats() floats, 64-byte
-// aligned, private to the instruction set in use. Of the spec they read units, features, reset_after and torch_layout, of the inputs the
-// weights.
-GATEWISE_API int64_t gatewise_gru_packed_floats(const gatewise_gru_spec* spec);
-GATEWISE_API int gatewise_gru_pack(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, float* packed);
+// How many floats a direction keeps from the forward to the backward pass: some 4 BTU; with `recompute` about BU sqrt(T). Their layout is
+// private to the instruction set in use. 0 if the layer is invalid.
+GATEWISE_API int64_t gatewise_workspace_floats(const gatewise_layer* layer);
 
-// Runs the layer over the sequences. Returns a gatewise_status.
-GATEWISE_API int gatewise_gru_forward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const gatewise_gru_outputs* out);
+// The weights of a direction as the engine multiplies with them, for calls that use them again and again: gatewise_packed_floats() floats,
+// 64-byte aligned, private to the instruction set in use. Of the layer they read cell, format, units, features and torch_layout, of the
+// inputs the weights.
+GATEWISE_API int64_t gatewise_packed_floats(const gatewise_layer* layer);
+GATEWISE_API int gatewise_pack(const gatewise_layer* layer, const gatewise_inputs* in, float* packed);
 
-// The vector-Jacobian product of gatewise_gru_forward.
-//   saved:     what the forward call with the same spec and inputs wrote
-//   d_outputs: gradient of `outputs`, same shape, or null: zeros
-//   d_state:   gradient of `state`, (B, U), or null: zeros
-// Returns a gatewise_status.
-GATEWISE_API int gatewise_gru_backward(const gatewise_gru_spec* spec, const gatewise_gru_inputs* in, const float* saved,
-                                       const float* d_outputs, const float* d_state, const gatewise_gru_gradients* out);
+// Runs the layer over the sequences; `in` and `out` have an element for each direction. Returns a gatewise_status. Threads go from one
+// direction to the other without waiting for each other.
+GATEWISE_API int gatewise_forward(const gatewise_layer* layer, const gatewise_inputs* in, const gatewise_outputs* out);
 
-// A layer of both directions: two calls as one, which computes what gatewise_gru_forward does with `in[0]` and, reading the other way, with
-// `in[1]`. Both have the same x and mask. Outputs stand side by side, (B, T, 2U) or (B, 1, 2U), in the processing order of the first; they
-// are out[0].outputs, which both halves are written to. Threads go from one direction to the other without waiting for each other.
-GATEWISE_API int gatewise_gru_forward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2],
-                                           const gatewise_gru_outputs out[2]);
+// The vector-Jacobian product of gatewise_forward. Returns a gatewise_status.
+GATEWISE_API int gatewise_backward(const gatewise_layer* layer, const gatewise_inputs* in, const gatewise_output_gradients* of,
+                                   const gatewise_gradients* out);
 
-// The vector-Jacobian product of gatewise_gru_forward_both: saved, d_state and the gradients are those of each direction;
-// d_outputs has both halves; out[0].x is the sum of both directions' gradients of x. Counts as two calls, as does the way forward.
-GATEWISE_API int gatewise_gru_backward_both(const gatewise_gru_spec* spec, const gatewise_gru_inputs in[2], const float* const saved[2],
-                                            const float* d_outputs, const float* const d_state[2], const gatewise_gru_gradients out[2]);
+// One step of many streams, whose states stand in arrays of the caller's and are replaced in place. Strides in floats.
+typedef struct gatewise_streams {
+  const float* x;                     // B rows of F
+  int64_t x_stride;                   // from a row to the next
+  const int64_t* row;                 // (B,) the place of each row in the state arrays, all different; or null: 0, 1, 2 ...
+  float* state[GATEWISE_MAX_STATES];  // rows of U
+  int64_t state_stride;               // from a row to the next, at least U
+  float* outputs;                     // (B, U), the first states once more; or null
+} gatewise_streams;
+
+// Runs a step of the layer, of one direction: the bits of gatewise_forward over one step, and no other row changes. Of the layer it does
+// not read timesteps, go_backwards, return_sequences, zero_output_for_mask and recompute. `packed` is what gatewise_pack wrote. Returns a
+// gatewise_status.
+GATEWISE_API int gatewise_step(const gatewise_layer* layer, const float* packed, const gatewise_streams* streams);
 
 // The number of threads a call may use, the caller's included. n >= 1 is honoured as given; n = 0 restores the default: the
 // GATEWISE_NUM_THREADS variable, else the number of CPUs that affinity and cgroup quota allow. Results do not depend on it, bit for bit.
@@ -133,7 +160,7 @@ GATEWISE_API const char* gatewise_isa(void);
 // name is unknown or the CPU lacks it, else 1.
 GATEWISE_API int gatewise_set_isa(const char* name);
 
-// How many forward and backward calls the engine has completed in this process.
+// How many forward and backward calls the engine has completed in this process; one of two directions counts as two.
 GATEWISE_API int64_t gatewise_forward_calls(void);
 GATEWISE_API int64_t gatewise_backward_calls(void);
 

@@ -12,7 +12,7 @@ from engine_case import ISAS, instruction_set
 
 Array = npt.NDArray[np.float64]
 
-# The errors that csrc/simd_math.h states.
+# The errors that csrc/simd/math.h states.
 SIGMOID_ERROR, TANH_ERROR, TANH_RELATIVE_ERROR = 1.2e-7, 1.8e-7, 9e-7
 DENSE = np.concatenate([np.linspace(-30, 30, 200_001), np.geomspace(1e-30, 1, 5001), -np.geomspace(1e-30, 1, 5001)])
 

@@ -26,19 +26,20 @@ MAY_KNOW = {
     "weights": {"arrays", "options"},
     "reference": {"arrays", "options"},
     "_native": set(),
+    "cells": set(),
     "engine": {"_native", "options"},
     "scope": set(),
     "extras": set(),
     "recompute": {"scope"},
-    "native": {"_native", "arrays", "engine", "options", "recompute", "weights"},
-    "step": {"_native", "arrays", "engine", "weights"},
+    "native": {"_native", "arrays", "cells", "engine", "options", "recompute", "weights"},
+    "step": {"_native", "arrays", "cells", "engine", "weights"},
     "fallback": {"scope"},
     "info": {"engine", "extras"},
     "ops.direction": set(),
     "ops.composed": {"ops.direction"},
     "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
-    "ops.jax": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
-    "ops.torch": {"_native", "extras", "fallback", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.jax": {"cells", "extras", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.torch": {"_native", "cells", "extras", "fallback", "native", "ops.composed", "ops.direction", "recompute"},
     "keras": {
         *(
             "data.preprocessing",
@@ -214,31 +215,17 @@ def test_importing_the_package_takes_less_than_150_ms_more_than_numpy() -> None:
 # --- C++ ---
 
 # What each part of csrc/ may include besides itself. A part is a folder, a file's name without its ending, or engine.h.
-VECTORS = {"simd", "engine.h"}
 MAY_INCLUDE = {
     "engine.h": set(),
-    "engine": {
-        *("cpus", "dispatch", "float_mode", "pages", "plan", "pool", "problem", "scratch", "team", "way"),
-        "engine.h",
-    },
-    "way": {"pack", "pages", "partials", "plan", "pool", "problem", "scratch", "spin", "team", "engine.h"},
-    "cpus": set(),
-    "dispatch": {"problem", "engine.h"},
-    "pack": {"cpus", "problem", "engine.h"},
-    "partials": {"pack", "pool", "problem", "scratch"},
-    "plan": {"problem", "team", "engine.h"},
-    "pool": {"cpus", "float_mode", "spin"},
-    "problem": {"engine.h"},
-    "pages": set(),
-    "scratch": set(),
-    "float_mode": set(),
-    "spin": set(),
-    "team": {"spin"},
-    "simd": set(),
-    "simd_math": VECTORS,
-    "cells": VECTORS | {"simd_math"},
-    "kernels": VECTORS | {"simd_math", "cells", "problem", "team"},
-    "isa": VECTORS | {"simd_math", "cells", "problem", "team", "kernels"},
+    "engine": {"dispatch", "passes", "threads", "engine.h"},
+    "dispatch": {"passes"},
+    "threads": set(),
+    "simd": {"engine.h"},
+    "cells": {"simd"},
+    "products": {"simd"},
+    "formats": {"cells", "products", "threads", "engine.h"},
+    "passes": {"cells", "formats", "products", "simd", "threads", "engine.h"},
+    "isa": {"cells", "formats", "passes"},
     "bind": {"engine.h"},
 }
 # C headers without inline code, which alone may reach a file with an instruction set's flags.
@@ -299,8 +286,26 @@ def test_what_an_instruction_set_is_compiled_from_has_no_inline_library_code(pat
             assert not wrong, f"csrc/{c_name(file)}, included by csrc/{c_name(path)}, includes {sorted(wrong)}"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if path.name != "simd.h"], ids=c_name)
-def test_vector_intrinsics_stand_in_simd_h_alone(path: Path) -> None:
+# Where no cell and no format is known by name.
+BLIND = {"products", "passes", "threads", "bind"}
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) in BLIND], ids=c_name)
+def test_a_cell_and_a_format_are_known_by_their_concepts(path: Path) -> None:
+    concepts = {"cells/cell.h", "formats/format.h", "formats/pack.h", "formats/panels.h"}
+    wrong = {c_name(file) for file in included_files(path) if c_part(file) in {"cells", "formats"}}
+    assert wrong <= concepts, f"csrc/{c_name(path)} may not include {sorted(wrong - concepts)}"
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) in BLIND - {"bind"}], ids=c_name)
+def test_no_pass_or_product_knows_a_gate(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"(?i)update|forget|candidate|reset.?gate|cell state|h_tilde|kUpdate|kReset", text)
+    assert not re.search(r"\b\d+ \* (?:problem\.)?(?:spec\.)?units\b|\bunits \* \d", code_of(path))
+
+
+@pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) != "simd"], ids=c_name)
+def test_vector_intrinsics_stand_in_simd_alone(path: Path) -> None:
     # A pause, while the pool waits, is no arithmetic; nor is setting the floating-point mode.
     intrinsics = r"\b_mm\d*_|\b__m\d+|\b__builtin_ia32_(?!pause|ldmxcsr|stmxcsr)|\bfloat32x4_t\b"
     assert not re.search(intrinsics, code_of(path))

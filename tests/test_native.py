@@ -69,7 +69,7 @@ def test_results_are_written_in_full_and_nothing_beyond() -> None:
     guarded = [np.full(n + 64, np.nan, np.float32) for n in (batch * timesteps * units, batch * units)]
     outputs, state = guarded[0][32:-32].reshape(batch, timesteps, units), guarded[1][32:-32].reshape(batch, units)
     mask = np.array([[1, 0, 1, 1, 0, 0]] * 3 + [[0] * 6], bool)
-    call = _native.make_call(X, WEIGHTS.kernel, WEIGHTS.recurrent_kernel, WEIGHTS.bias, None, mask, None, None, True, 0,
+    call = _native.make_call(X, WEIGHTS.kernel, WEIGHTS.recurrent_kernel, WEIGHTS.bias, None, mask, None, None, 0, 0,
                              1, False, True, False, False)  # fmt: skip
     _native.forward(call, outputs, state, None)
     assert not np.isnan(outputs).any()
@@ -99,7 +99,7 @@ def test_large_results_are_written_to_large_pages() -> None:
 
     weights = gatewise.GRUWeights(np.ones((5, 3 * units)), np.ones((units, 3 * units)))
     x = np.zeros((batch, timesteps, 5), np.float32)
-    call = _native.make_call(x, weights.kernel, weights.recurrent_kernel, None, None, None, None, None, True, 0, 1,
+    call = _native.make_call(x, weights.kernel, weights.recurrent_kernel, None, None, None, None, None, 0, 0, 1,
                              False, True, False, False)  # fmt: skip
     assert "hg" not in wishes()
     _native.forward(call, outputs, np.empty((batch, units), np.float32), None)

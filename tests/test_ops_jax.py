@@ -33,11 +33,11 @@ MASKED = Case(BATCH, TIMESTEPS, FEATURES, UNITS, mask="holes")  # masked steps o
 def test_the_structure_in_python_is_that_of_the_engine() -> None:
     # The engine reads it by place: a field that Python lacks would be read from beyond its end.
     header = (Path(__file__).parents[1] / "csrc" / "engine.h").read_text()
-    struct = header.partition("typedef struct gatewise_gru_spec {")[2].partition("}")[0]
+    struct = header.partition("typedef struct gatewise_layer {")[2].partition("}")[0]
     fields = re.findall(r"^ +int(32|64)_t (\w+);", struct, re.MULTILINE)
     assert len(fields) == len(struct.strip().splitlines())
     types = {"32": ctypes.c_int32, "64": ctypes.c_int64}
-    assert [(name, types[bits]) for bits, name in fields] == [tuple(field) for field in xla._Spec._fields_]
+    assert [(name, types[bits]) for bits, name in fields] == [tuple(field) for field in xla._Layer._fields_]
 
 
 # --- Values and gradients ---

@@ -31,7 +31,7 @@
 // --- Attributes --------------------------------------------------------------------------------------------------------------------------
 
 typedef struct attributes {
-  gatewise_gru_spec spec;  // the sizes in it are set by each call
+  gatewise_layer layer;  // directions and sizes are set by each call
   bool x_gradient;
 } attributes;
 
@@ -59,13 +59,14 @@ static void* create_kernel(TF_OpKernelConstruction* construction, bool is_gradie
   if (!kernel) {
     TF_SetStatus(status, kResourceExhausted, "Gatewise: no memory for a kernel's attributes. Free memory and try again.");
   } else {
-    kernel->spec.reset_after = read_flag(construction, "reset_after", status);
-    kernel->spec.activation = read_activation(construction, "activation", status);
-    kernel->spec.recurrent_activation = read_activation(construction, "recurrent_activation", status);
-    kernel->spec.go_backwards = read_flag(construction, "go_backwards", status);
-    kernel->spec.return_sequences = read_flag(construction, "return_sequences", status);
-    kernel->spec.zero_output_for_mask = read_flag(construction, "zero_output_for_mask", status);
-    kernel->spec.recompute = read_flag(construction, "recompute", status);
+    kernel->layer.struct_size = sizeof kernel->layer;
+    kernel->layer.cell = read_flag(construction, "reset_after", status) ? GATEWISE_GRU : GATEWISE_GRU_RESET_BEFORE;
+    kernel->layer.activation = read_activation(construction, "activation", status);
+    kernel->layer.recurrent_activation = read_activation(construction, "recurrent_activation", status);
+    kernel->layer.go_backwards = read_flag(construction, "go_backwards", status);
+    kernel->layer.return_sequences = read_flag(construction, "return_sequences", status);
+    kernel->layer.zero_output_for_mask = read_flag(construction, "zero_output_for_mask", status);
+    kernel->layer.recompute = read_flag(construction, "recompute", status);
     kernel->x_gradient = is_gradient && read_flag(construction, "x_gradient", status);
   }
   if (TF_GetCode(status) != kOk) TF_OpKernelConstruction_Failure(construction, status);
@@ -80,18 +81,17 @@ static void* create_gradient(TF_OpKernelConstruction* construction) { return cre
 
 static void run_layer(const attributes* kernel, TF_OpKernelContext* context, bool saves) {
   call c;
-  if (open_call(&c, &kernel->spec, context, kLayerInputs) && check_layer(&c)) {
-    const gatewise_gru_spec* s = &c.spec;
-    gatewise_gru_outputs out[kMostDirections] = {0};
+  if (open_call(&c, &kernel->layer, context, kLayerInputs) && check_layer(&c)) {
+    const gatewise_layer* s = &c.layer;
+    gatewise_outputs out[kMostDirections] = {0};
     const int64_t steps = s->return_sequences ? s->timesteps : 1;
     out->outputs = allocate(&c, 0, kFloat, 3, (int64_t[]){s->batch, steps, c.directions * s->units});
     for (c.direction = 0; c.direction < c.directions; ++c.direction) {
-      out[c.direction].state = allocate(&c, 1, kFloat, 2, (int64_t[]){s->batch, s->units});
-      if (saves) out[c.direction].saved = allocate(&c, 2, kBool, 1, (int64_t[]){saved_bytes(&c)});
+      out[c.direction].state[0] = allocate(&c, 1, kFloat, 2, (int64_t[]){s->batch, s->units});
+      if (saves) out[c.direction].workspace = allocate(&c, 2, kBool, 1, (int64_t[]){saved_bytes(&c)});
     }
     read_inputs(&c);
-    if (TF_GetCode(c.status) == kOk)
-      report(&c, c.directions > 1 ? gatewise_gru_forward_both(s, c.inputs, out) : gatewise_gru_forward(s, c.inputs, out));
+    if (TF_GetCode(c.status) == kOk) report(&c, gatewise_forward(s, c.inputs, out));
   }
   close_call(&c);
 }
@@ -102,27 +102,25 @@ static void compute_gru_train(void* kernel, TF_OpKernelContext* context) { run_l
 static void compute_gru_grad(void* state, TF_OpKernelContext* context) {
   const attributes* kernel = state;
   call c;
-  if (open_call(&c, &kernel->spec, context, kGradInputs) && check_gradient(&c)) {
-    gatewise_gru_gradients out[kMostDirections] = {0};
-    const float *saved[kMostDirections], *d_state[kMostDirections], *d_outputs = TF_TensorData(input_of(&c, kOutputsGradient));
+  if (open_call(&c, &kernel->layer, context, kGradInputs) && check_gradient(&c)) {
+    gatewise_output_gradients of[kMostDirections] = {0};
+    gatewise_gradients out[kMostDirections] = {0};
+    of->outputs = TF_TensorData(input_of(&c, kOutputsGradient));
     if (kernel->x_gradient)
       out->x = allocate_like(&c, 0, kX);
     else
       allocate(&c, 0, kFloat, 1, (int64_t[]){0});
     for (c.direction = 0; c.direction < c.directions; ++c.direction) {
-      gatewise_gru_gradients* own = &out[c.direction];
-      own->initial_state = allocate_like(&c, 1, kInitialState);
+      gatewise_gradients* own = &out[c.direction];
+      own->initial_state[0] = allocate_like(&c, 1, kInitialState);
       own->kernel = allocate_like(&c, 2, kKernel);
       own->recurrent_kernel = allocate_like(&c, 3, kRecurrentKernel);
       own->bias = allocate_like(&c, 4, kBias);
-      saved[c.direction] = TF_TensorData(input_of(&c, kSaved));
-      d_state[c.direction] = TF_TensorData(input_of(&c, kStateGradient));
+      of[c.direction].workspace = TF_TensorData(input_of(&c, kSaved));
+      of[c.direction].state[0] = TF_TensorData(input_of(&c, kStateGradient));
     }
     read_inputs(&c);
-    if (TF_GetCode(c.status) == kOk) {
-      report(&c, c.directions > 1 ? gatewise_gru_backward_both(&c.spec, c.inputs, saved, d_outputs, d_state, out)
-                                  : gatewise_gru_backward(&c.spec, c.inputs, saved[0], d_outputs, d_state[0], out));
-    }
+    if (TF_GetCode(c.status) == kOk) report(&c, gatewise_backward(&c.layer, c.inputs, of, out));
   }
   close_call(&c);
 }

@@ -27,7 +27,7 @@ enum {
   kStateGradient,
   kGradInputs
 };
-enum { kMostOutputs = 5, kMostDirections = 2 };
+enum { kMostOutputs = 5, kMostDirections = GATEWISE_MAX_DIRECTIONS };
 static const char* const kInputs[] = {"x: float",
                                       "initial_state: directions * float",
                                       "kernel: directions * float",
@@ -63,17 +63,18 @@ typedef struct call {
   TF_Tensor* in[kGradInputs * kMostDirections];
   TF_Tensor* out[kMostOutputs * kMostDirections];
   int directions, direction;  // how many, and which one is asked about
-  gatewise_gru_spec spec;
-  gatewise_gru_inputs inputs[kMostDirections];
+  gatewise_layer layer;
+  gatewise_inputs inputs[kMostDirections];
 } call;
 
-static bool open_call(call* c, const gatewise_gru_spec* spec, TF_OpKernelContext* context, int inputs) {
+static bool open_call(call* c, const gatewise_layer* layer, TF_OpKernelContext* context, int inputs) {
   memset(c, 0, sizeof *c);
   c->context = context;
   c->status = TF_NewStatus();
-  c->spec = *spec;
+  c->layer = *layer;
   const int tensors = TF_NumInputs(context);
   c->directions = directions_of(inputs, tensors);
+  c->layer.directions = c->directions;
   if (c->directions > kMostDirections) {
     TF_SetStatus(c->status, kInvalidArgument,
                  "GatewiseGru: there are too many directions. Expected 1 or 2. Give one list element for each.");
@@ -141,7 +142,7 @@ static bool has_shape(call* c, int input, int rank, const axis* axes) {
 static bool take_sizes(call* c) {
   if (!SHAPE(c, kX, {"batch", -1}, {"timesteps", -1}, {"features", -1}) || !SHAPE(c, kRecurrentKernel, {"units", -1}, {"3 * units", -1}))
     return false;
-  gatewise_gru_spec* s = &c->spec;
+  gatewise_layer* s = &c->layer;
   s->batch = TF_Dim(input_of(c, kX), 0);
   s->timesteps = TF_Dim(input_of(c, kX), 1);
   s->features = TF_Dim(input_of(c, kX), 2);
@@ -156,12 +157,12 @@ static int64_t dropout_masks(const call* c) {
 
 // Checks every input of the layer, in a direction, against the sizes.
 static bool check_direction(call* c) {
-  const gatewise_gru_spec* s = &c->spec;
+  const gatewise_layer* s = &c->layer;
   const axis batch = {"batch", s->batch}, timesteps = {"timesteps", s->timesteps}, features = {"features", s->features};
   const axis units = {"units", s->units}, gates = {"3 * units", 3 * s->units}, three = {"gates", 3}, masks = {"masks", dropout_masks(c)};
   return SHAPE(c, kRecurrentKernel, units, gates) && SHAPE(c, kKernel, features, gates) &&
          (is_absent(c, kInitialState) || SHAPE(c, kInitialState, batch, units)) &&
-         (is_absent(c, kBias) || (s->reset_after ? SHAPE(c, kBias, {"input and recurrent", 2}, gates) : SHAPE(c, kBias, gates))) &&
+         (is_absent(c, kBias) || (s->cell == GATEWISE_GRU ? SHAPE(c, kBias, {"input and recurrent", 2}, gates) : SHAPE(c, kBias, gates))) &&
          (is_absent(c, kMask) || SHAPE(c, kMask, batch, timesteps)) &&
          (is_absent(c, kInputDropout) || SHAPE(c, kInputDropout, masks, batch, features)) &&
          (is_absent(c, kRecurrentDropout) || SHAPE(c, kRecurrentDropout, three, batch, units));
@@ -173,12 +174,13 @@ static bool check_layer(call* c) {
   return fits;
 }
 
-static int64_t saved_bytes(const call* c) { return gatewise_gru_saved_floats(&c->spec) * (int64_t)sizeof(float); }
+static int64_t saved_bytes(const call* c) { return gatewise_workspace_floats(&c->layer) * (int64_t)sizeof(float); }
 
 static bool check_gradient(call* c) {
   if (!check_layer(c)) return false;
-  const axis batch = {"batch", c->spec.batch}, units = {"units", c->spec.units};
-  const axis steps = {"timesteps", c->spec.return_sequences ? c->spec.timesteps : 1}, all_units = {"units", c->directions * c->spec.units};
+  const axis batch = {"batch", c->layer.batch}, units = {"units", c->layer.units};
+  const axis steps = {"timesteps", c->layer.return_sequences ? c->layer.timesteps : 1},
+             all_units = {"units", c->directions * c->layer.units};
   bool fits = SHAPE(c, kOutputsGradient, batch, steps, all_units);
   for (c->direction = 0; fits && c->direction < c->directions; ++c->direction) {
     fits = SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && SHAPE(c, kStateGradient, batch, units);
@@ -192,9 +194,9 @@ static void* data(const call* c, int input) { return is_absent(c, input) ? NULL 
 
 static void read_inputs(call* c) {
   for (c->direction = 0; c->direction < c->directions; ++c->direction) {
-    gatewise_gru_inputs* in = &c->inputs[c->direction];
+    gatewise_inputs* in = &c->inputs[c->direction];
     in->x = TF_TensorData(input_of(c, kX));
-    in->initial_state = data(c, kInitialState);
+    in->initial_state[0] = data(c, kInitialState);
     in->mask = data(c, kMask);
     in->kernel = TF_TensorData(input_of(c, kKernel));
     in->recurrent_kernel = TF_TensorData(input_of(c, kRecurrentKernel));

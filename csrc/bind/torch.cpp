@@ -68,19 +68,19 @@ template <size_t kDirections, bool kSaves>
 void run_layer(StableValue* stack, uint64_t, uint64_t) {
   Layer<kDirections> layer(stack, stack + Layer<kDirections>::kTensors);
   layer.check_shapes();
-  const gatewise_gru_spec& s = layer.spec;
+  const gatewise_layer& s = layer.layer;
   Tensor outputs = Tensor::empty(aoti_torch_dtype_float32(), layer.outputs_shape()), saved;
   if (kSaves) saved = Tensor::empty(aoti_torch_dtype_int32(), layer.saved_shape());
   const auto parts = layer.parts_of(saved);
   std::array<Tensor, kDirections> states;
-  std::array<gatewise_gru_outputs, kDirections> out;
+  std::array<gatewise_outputs, kDirections> out;
   for (size_t i = 0; i < kDirections; ++i) {
     states[i] = Tensor::empty(aoti_torch_dtype_float32(), std::array{s.batch, s.units});
-    out[i] = {outputs.data<float>(), states[i].template data<float>(), parts[i]};
+    out[i] = {outputs.data<float>(), {states[i].template data<float>()}, parts[i]};
   }
   const auto in = layer.inputs();
   const ThreadsOfTorch threads;
-  check_engine(kDirections > 1 ? gatewise_gru_forward_both(&s, in.data(), out.data()) : gatewise_gru_forward(&s, in.data(), out.data()));
+  check_engine(gatewise_forward(&s, in.data(), out.data()));
   *stack++ = outputs.release();
   for (Tensor& state : states) *stack++ = state.release();
   if (kSaves) *stack = saved.release();
@@ -97,7 +97,7 @@ void run_way_back(StableValue* stack, uint64_t, uint64_t) {
   Layer layer(stack, options);
   const bool x_gradient = options[Layer::kOptions] != 0;
   layer.check_shapes();
-  const gatewise_gru_spec& s = layer.spec;
+  const gatewise_layer& s = layer.layer;
   const auto [rows, values, padded] = layer.saved_shape();
   const auto [batch, timesteps, width] = layer.outputs_shape();
   expect(saved, {"saved"}, aoti_torch_dtype_int32(), {{"rows", rows}, {"values", values}, {"padded units", padded}});
@@ -112,26 +112,23 @@ void run_way_back(StableValue* stack, uint64_t, uint64_t) {
   };
   const Tensor unwanted;
   float* const d_x = gradient_of(x_gradient ? layer.x : unwanted);
-  std::array<gatewise_gru_gradients, kDirections> out;
-  std::array<const float*, kDirections> own_saved, d_state;
+  std::array<gatewise_gradients, kDirections> out;
+  std::array<gatewise_output_gradients, kDirections> of;
   const auto parts = layer.parts_of(saved);
   for (size_t i = 0; i < kDirections; ++i) {
     const Direction& own = layer.directions[i];
     expect(d_states[i], {"d_state", own.whose}, aoti_torch_dtype_float32(), {{"batch", s.batch}, {"units", s.units}});
-    own_saved[i] = parts[i];
-    d_state[i] = d_states[i].template data<float>();
+    of[i] = {d_outputs.data<float>(), {d_states[i].template data<float>()}, parts[i]};
     out[i] = {d_x,
-              gradient_of(own.initial_state),
+              {gradient_of(own.initial_state)},
               gradient_of(own.kernel),
               gradient_of(own.recurrent_kernel),
               gradient_of(own.bias),
               gradient_of(own.recurrent_bias)};
   }
   const auto in = layer.inputs();
-  const float* const d = d_outputs.data<float>();
   const ThreadsOfTorch threads;
-  check_engine(kDirections > 1 ? gatewise_gru_backward_both(&s, in.data(), own_saved.data(), d, d_state.data(), out.data())
-                               : gatewise_gru_backward(&s, in.data(), own_saved[0], d, d_state[0], out.data()));
+  check_engine(gatewise_backward(&s, in.data(), of.data(), out.data()));
   for (Tensor& gradient : gradients) *stack++ = gradient.release();
 }
 

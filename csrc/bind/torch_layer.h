@@ -42,19 +42,19 @@ struct Direction {
   }
 
   // Checks every tensor against the sizes.
-  void check_shapes(const gatewise_gru_spec& spec) {
+  void check_shapes(const gatewise_layer& layer) {
     const int32_t real = aoti_torch_dtype_float32();
-    const Axis batch{"batch", spec.batch}, features{"features", spec.features};
-    const Axis units{"units", spec.units}, gates{"3 * units", 3 * spec.units};
-    expect_kernel(recurrent_kernel, "recurrent_kernel", units, gates, spec.torch_layout);
-    expect_kernel(kernel, "kernel", features, gates, spec.torch_layout);
+    const Axis batch{"batch", layer.batch}, features{"features", layer.features};
+    const Axis units{"units", layer.units}, gates{"3 * units", 3 * layer.units};
+    expect_kernel(recurrent_kernel, "recurrent_kernel", units, gates, layer.torch_layout);
+    expect_kernel(kernel, "kernel", features, gates, layer.torch_layout);
     expect(initial_state, {"initial_state", whose}, real, {batch, units});
-    if (spec.reset_after && !spec.torch_layout)
+    if (layer.cell == GATEWISE_GRU && !layer.torch_layout)
       expect(bias, {"bias", whose}, real, {{"input and recurrent", 2}, gates});
     else
       expect(bias, {"bias", whose}, real, {gates});
     expect(recurrent_bias, {"recurrent_bias", whose}, real, {gates});
-    if (static_cast<bool>(recurrent_bias) != (bias && spec.reset_after && spec.torch_layout)) {
+    if (static_cast<bool>(recurrent_bias) != (bias && layer.cell == GATEWISE_GRU && layer.torch_layout)) {
       throw std::runtime_error(
           "gatewise::gru: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give or leave out both.");
     }
@@ -62,10 +62,10 @@ struct Direction {
     expect(recurrent_dropout, {"recurrent_dropout", whose}, real, {{"gates", 3}, batch, units});
   }
 
-  gatewise_gru_inputs inputs(const Tensor& x, const Tensor& mask) const {
-    gatewise_gru_inputs in{};
+  gatewise_inputs inputs(const Tensor& x, const Tensor& mask) const {
+    gatewise_inputs in{};
     in.x = x.data<float>();
-    in.initial_state = initial_state.data<float>();
+    in.initial_state[0] = initial_state.data<float>();
     in.mask = mask.data<uint8_t>();
     in.kernel = kernel.data<float>();
     in.recurrent_kernel = recurrent_kernel.data<float>();
@@ -97,7 +97,7 @@ struct Layer {
 
   Tensor x, mask;
   std::array<Direction, kDirections> directions;
-  gatewise_gru_spec spec{};
+  gatewise_layer layer{};
 
   // Takes the arguments in the schema's order. All tensors are taken before anything can raise: they are then freed.
   Layer(const StableValue* tensors, const StableValue* options)
@@ -108,42 +108,44 @@ struct Layer {
           Direction(kWhose[i], tensors + 1 + i * Direction::kDifferentiable, tensors + kDifferentiable + 1 + i * Direction::kFactors);
     }
     const auto option = [options](int i) { return static_cast<int32_t>(options[i]); };
-    spec.reset_after = option(0);
-    spec.activation = option(1);
-    spec.recurrent_activation = option(2);
-    spec.go_backwards = option(3);
-    spec.return_sequences = option(4);
-    spec.zero_output_for_mask = option(5);
-    spec.recompute = option(6);
-    spec.torch_layout = option(7);
+    layer.struct_size = sizeof layer;
+    layer.directions = kCount;
+    layer.cell = option(0) ? GATEWISE_GRU : GATEWISE_GRU_RESET_BEFORE;
+    layer.activation = option(1);
+    layer.recurrent_activation = option(2);
+    layer.go_backwards = option(3);
+    layer.return_sequences = option(4);
+    layer.zero_output_for_mask = option(5);
+    layer.recompute = option(6);
+    layer.torch_layout = option(7);
   }
 
   // Sets the sizes from x and the first recurrent_kernel and checks every tensor against them.
   void check_shapes() {
     expect(x, {"x"}, aoti_torch_dtype_float32(), {{"batch"}, {"timesteps"}, {"features"}});
-    spec.batch = x.sizes()[0];
-    spec.timesteps = x.sizes()[1];
-    spec.features = x.sizes()[2];
-    spec.units = directions[0].units(spec.torch_layout);
-    for (Direction& direction : directions) direction.check_shapes(spec);
-    expect(mask, {"mask"}, aoti_torch_dtype_bool(), {{"batch", spec.batch}, {"timesteps", spec.timesteps}});
+    layer.batch = x.sizes()[0];
+    layer.timesteps = x.sizes()[1];
+    layer.features = x.sizes()[2];
+    layer.units = directions[0].units(layer.torch_layout);
+    for (Direction& direction : directions) direction.check_shapes(layer);
+    expect(mask, {"mask"}, aoti_torch_dtype_bool(), {{"batch", layer.batch}, {"timesteps", layer.timesteps}});
   }
 
-  std::array<gatewise_gru_inputs, kDirections> inputs() const {
-    std::array<gatewise_gru_inputs, kDirections> in;
+  std::array<gatewise_inputs, kDirections> inputs() const {
+    std::array<gatewise_inputs, kDirections> in;
     for (size_t i = 0; i < kDirections; ++i) in[i] = directions[i].inputs(x, mask);
     return in;
   }
 
   // The shape of `outputs`: the directions' side by side.
-  std::array<int64_t, 3> outputs_shape() const { return {spec.batch, spec.return_sequences ? spec.timesteps : 1, kCount * spec.units}; }
+  std::array<int64_t, 3> outputs_shape() const { return {layer.batch, layer.return_sequences ? layer.timesteps : 1, kCount * layer.units}; }
 
   // The shape of `saved`: gates and, before every chunk of steps, a state; all rows of the first direction, then those of the second. A
   // step begins one chunk at the most, and no vector is wider than 16 floats.
   std::array<int64_t, 3> saved_shape() const {
-    const int64_t values = spec.recompute ? static_cast<int64_t>(std::sqrt(static_cast<double>(spec.timesteps))) + 1
-                                          : (spec.reset_after ? 5 : 4) * spec.timesteps;
-    return {kCount * spec.batch, values, (spec.units + 15) / 16 * 16};
+    const int64_t values = layer.recompute ? static_cast<int64_t>(std::sqrt(static_cast<double>(layer.timesteps))) + 1
+                                           : (layer.cell == GATEWISE_GRU ? 5 : 4) * layer.timesteps;
+    return {kCount * layer.batch, values, (layer.units + 15) / 16 * 16};
   }
 
   // Where each direction's part of `saved` begins; null without it.
@@ -151,7 +153,7 @@ struct Layer {
     if (!saved) return {};
     const auto [rows, values, units] = saved_shape();
     const int64_t floats = rows * values * units / kCount;
-    if (gatewise_gru_saved_floats(&spec) > floats) {
+    if (gatewise_workspace_floats(&layer) > floats) {
       throw std::runtime_error("gatewise::gru: the engine saves more than torch was told. This is a defect of gatewise: report it.");
     }
     std::array<float*, kDirections> parts;

@@ -33,7 +33,7 @@ using Floats = ffi::Buffer<ffi::F32>;
 using Mask = ffi::Buffer<ffi::PRED>;
 using Saved = ffi::Buffer<ffi::U32>;
 
-constexpr size_t kMostDirections = 2;
+constexpr size_t kMostDirections = GATEWISE_MAX_DIRECTIONS;
 
 // The places of operands and results; the first kSharedInputs and kOwnInputs are those of the layer, the others come with the way back.
 enum SharedOperand { kX, kMask, kSharedInputs, kOutputsGradient = kSharedInputs, kSharedOperands };
@@ -52,7 +52,7 @@ enum OwnOperand {
 enum OwnResult { kState, kSaved };
 enum OwnGradient { kInitialStateGradient, kKernelGradient, kRecurrentKernelGradient, kBiasGradient, kOwnGradients };
 
-// The attributes of every call, named as in gatewise_gru_spec.
+// The attributes of every call, named as in gatewise_layer.
 struct Options {
   int32_t reset_after, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recompute;
 };
@@ -149,46 +149,47 @@ using Results = Call<ffi::RemainingRets>;
 // The sizes of a call and its checked inputs.
 struct Layer {
   const size_t directions;
-  gatewise_gru_spec spec{};
-  gatewise_gru_inputs in[kMostDirections]{};
+  gatewise_layer layer{};
+  gatewise_inputs in[kMostDirections]{};
 
   Layer(const Options& o, const Operands& operands) : directions(operands.directions()) {
     Floats x = operands.shared<Floats>(kX), recurrent_kernel = operands.own<Floats>(0, kRecurrentKernel);
     check_shape("x", x.dimensions(), {{"batch"}, {"timesteps"}, {"features"}});
     check_shape("recurrent_kernel", recurrent_kernel.dimensions(), {{"units"}, {"3 * units"}});
     const Sizes sizes = x.dimensions();
-    spec = {sizes[0],
-            sizes[1],
-            sizes[2],
-            recurrent_kernel.dimensions()[0],
-            o.reset_after,
-            o.activation,
-            o.recurrent_activation,
-            o.go_backwards,
-            o.return_sequences,
-            o.zero_output_for_mask,
-            o.recompute,
-            0};  // weights in Keras's layout
+    layer.struct_size = sizeof layer;
+    layer.cell = o.reset_after ? GATEWISE_GRU : GATEWISE_GRU_RESET_BEFORE;
+    layer.directions = static_cast<int32_t>(directions);
+    layer.activation = o.activation;
+    layer.recurrent_activation = o.recurrent_activation;
+    layer.go_backwards = o.go_backwards;
+    layer.return_sequences = o.return_sequences;
+    layer.zero_output_for_mask = o.zero_output_for_mask;
+    layer.recompute = o.recompute;
+    layer.batch = sizes[0];
+    layer.timesteps = sizes[1];
+    layer.features = sizes[2];
+    layer.units = recurrent_kernel.dimensions()[0];
     for (size_t i = 0; i < directions; ++i) in[i] = inputs(operands, i);
   }
 
-  Axis batch() const { return {"batch", spec.batch}; }
-  Axis features() const { return {"features", spec.features}; }
-  Axis units() const { return {"units", spec.units}; }
-  Axis gates() const { return {"3 * units", 3 * spec.units}; }
-  Axis steps() const { return {"timesteps", spec.return_sequences ? spec.timesteps : 1}; }
-  Axis width() const { return {directions > 1 ? "2 * units" : "units", static_cast<int64_t>(directions) * spec.units}; }
+  Axis batch() const { return {"batch", layer.batch}; }
+  Axis features() const { return {"features", layer.features}; }
+  Axis units() const { return {"units", layer.units}; }
+  Axis gates() const { return {"3 * units", 3 * layer.units}; }
+  Axis steps() const { return {"timesteps", layer.return_sequences ? layer.timesteps : 1}; }
+  Axis width() const { return {directions > 1 ? "2 * units" : "units", static_cast<int64_t>(directions) * layer.units}; }
 
   template <class Buffer>
   auto bias_data(const char* name, Buffer buffer) const -> decltype(buffer.typed_data()) {
-    if (spec.reset_after) return optional_data(name, buffer, {{"input and recurrent", 2}, gates()});
+    if (layer.cell == GATEWISE_GRU) return optional_data(name, buffer, {{"input and recurrent", 2}, gates()});
     return optional_data(name, buffer, {gates()});
   }
 
   float* saved_data(Saved saved) const {
     check_shape("saved", saved.dimensions(), {batch(), {"numbers a row"}});
-    const int64_t needed = gatewise_gru_saved_floats(&spec) + 1;
-    if (spec.batch > 0 && static_cast<int64_t>(saved.element_count()) < needed) {
+    const int64_t needed = gatewise_workspace_floats(&layer) + 1;
+    if (layer.batch > 0 && static_cast<int64_t>(saved.element_count()) < needed) {
       throw std::invalid_argument("gatewise.ops.jax.gru: saved is too small. Expected " + std::to_string(needed) + " numbers; received " +
                                   received_shape(saved.dimensions()) + ". Trace the function again: the instruction set has changed.");
     }
@@ -197,27 +198,27 @@ struct Layer {
 
   // Writes behind what was saved how many rows it is for.
   void mark(Saved saved) const {
-    if (spec.batch == 0) return;
+    if (layer.batch == 0) return;
     uint32_t* data = saved.typed_data();
-    std::fill(data + gatewise_gru_saved_floats(&spec), data + saved.element_count(), rows_mark());
+    std::fill(data + gatewise_workspace_floats(&layer), data + saved.element_count(), rows_mark());
   }
-  bool is_marked(Saved saved) const { return spec.batch == 0 || saved.typed_data()[saved.element_count() - 1] == rows_mark(); }
+  bool is_marked(Saved saved) const { return layer.batch == 0 || saved.typed_data()[saved.element_count() - 1] == rows_mark(); }
 
  private:
   // A NaN that no calculation makes, so that it is not taken for a number that was saved.
-  uint32_t rows_mark() const { return 0xffc00000u | static_cast<uint32_t>(spec.batch & 0x3fffff); }
+  uint32_t rows_mark() const { return 0xffc00000u | static_cast<uint32_t>(layer.batch & 0x3fffff); }
 
-  gatewise_gru_inputs inputs(const Operands& operands, size_t direction) const {
+  gatewise_inputs inputs(const Operands& operands, size_t direction) const {
     const auto own = [&](size_t place) { return operands.own<Floats>(direction, place); };
     const Mask mask = operands.shared<Mask>(kMask);
     const Sizes drop = own(kInputDropout).dimensions();
-    gatewise_gru_inputs of{};
+    gatewise_inputs of{};
     of.x = operands.shared<Floats>(kX).typed_data();
-    of.initial_state = optional_data("initial_state", own(kInitialState), {batch(), units()});
+    of.initial_state[0] = optional_data("initial_state", own(kInitialState), {batch(), units()});
     of.kernel = required_data("kernel", own(kKernel), {features(), gates()});
     of.recurrent_kernel = required_data("recurrent_kernel", own(kRecurrentKernel), {units(), gates()});
     of.bias = bias_data("bias", own(kBias));
-    of.mask = reinterpret_cast<const uint8_t*>(optional_data("mask", mask, {batch(), {"timesteps", spec.timesteps}}));
+    of.mask = reinterpret_cast<const uint8_t*>(optional_data("mask", mask, {batch(), {"timesteps", layer.timesteps}}));
     of.input_dropout_masks = drop.size() == 3 && drop[0] == 3 ? 3 : 1;
     of.input_dropout = optional_data("input_dropout", own(kInputDropout), {{"masks", of.input_dropout_masks}, batch(), features()});
     of.recurrent_dropout = optional_data("recurrent_dropout", own(kRecurrentDropout), {{"gates", 3}, batch(), units()});
@@ -249,22 +250,18 @@ ffi::Error guarded(Run&& run) {
   return ffi::Error::Success();
 }
 
-int forward(const Layer& layer, const gatewise_gru_outputs* out) {
-  return (layer.directions > 1 ? gatewise_gru_forward_both : gatewise_gru_forward)(&layer.spec, layer.in, out);
-}
-
 // Saves what a way back needs whose rows are not those of the way forward: XLA has cut the batch up in another way.
-std::vector<float> save_again(const Layer& layer, const float** saved) {
-  const auto floats = static_cast<size_t>(gatewise_gru_saved_floats(&layer.spec));
-  const auto states = static_cast<size_t>(layer.spec.batch * layer.spec.units);
+std::vector<float> save_again(const Layer& layer, gatewise_output_gradients* of) {
+  const auto floats = static_cast<size_t>(gatewise_workspace_floats(&layer.layer));
+  const auto states = static_cast<size_t>(layer.layer.batch * layer.layer.units);
   std::vector<float> memory(layer.directions * (floats + states));
-  gatewise_gru_outputs out[kMostDirections]{};
+  gatewise_outputs out[kMostDirections]{};
   for (size_t i = 0; i < layer.directions; ++i) {
-    out[i].saved = memory.data() + i * (floats + states);
-    out[i].state = out[i].saved + floats;
-    saved[i] = out[i].saved;
+    out[i].workspace = memory.data() + i * (floats + states);
+    out[i].state[0] = out[i].workspace + floats;
+    of[i].workspace = out[i].workspace;
   }
-  check_status(forward(layer, out));
+  check_status(gatewise_forward(&layer.layer, layer.in, out));
   return memory;
 }
 
@@ -274,13 +271,13 @@ ffi::Error run_forward(const Options& options, const ffi::RemainingArgs& argumen
   return guarded([&] {
     const Layer layer(options, Operands(arguments, kSharedInputs, kOwnInputs));
     const Results results(returned, 1, saves ? 2 : 1);
-    gatewise_gru_outputs out[kMostDirections]{};
+    gatewise_outputs out[kMostDirections]{};
     for (size_t i = 0; i < layer.directions; ++i) {
       out[i].outputs = required_data("outputs", *results.shared<Floats>(0), {layer.batch(), layer.steps(), layer.width()});
-      out[i].state = required_data("state", *results.own<Floats>(i, kState), {layer.batch(), layer.units()});
-      out[i].saved = saves ? layer.saved_data(*results.own<Saved>(i, kSaved)) : nullptr;
+      out[i].state[0] = required_data("state", *results.own<Floats>(i, kState), {layer.batch(), layer.units()});
+      out[i].workspace = saves ? layer.saved_data(*results.own<Saved>(i, kSaved)) : nullptr;
     }
-    check_status(forward(layer, out));
+    check_status(gatewise_forward(&layer.layer, layer.in, out));
     for (size_t i = 0; saves && i < layer.directions; ++i) layer.mark(*results.own<Saved>(i, kSaved));
   });
 }
@@ -299,28 +296,24 @@ ffi::Error gru_grad(Options options, ffi::RemainingArgs arguments, ffi::Remainin
     const Results results(returned, 1, kOwnGradients);
     const Layer layer(options, operands);
     const Axis batch = layer.batch(), features = layer.features(), units = layer.units(), gates = layer.gates();
-    const float *saved[kMostDirections]{}, *d_state[kMostDirections]{};
-    gatewise_gru_gradients out[kMostDirections]{};
+    gatewise_output_gradients of[kMostDirections]{};
+    gatewise_gradients out[kMostDirections]{};
     bool is_for_these_rows = true;
     for (size_t i = 0; i < layer.directions; ++i) {
       const auto result = [&](size_t place) { return *results.own<Floats>(i, place); };
       const Saved given = operands.own<Saved>(i, kSavedInput);
-      saved[i] = layer.saved_data(given);
+      of[i].workspace = layer.saved_data(given);
       is_for_these_rows = is_for_these_rows && layer.is_marked(given);
-      d_state[i] = optional_data("d_state", operands.own<Floats>(i, kStateGradient), {batch, units});
-      out[i].x = optional_data("d_x", *results.shared<Floats>(0), {batch, {"timesteps", layer.spec.timesteps}, features});
-      out[i].initial_state = optional_data("d_initial_state", result(kInitialStateGradient), {batch, units});
+      of[i].state[0] = optional_data("d_state", operands.own<Floats>(i, kStateGradient), {batch, units});
+      out[i].x = optional_data("d_x", *results.shared<Floats>(0), {batch, {"timesteps", layer.layer.timesteps}, features});
+      out[i].initial_state[0] = optional_data("d_initial_state", result(kInitialStateGradient), {batch, units});
       out[i].kernel = required_data("d_kernel", result(kKernelGradient), {features, gates});
       out[i].recurrent_kernel = required_data("d_recurrent_kernel", result(kRecurrentKernelGradient), {units, gates});
       out[i].bias = layer.bias_data("d_bias", result(kBiasGradient));
     }
-    const std::vector<float> again = is_for_these_rows ? std::vector<float>() : save_again(layer, saved);
-    const float* d_outputs = optional_data("d_outputs", operands.shared<Floats>(kOutputsGradient), {batch, layer.steps(), layer.width()});
-    if (layer.directions > 1) {
-      check_status(gatewise_gru_backward_both(&layer.spec, layer.in, saved, d_outputs, d_state, out));
-    } else {
-      check_status(gatewise_gru_backward(&layer.spec, layer.in, saved[0], d_outputs, d_state[0], out));
-    }
+    const std::vector<float> again = is_for_these_rows ? std::vector<float>() : save_again(layer, of);
+    of->outputs = optional_data("d_outputs", operands.shared<Floats>(kOutputsGradient), {batch, layer.steps(), layer.width()});
+    check_status(gatewise_backward(&layer.layer, layer.in, of, out));
   });
 }
 

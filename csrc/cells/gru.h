@@ -1,59 +1,68 @@
 // SPDX-License-Identifier: Apache-2.0
-// The GRU: its gates forward and backward, for any vector width. Kernels carry it through time; this file is all they know of the cell.
+// The GRU that resets after the product (Cho et al. 2014, arXiv 1406.1078 v1; cuDNN's order, Keras's and PyTorch's default):
 //
-//   z = gate(az)   r = gate(ar)                                    az, ar: pre-activations of update and reset
-//   reset_after:   q = h_prev Rh + ch    h_tilde = candidate(xh + r * q)            Cho et al. 2014, arXiv 1406.1078 v1; cuDNN's order
-//   otherwise:                           h_tilde = candidate(xh + (r * h_prev) Rh)  arXiv 1406.1078 v3
-//   h = z * h_prev + (1 - z) * h_tilde                             not h_tilde + z * (h_prev - h_tilde): a gate of 1 keeps every bit
+//   z = gate(az)   r = gate(ar)              az, ar: the sums of update and reset
+//   q = h_prev Rh + ch                       the recurrent part of the candidate's sum stays apart
+//   h_tilde = candidate(xh + r * q)
+//   h = z * h_prev + (1 - z) * h_tilde       not h_tilde + z * (h_prev - h_tilde): a gate of 1 keeps every bit
 #pragma once
 
-#include "simd_math.h"
+#include "cells/gru_blend.h"
 
 namespace gatewise {
 namespace {
 
-// Where a gate stands in the packed weights and in a tile of pre-activations. kRecurrent is q, apart from xh with reset_after only.
-enum Gate : int { kUpdate = 0, kReset = 1, kCandidate = 2, kRecurrent = 3 };
+struct Gru {
+  enum Gate : int { kUpdate, kReset, kCandidate, kRecurrent };  // the sums, too: kRecurrent is q
+  enum Kept : int { kKeptZ, kKeptCandidate, kKeptR, kKeptQ };
+  enum Gradient : int { kDq, kDz, kDr, kDh };
 
-// Where a gradient stands in a slot of gate gradients: q z r are those of the recurrent weights, z r h those of the input weights, so that
-// each is one run of three.
-enum GateGradient : int { kDq = 0, kDz = 1, kDr = 2, kDh = 3 };
+  static constexpr CellInfo kInfo = {/*gates*/ 3,
+                                     /*states*/ 1,
+                                     /*workspace*/ 4,
+                                     /*held*/ 0,
+                                     /*rounds*/ 1,
+                                     {{kUpdate, 3, 1, Operand::kState, 2}},
+                                     /*gradients*/ 4,
+                                     /*input*/ kDz,
+                                     /*recurrent*/ kDq,
+                                     {kUpdate, kReset, kCandidate},
+                                     {kCandidate, kUpdate, kReset},
+                                     /*recurrent_bias*/ true,
+                                     /*torch: r z n*/ {1, 0, 2}};
 
-// Where a value stands in what the way forward saves; kSavedQ only with reset_after.
-enum Saved : int { kSavedZ = 0, kSavedR = 1, kSavedCandidate = 2, kSavedQ = 3 };
+  template <int kRound, int kStage, class Activations, class Units>
+  static GATEWISE_INLINE void forward(const Activations& f, const Units& u) {
+    if constexpr (kStage == 0) {
+      const Vec z = f.gate(u.sum(kUpdate)), r = f.gate(u.sum(kReset)), q = u.sum(kRecurrent);
+      u.set_sum(kUpdate, z);
+      u.set_sum(kCandidate, fma(r, q, u.sum(kCandidate)));
+      u.keep(kKeptZ, z);
+      u.keep(kKeptR, r);
+      u.keep(kKeptQ, q);
+    } else {
+      const Vec h_tilde = f.candidate(u.sum(kCandidate));
+      u.next(0, gru_blend(u.sum(kUpdate), u.state(0), h_tilde));
+      u.keep(kKeptCandidate, h_tilde);
+    }
+  }
 
-GATEWISE_INLINE Vec gru_blend(Vec z, Vec h_prev, Vec h_tilde) { return fma(z, h_prev, (1.0f - z) * h_tilde); }
+  template <class Activations, class Kept, class Before>
+  static GATEWISE_INLINE Vec state_again(const Activations&, int, const Kept& w, const Before& before) {
+    return gru_blend(w(kKeptZ), before(0), w(kKeptCandidate));
+  }
 
-// The candidate's pre-activation with reset_after.
-GATEWISE_INLINE Vec gru_reset_after(Vec xh, Vec r, Vec q) { return fma(r, q, xh); }
-
-// The way back through the blend: from dh to the two gradients every GRU has, and the part of dh that goes straight to h_prev.
-struct BlendGradient {
-  Vec daz, dah, dh_prev;
+  template <int kRound, class Activations, class Units>
+  static GATEWISE_INLINE void backward(const Activations& f, const Units& u) {
+    const GruBlendGradient d = gru_blend_gradient(f, u.d_next(0), u.kept(kKeptZ), u.state(0), u.kept(kKeptCandidate));
+    const Vec r = u.kept(kKeptR), q = u.kept(kKeptQ);
+    u.set_d_state(0, d.dh_prev);
+    u.gradient(kDq, d.dah * r);
+    u.gradient(kDz, d.daz);
+    u.gradient(kDr, d.dah * q * f.gate_slope(r));
+    u.gradient(kDh, d.dah);
+  }
 };
-template <class Activations>
-GATEWISE_INLINE BlendGradient gru_blend_gradient(const Activations& f, Vec dh, Vec z, Vec h_prev, Vec h_tilde) {
-  const Vec dh_prev = dh * z;
-  return {dh * (h_prev - h_tilde) * f.gate_slope(z), (dh - dh_prev) * f.candidate_slope(h_tilde), dh_prev};
-}
-
-// The way back through r * q.
-struct ResetAfterGradient {
-  Vec dar, dq;
-};
-template <class Activations>
-GATEWISE_INLINE ResetAfterGradient gru_reset_after_gradient(const Activations& f, Vec dah, Vec r, Vec q) {
-  return {dah * q * f.gate_slope(r), dah * r};
-}
-
-// The way back through r * h_prev, from its gradient d_rh.
-struct ResetBeforeGradient {
-  Vec dar, dh_prev;
-};
-template <class Activations>
-GATEWISE_INLINE ResetBeforeGradient gru_reset_before_gradient(const Activations& f, Vec d_rh, Vec r, Vec h_prev) {
-  return {d_rh * h_prev * f.gate_slope(r), d_rh * r};
-}
 
 }  // namespace
 }  // namespace gatewise

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels for AVX2 with FMA: vectors of eight floats.
 #define GATEWISE_LANES 8
-#include "kernels/backward.h"
+#include "isa/cells.h"
 
 namespace gatewise {
 
 extern const Kernels kAvx2Kernels;
-const Kernels kAvx2Kernels = {"avx2",       kLanes,       kCacheBytes, saved_floats, forward_scratch_floats, backward_scratch_floats,
-                              forward_slab, backward_slab};
+const Kernels kAvx2Kernels = {"avx2", kLanes, kCacheBytes, kCells};
 
 }  // namespace gatewise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
 
 import numpy as np
 
-from gatewise import _native
+from gatewise import _native, cells
 from gatewise.arrays import Axes, mask_array, real_array
 from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num_threads, set_num_threads
 from gatewise.options import flag
@@ -263,7 +263,7 @@ def _call(weights: GRUWeights, inputs: dict[str, Any]) -> _native.Call:
         kernel=weights.kernel,
         recurrent_kernel=weights.recurrent_kernel,
         bias=weights.bias,
-        reset_after=weights.reset_after,
+        cell=cells.gru(reset_after=weights.reset_after).code,
         **inputs,
     )
 

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from gatewise import _native
+from gatewise import _native, cells
 from gatewise.arrays import Axes, real_array
 from gatewise.engine import activation_code
 from gatewise.weights import GRUWeights, require_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
@@ -52,24 +50,26 @@ class GRUStep:
         self._activation = activation_code("GRUStep", "activation", activation)
         self._recurrent_activation = activation_code("GRUStep", "recurrent_activation", recurrent_activation)
         self.features, self.units = weights.features, weights.units
-        self._run = self._pack()
+        self._native = self._pack()
+        self._run = self._native.run
 
-    def _pack(self) -> Callable[..., Any]:
+    def _pack(self) -> Any:
         return _native.Step(
             kernel=self._weights.kernel,
             recurrent_kernel=self._weights.recurrent_kernel,
             bias=self._weights.bias,
-            reset_after=self._weights.reset_after,
+            cell=cells.gru(reset_after=self._weights.reset_after).code,
             activation=self._activation,
             recurrent_activation=self._recurrent_activation,
-        ).run
+        )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_run"}
+        return {name: value for name, value in self.__dict__.items() if name not in {"_native", "_run"}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._run = self._pack()  # for the instruction set that runs here
+        self._native = self._pack()  # for the instruction set that runs here
+        self._run = self._native.run
 
     def __call__(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None = None) -> Array:
         """Takes one step.
@@ -94,37 +94,109 @@ class GRUStep:
         result: Array | None = self._run(x, state, out)
         return self._convert_and_run(x, state, out) if result is None else result
 
+    def update(self, x: npt.ArrayLike, states: Array, rows: npt.ArrayLike | None = None) -> Array:
+        """Takes one step of some of many streams, whose states stand in one array, and are replaced there.
+
+        Args:
+            x: (n, features), the next inputs of those streams.
+            states: (streams, units), float32, C-contiguous and writeable: all states. No other row changes.
+            rows: (n,), whole numbers: where the state of each row of x stands in `states`, no two the same; or None for
+                all rows in their order.
+
+        Returns:
+            The next states of those streams, (n, units), float32, in a new array.
+
+        Raises:
+            TypeError: an array does not hold numbers of its kind or is a masked array, or `states` cannot be written
+                to.
+            ValueError: an array has the wrong shape, a row is out of range or named twice, or `states` overlaps x or
+                the weights.
+            MemoryError: there is no memory for the next states.
+
+        Example:
+            >>> import gatewise, numpy as np
+            >>> step = gatewise.GRUStep(gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12))))
+            >>> states = np.ones((1000, 4), np.float32)
+            >>> step.update(np.zeros((2, 5), np.float32), states, rows=[7, 3])
+            array([[0.5, 0.5, 0.5, 0.5],
+                   [0.5, 0.5, 0.5, 0.5]], dtype=float32)
+            >>> states[[2, 3]]
+            array([[1. , 1. , 1. , 1. ],
+                   [0.5, 0.5, 0.5, 0.5]], dtype=float32)
+        """
+        result: Array | None = self._native.update(x, states, rows)
+        return self._convert_and_update(x, states, rows) if result is None else result
+
+    def _convert_and_update(self, x: npt.ArrayLike, states: Any, rows: npt.ArrayLike | None) -> Array:
+        place = self._place("states", states, ("streams", ("units", self.units)))
+        places = _places(rows, len(place))
+        shape = (("rows", len(places)), ("features", self.features))
+        inputs = real_array("GRUStep", "x", x, shape, np.float32, "Give one row a batch axis of 1: x[None].")
+        result: Array | None = self._native.update(inputs, place, places)
+        if result is None:  # all else has been checked
+            self._raise_overlap("states", place, inputs, place)
+        return result
+
     def _convert_and_run(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Any) -> Array:
         hint = "Give one row a batch axis of 1: x[None]."
         inputs = real_array("GRUStep", "x", x, ("rows", ("features", self.features)), np.float32, hint)
         shape = (("rows", len(inputs)), ("units", self.units))
         states = real_array("GRUStep", "state", state, shape, np.float32, hint)
-        place = None if out is None else self._place(out, shape)
+        place = None if out is None else self._place("out", out, shape)
         result: Array | None = self._run(inputs, states, place)
         if result is None:  # all else has been checked
-            self._raise_overlap(place, inputs, states)
+            self._raise_overlap("out", place, inputs, states)
         return result if out is None else out
 
-    def _place(self, out: Any, shape: Axes) -> Array:
-        """Checks where the next states go. Returns `out` itself, or the plain array that it is."""
+    def _place(self, name: str, out: Any, shape: Axes) -> Array:
+        """Checks where the next states go. Returns the array itself, or the plain array that it is."""
         masked = isinstance(out, np.ma.MaskedArray)
         if not isinstance(out, np.ndarray) or masked or out.dtype != np.float32 or not out.flags.carray:
             raise TypeError(
-                f"GRUStep: out cannot be written to. Expected a float32, C-contiguous, writeable numpy array; received "
-                f"{_describe(out)}. Make it by np.empty((rows, units), np.float32)."
+                f"GRUStep: {name} cannot be written to. Expected a float32, C-contiguous, writeable numpy array; "
+                f"received {_describe(out)}. Make it by np.empty((rows, units), np.float32)."
             )
-        return real_array("GRUStep", "out", out, shape, np.float32)
+        return real_array("GRUStep", name, out, shape, np.float32)
 
-    def _raise_overlap(self, place: Any, inputs: Array, states: Array) -> NoReturn:
+    def _raise_overlap(self, out: str, place: Any, inputs: Array, states: Array) -> NoReturn:
         weights = self._weights
         read = {"x": inputs, "kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
         read |= {} if weights.bias is None else {"bias": weights.bias}
         read |= {} if place.ctypes.data == states.ctypes.data else {"state": states}
         names = " and ".join(name for name, array in read.items() if np.may_share_memory(place, array))
+        own = "state itself, or memory" if out == "out" else "memory"
         raise ValueError(
-            f"GRUStep: out overlaps {names}. Expected state itself, or memory that nothing is read from; received an "
-            f"array that shares memory with {names}. Make it by np.empty((rows, units), np.float32)."
+            f"GRUStep: {out} overlaps {names}. Expected {own} that nothing is read from; received an array that shares "
+            f"memory with {names}. Make it by np.empty((rows, units), np.float32)."
         )
+
+
+def _places(rows: npt.ArrayLike | None, streams: int) -> npt.NDArray[np.int64]:
+    """Checks which rows take a step."""
+    if rows is None:
+        return np.arange(streams)
+    given = np.asarray(rows)
+    given = given.astype(np.int64) if given.shape == (0,) else given  # of no rows NumPy says that they are floats
+    if given.dtype.kind not in "iu" or isinstance(rows, np.ma.MaskedArray):
+        raise TypeError(
+            f"GRUStep: rows has the wrong type. Expected whole numbers; received dtype {given.dtype}. Give the places "
+            "of the streams in states, or np.flatnonzero(mask) for a mask."
+        )
+    if given.ndim != 1:
+        raise ValueError(f"GRUStep: rows has the wrong shape. Expected (n,); received {given.shape}. Check its axes.")
+    outside = given[(given < 0) | (given >= streams)]
+    if len(outside):
+        raise ValueError(
+            f"GRUStep: rows are out of range. Expected 0 to {streams - 1}, places in states; received {outside[0]}. "
+            "Check the places."
+        )
+    numbers, counts = np.unique(given, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(
+            f"GRUStep: rows name a stream twice. Expected different places; received {numbers[counts > 1][0]} more "
+            "than once. Take the steps of one stream in calls of their own."
+        )
+    return np.ascontiguousarray(given, np.int64)
 
 
 def _describe(out: Any) -> str:

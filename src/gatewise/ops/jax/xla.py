@@ -21,6 +21,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend import backend
 from jax.sharding import NamedSharding, PartitionSpec
 
+from gatewise import cells
 from gatewise.native import ACTIVATIONS
 from gatewise.ops.direction import Direction
 
@@ -87,21 +88,23 @@ class Call(NamedTuple):
     saved_row: int  # how many numbers are saved for a row
 
 
-class _Spec(ctypes.Structure):
-    """gatewise_gru_spec of csrc/engine.h."""
+class _Layer(ctypes.Structure):
+    """gatewise_layer of csrc/engine.h."""
 
     _fields_ = (
+        ("struct_size", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("cell", "format", "directions", "activation", "recurrent_activation")),
+        *((name, ctypes.c_int32) for name in ("go_backwards", "return_sequences", "zero_output_for_mask")),
+        *((name, ctypes.c_int32) for name in ("recompute", "torch_layout")),
         *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
-        *((name, ctypes.c_int32) for name in ("reset_after", "activation", "recurrent_activation", "go_backwards")),
-        *((name, ctypes.c_int32) for name in ("return_sequences", "zero_output_for_mask", "recompute", "torch_layout")),
     )
 
 
 @cache
 def _library() -> ctypes.CDLL:
     library = ctypes.CDLL(str(_LIBRARY))
-    library.gatewise_gru_saved_floats.argtypes = [ctypes.POINTER(_Spec)]  # libgatewise's, which it is linked to
-    library.gatewise_gru_saved_floats.restype = ctypes.c_int64
+    library.gatewise_workspace_floats.argtypes = [ctypes.POINTER(_Layer)]  # libgatewise's, which it is linked to
+    library.gatewise_workspace_floats.restype = ctypes.c_int64
     return library
 
 
@@ -218,9 +221,15 @@ def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> in
     for parts in range(1, devices + 1):
         if batch % parts == 0:
             rows = max(batch // parts, 1)
-            spec = _Spec(rows, timesteps, features, units, **_attributes(options))
-            most = max(most, -(-(_library().gatewise_gru_saved_floats(spec) + 1) // rows))
+            sizes = {"batch": rows, "timesteps": timesteps, "features": features, "units": units}
+            most = max(most, -(-(_library().gatewise_workspace_floats(_layer(options, sizes)) + 1) // rows))
     return most
+
+
+def _layer(options: Options, sizes: dict[str, int]) -> _Layer:
+    attributes = _attributes(options)
+    cell = cells.gru(reset_after=bool(attributes.pop("reset_after"))).code
+    return _Layer(ctypes.sizeof(_Layer), cell=cell, directions=1, **attributes, **sizes)
 
 
 def _attributes(options: Options) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gatewise import _native
+from gatewise import _native, cells
 from gatewise.ops.torch import layout, shapes, signatures
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _calls(inputs: Sequence[Any], *, go_backwards: bool, **options: Any) -> list
     ]
 
 
-def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
+def _call(*inputs: Any, torch_layout: bool, reset_after: bool, **options: Any) -> _native.Call:
     x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, mask, *factors = inputs
     if torch_layout:
         kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
@@ -123,6 +123,7 @@ def _call(*inputs: Any, torch_layout: bool, **options: Any) -> _native.Call:
         kernel=_array(kernel),
         recurrent_kernel=_array(recurrent_kernel),
         bias=_array(bias),
+        cell=cells.gru(reset_after=reset_after).code,
         initial_state=_array(initial_state),
         mask=_array(mask),
         input_dropout=input_dropout,
