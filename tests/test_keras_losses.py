@@ -14,10 +14,10 @@ from backends import native_calls  # noqa: E402  # after the skip
 from gatewise.keras import GRU  # noqa: E402
 
 SEQUENCES, EPOCHS, BATCH = 100, 5, 16
-DROPOUTS: list[dict[str, float]] = [
+DROPOUTS: list[Any] = [
     {},
-    {"dropout": 0.2},
-    {"recurrent_dropout": 0.2},
+    pytest.param({"dropout": 0.2}, marks=pytest.mark.deep),
+    pytest.param({"recurrent_dropout": 0.2}, marks=pytest.mark.deep),
     {"dropout": 0.2, "recurrent_dropout": 0.2},
 ]
 

@@ -57,7 +57,7 @@ if BACKEND != "torch":  # where Keras tries mixed precision
     REASONS_PATCHED[CELLS_IN_A_STACK] = {SYMBOLIC, "the layer computes in float16 and its cell in float32"}
 
 
-@pytest.fixture(scope="module", params=["instead", "patched"])
+@pytest.fixture(scope="module", params=[pytest.param("instead", marks=pytest.mark.deep), "patched"])
 def place(request: pytest.FixtureRequest) -> str:
     """Where the engine is: in `gatewise.keras.GRU` instead of `keras.layers.GRU`, or in the patched Keras."""
     return str(request.param)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine_case import ISAS, MASKS, instruction_set, make_mask
+from engine_case import MASKS, make_mask
 from tolerance import assert_close, tolerance
 
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
@@ -44,6 +44,8 @@ SMOOTH = st.sampled_from(["tanh", "sigmoid"])
 # bound in the steps that follow.
 GATES = st.sampled_from(["sigmoid", "hard_sigmoid"])
 SEEDS = st.integers(0, 2**31)
+# The engine has properties of its own, with all examples and instruction sets; these are about what calls it.
+few = settings(max_examples=settings().max_examples // 4)
 
 
 def random_arrays(rng: np.random.Generator, shape: tuple[int, int, int, int], reset_after: bool) -> dict[str, Array]:
@@ -59,7 +61,7 @@ def random_arrays(rng: np.random.Generator, shape: tuple[int, int, int, int], re
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@few
 @given(
     shape=SHAPES,
     options=OPTIONS,
@@ -72,7 +74,6 @@ def random_arrays(rng: np.random.Generator, shape: tuple[int, int, int, int], re
     seed=SEEDS,
 )
 def test_values_and_gradients_agree_with_the_specification(
-    isa: str,
     shape: tuple[int, int, int, int],
     options: dict[str, bool],
     activation: str,
@@ -114,7 +115,7 @@ def test_values_and_gradients_agree_with_the_specification(
         return dot(outputs, shown) + dot(state, d_state), (outputs, state)
 
     # TensorFlow's inference operation saves nothing: the layer runs once more for its gradient.
-    with instruction_set(isa), native_calls(2 if BACKEND == "tensorflow" and not training else 1, 1):
+    with native_calls(2 if BACKEND == "tensorflow" and not training else 1, 1):
         (outputs, state), gradients = gradient(loss_of)(sources)
 
     forward = gru_forward(
@@ -137,6 +138,7 @@ def test_values_and_gradients_agree_with_the_specification(
         assert_close(f"d_{name}", value, expected[name], tolerance(features + units, timesteps, rows))
 
 
+@few
 @given(shape=SHAPES, activation=st.sampled_from(ACTIVATIONS), recurrent_activation=GATES, seed=SEEDS)
 def test_every_candidate_activation_agrees_with_the_specification(
     shape: tuple[int, int, int, int], activation: str, recurrent_activation: str, seed: int
@@ -160,6 +162,7 @@ def layer_of(shape: tuple[int, int, int, int], seed: int, **options: Any) -> Any
     return layer
 
 
+@few
 @given(shape=SHAPES, mask_kind=st.sampled_from(MASKS), seed=SEEDS)
 def test_reversed_input_equals_go_backwards(shape: tuple[int, int, int, int], mask_kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -172,6 +175,7 @@ def test_reversed_input_equals_go_backwards(shape: tuple[int, int, int, int], ma
         np.testing.assert_array_equal(one, other)
 
 
+@few
 @given(shape=SHAPES, cut=st.floats(0, 1), mask_kind=st.sampled_from(MASKS), seed=SEEDS)
 def test_chunks_with_the_state_handed_on_equal_the_whole(
     shape: tuple[int, int, int, int], cut: float, mask_kind: str, seed: int
@@ -191,6 +195,7 @@ def test_chunks_with_the_state_handed_on_equal_the_whole(
     np.testing.assert_array_equal(state, last)
 
 
+@few
 @given(shape=SHAPES, mask_kind=st.sampled_from(MASKS), seed=SEEDS)
 def test_the_order_of_the_batch_does_not_matter(shape: tuple[int, int, int, int], mask_kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
