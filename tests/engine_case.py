@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,8 @@ from gatewise import _native, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-from tolerance import disagreement, tolerance
+from blocks import blocks
+from tolerance import disagreement, mean_tolerance, tolerance
 
 Array = npt.NDArray[Any]
 
@@ -178,4 +180,17 @@ class Case:
             problem = disagreement(name, value, expected[name], allowed)
             if problem:
                 found.append(f"{self}: {problem}")
+            if weight:
+                found += self._mean_disagreements(name, value, expected[name])
+        return found
+
+    def _mean_disagreements(self, name: str, value: Array, expected: Array) -> list[str]:
+        """Where the root mean square of what a gate's gradients err by is more than rounding explains."""
+        allowed = mean_tolerance(self.features + self.units, self.timesteps, self.batch)
+        found = []
+        for (block, got), (_, want) in zip(blocks({name: value}), blocks({name: expected}), strict=True):
+            size = max(1.0, math.sqrt(np.mean(want**2) / max(self.timesteps * self.batch, 1)))
+            error = math.sqrt(np.mean((got - want) ** 2)) / size
+            if not error <= allowed:
+                found.append(f"{self}: {block} errs by {error:.3g} in the mean, allowed {allowed:.3g}")
         return found

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -26,6 +28,17 @@ def tolerance(fan_in: int, timesteps: int, rows: int = 1, eps: float = FLOAT32) 
         eps: the distance from 1 to the next number of the dtype computed in.
     """
     return (fan_in + GATES) * timesteps * rows * eps
+
+
+def mean_tolerance(fan_in: int, timesteps: int, rows: int) -> float:
+    """Derives the error allowed to the root mean square of the gradient of a weight, gate by gate.
+
+    Roundings are of either sign: what n of them add up to grows by the square root of n. A term of the sum over steps
+    and rows errs by the roundings of a gate's `fan_in` products and of the steps that the gradient came through, and
+    there are `timesteps` * `rows` terms, of size 1. One term that is missing is an error of 1: it is seen as long as
+    this is far smaller, which the largest error of the whole tensor, `tolerance`, is not on large shapes.
+    """
+    return FLOAT32 * math.sqrt((fan_in + GATES) * timesteps * timesteps * rows)
 
 
 def assert_close(name: str, actual: npt.ArrayLike, expected: npt.ArrayLike, allowed: float) -> None:
