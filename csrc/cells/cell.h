@@ -7,7 +7,7 @@
 //   template <int kRound, int kStage, ...> forward(f, u)
 //       From the sums of a round to the operand of the next one or, in the last, to the next states. `f` has the activations (see
 //       simd/math.h), `u` is a vector of units of one row: u.sum(i), u.set_sum(i, v), u.state(k), u.seen(gate), u.make(v), u.hold(i, v),
-//       u.held(i), u.next(k, v), u.keep(i, v); see passes/units.h. A round is gone through `stages` times: first stage 0 of all its
+//       u.held(i), u.next(k, v), u.keep(i, v): see passes/forward_units.h. A round is gone through `stages` times: first stage 0 of all its
 //       units, then stage 1. What waits for nothing then stands side by side, and the CPU has enough to do while an exponential waits.
 //   state_again(f, k, w, before)
 //       State k after a step, from what keep() kept of it, w(i), and the states before it, before(k): the operations of forward, so the
@@ -16,8 +16,8 @@
 //       What the recurrent weights of a round were multiplied with, where a round before it made that; likewise.
 //   backward<kRound>(f, u)
 //       Last round first: from u.d_next(k), the gradients of the states after the step, or u.d_made(), that of what the round made, to
-//       u.gradient(i, v), those of the sums, and u.d_state(k), u.set_d_state(k, v), those of the states before; u.kept(i), u.state(k) and
-//       u.seen(gate) are there, too.
+//       u.gradient(i, v), those of the sums, and u.d_state(k), u.set_d_state(k, v), those of the states before; u.kept(i) and u.state(k)
+//       are there, too.
 #pragma once
 
 #include <stdint.h>

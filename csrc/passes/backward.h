@@ -8,6 +8,7 @@
 // With layer.recompute the blocks come in intervals, and what the forward pass would have kept of an interval is found again by it first.
 #pragma once
 
+#include "passes/backward_units.h"
 #include "passes/block_gradients.h"
 #include "passes/flow.h"
 #include "passes/forward.h"
@@ -15,32 +16,6 @@
 
 namespace gatewise {
 namespace {
-
-// Units of a panel and row in a round of the backward pass.
-template <class Cell>
-struct BackwardUnits {
-  const Problem& problem;
-  const TimeBlock<Cell>& block;
-  const float* of_step;  // the workspace
-  int64_t panel, m, entry;
-  float* const* d_states;  // (states, P, rows, W): by state, the panel's row
-  float* const* carried;   // by gate in recurrent order: where the gradient goes that goes back
-  Vec made;                // the gradient of what the round made
-
-  GATEWISE_INLINE Vec kept(int i) const { return load_unaligned(of_step + i * kLanes); }
-  GATEWISE_INLINE Vec state(int k) const { return load(block.state(k, panel, entry)); }
-  GATEWISE_INLINE Vec d_made() const { return made; }
-  GATEWISE_INLINE Vec d_state(int k) const { return load(d_states[k]); }
-  GATEWISE_INLINE void set_d_state(int k, Vec v) const { store(d_states[k], v); }
-  // Of a state after the step: of the first, which is the output too, with the gradient of that.
-  GATEWISE_INLINE Vec d_next(int k) const { return k == 0 ? d_state(0) + load(block.panel(block.d_output, panel, entry)) : d_state(k); }
-  // Keeps a gradient for the weights and, if it is one of those, for the state before.
-  GATEWISE_INLINE void gradient(int i, Vec v) const {
-    store(block.gradients(panel, entry) + i * kLanes, v);
-    const int place = i - Cell::kInfo.recurrent_gradients;
-    if (place >= 0 && place < Cell::kInfo.gates) store_unaligned(carried[place], v);
-  }
-};
 
 template <class Cell, class Format>
 struct BackwardSlab {
@@ -274,7 +249,7 @@ struct BackwardSlab {
     float *of_states[kStates], *carried[kInfo.gates];
     for (int k = 0; k < kStates; ++k) of_states[k] = d_state_at(k, p, m);
     for (int g = 0; g < kInfo.gates; ++g) carried[g] = places[g].panel(p, lanes) + m * Flow<Cell>::stride(problem);
-    const BackwardUnits<Cell> units{problem, block, block.kept_at(i, p, m), p, m, block.offset[i] + m, of_states, carried, d_made};
+    const BackwardUnits<Cell> units{block, block.kept_at(i, p, m), p, m, block.offset[i] + m, of_states, carried, d_made};
     Cell::template backward<kRound>(f, units);
   }
 

@@ -6,9 +6,9 @@
 // team.h) shares the panels out.
 #pragma once
 
+#include "passes/forward_units.h"
 #include "passes/operands.h"
 #include "passes/outputs.h"
-#include "passes/units.h"
 #include "threads/team.h"
 
 namespace gatewise {

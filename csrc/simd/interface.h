@@ -36,11 +36,11 @@ constexpr int kRowTile = 4, kAccumulators = 12;
 #endif
 
 // What the way through a product goes by (see products/tiling.h):
-//   kCacheBytes  the second-level cache that is reckoned with: weights beyond it are far
-//   kPartBytes   what part of far weights all rows use before the next; 0: all of a tile's
+//   kCacheBytes  the second-level cache that is reckoned with: weights beyond it come from further away
+//   kPartBytes   what part of such weights all rows use before the next; 0: all of a tile's
 //   kAsksAhead   whether multiply-adds ask for weights that come next
 //   kRunRows     of how many rows, times panels, the sums are complete before gates, or gradients, are made of them
-// AVX-512 on a Xeon with 2 MB asks ahead (large: 0.88 of the time). AVX2 on a Zen 3 with 512 KB takes far weights by parts (inference:
+// AVX-512 on a Xeon with 2 MB asks ahead (large: 0.88 of the time). AVX2 on a Zen 3 with 512 KB takes them by parts (inference:
 // speech and large 0.8 of the time; training: 0.87), to ask ahead costs it 5 %, and gates of more rows at once gain 2 %.
 #if GATEWISE_LANES == 16
 constexpr int64_t kCacheBytes = int64_t{2} << 20, kPartBytes = 0, kRunRows = 8;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a cell sees of a step: a vector of units of one row, forward and backward. See cells/cell.h.
+// What a cell sees of a step of the forward pass: a vector of units of one row. See cells/cell.h.
 #pragma once
 
 #include "cells/cell.h"
