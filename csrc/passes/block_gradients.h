@@ -72,42 +72,35 @@ struct BlockGradients {
     }
   }
 
-  // The same for G gates, from gradient `first` on. Of one gate a tile takes several panels, and uses a part of what comes into cache of
-  // their gradients: so many entries at once that it stays in the first-level one. (Recurrent dropout, one thread: 0.94 to 0.97 of the time
-  // that two panels take, which are too few for the multiply-adds not to wait for each other; all entries at once: 1.01 to 1.05.)
+  // The same for G gates, from gradient `first` on.
   template <int G>
   void add_outer_product(const float* from, int64_t n, int first, float* sums, int64_t first_panel, int64_t last_panel) const {
-    constexpr int64_t kPart = G == 1 ? 44 : kMaxEntries, kRow = kInfo.gates * kLanes, kEntry = kInfo.gradients * kLanes;
+    constexpr int64_t kRow = kInfo.gates * kLanes, kEntry = kInfo.gradients * kLanes;
     const int64_t sums_stride = round_up(n, kPartialRows) * kRow;
     const int64_t last_whole = last_panel - ends_in_half(last_panel, problem.layer.units);
-    for (int64_t entry = 0; entry < block.entries(); entry += kPart) {
-      const int64_t left = block.entries() - entry, entries = left < kPart ? left : kPart;
-      const auto add_panels = [&](int64_t p, auto panels) {
-        const OuterProduct of{block.gradients(p, entry) + first * kLanes,
-                              block.capacity * kEntry,
-                              kEntry,
-                              entries,
-                              sums + p * sums_stride,
-                              sums_stride,
-                              kRow};
-        for (int64_t u = 0; u < n; u += kOuterRows) {
-          outer_product<typename decltype(panels)::Vector, decltype(panels)::value, G>(of, lanes_at(from, u, entry), u);
-        }
-      };
-      for (int64_t p = first_panel; p < last_whole;) {
-        p += with_constant<panels_per_tile(kOuterRows, G)>(last_whole - p,
-                                                           [&](auto panels) { add_panels(p, Panels<Vec, decltype(panels)::value>{}); });
+    const auto add_panels = [&](int64_t p, auto panels) {
+      const OuterProduct of{block.gradients(p, 0) + first * kLanes,
+                            block.capacity * kEntry,
+                            kEntry,
+                            block.entries(),
+                            sums + p * sums_stride,
+                            sums_stride,
+                            kRow};
+      for (int64_t u = 0; u < n; u += kOuterRows) {
+        outer_product<typename decltype(panels)::Vector, decltype(panels)::value, G>(of, lanes_at(from, u), u);
       }
-      if constexpr (kHalves) {
-        if (last_whole < last_panel) add_panels(last_whole, Panels<HalfVec, 1>{});
-      }
+    };
+    for (int64_t p = first_panel; p < last_whole;) {
+      p += with_constant<panels_per_tile(kOuterRows, G)>(last_whole - p,
+                                                         [&](auto panels) { add_panels(p, Panels<Vec, decltype(panels)::value>{}); });
+    }
+    if constexpr (kHalves) {
+      if (last_whole < last_panel) add_panels(last_whole, Panels<HalfVec, 1>{});
     }
   }
 
-  // Units or features from u on of an entry and, a vector apart each, of those after it.
-  const float* lanes_at(const float* plane, int64_t u, int64_t entry) const {
-    return plane + (u / kLanes * block.capacity + entry) * kLanes + u % kLanes;
-  }
+  // Units or features from u on of the first entry and, a vector apart each, of those after it.
+  const float* lanes_at(const float* plane, int64_t u) const { return plane + u / kLanes * block.capacity * kLanes + u % kLanes; }
 
   // The first gate writes, unless there is a gradient already; the others add. They stand in the cell's input order.
   GATEWISE_INLINE void add_input_gradient(int64_t entry, int g, int64_t panel, Vec v) const {
