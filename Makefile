@@ -13,7 +13,7 @@ XLA = build/xla-$(XLA_VERSION)
 export GATEWISE_XLA_INCLUDE = $(CURDIR)/$(XLA)/include
 SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
 
-# What holds for the layer on every backend; the run on TensorFlow is that of all tests
+# What holds for the layer, on every backend
 LAYER_TESTS = tests/test_explain_keras.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs call_errors constructor_errors convert export fallback \
 	files grid layer losses own_suites patch patch_processes patch_programs properties same_bits))
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
@@ -25,7 +25,7 @@ STRICT_BUILD = GATEWISE_WERROR=ON $(BIN)/pip wheel -q --no-deps --no-build-isola
 NAMES = $(basename $(notdir $(shell grep -l '^from study import' examples/*.py)))
 DATA ?= data
 
-.PHONY: help demo test test-tensorflow test-jax test-torch test-deep test-versions check format bench studies clean
+.PHONY: help demo test test-others test-tensorflow test-jax test-torch test-deep test-versions check format bench studies clean
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
@@ -35,12 +35,12 @@ demo: .venv/.run  ## train on a real series, against stock Keras, with a picture
 	$(BIN)/gatewise demo $(ARGS)
 
 test: .venv/.dev  ## run the tests and the examples in the docstrings, and those of the layer on every backend
-	$(MAKE) --no-print-directory -j2 test-tensorflow test-jax test-torch
+	$(MAKE) --no-print-directory -j2 test-others test-tensorflow test-jax test-torch
 
-test-tensorflow: .venv/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(ARGS) $(PICKED)
+test-others: .venv/.dev
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(addprefix --ignore=, $(LAYER_TESTS)) $(ARGS) $(PICKED)
 
-test-jax test-torch: test-%: .venv/.dev
+test-tensorflow test-jax test-torch: test-%: .venv/.dev
 	KERAS_BACKEND=$* $(BIN)/pytest -m "not deep" $(LAYER_TESTS) $(ARGS) $(PICKED)
 
 test-deep: .venv/.dev  ## run the long tests too, with many more random cases

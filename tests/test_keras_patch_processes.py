@@ -217,6 +217,7 @@ print(json.dumps([str(warning.message) for warning in caught if warning.category
 """
 
 
+@tensorflow_only
 @pytest.mark.parametrize(("value", "count"), [("1", 1), ("true", 1), ("0", 0), ("", 0)])
 def test_a_tf_keras_that_is_keras_2_is_warned_of_once(value: str, count: int, tmp_path: Path) -> None:
     found = run(LEGACY, tmp_path, TF_USE_LEGACY_KERAS=value)
