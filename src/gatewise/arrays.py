@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _Float = TypeVar("_Float", np.float32, np.float64)
+_Number = TypeVar("_Number", np.float32, np.float64, np.bool_)
 # A name, if the axis may have any size; else a name and its size, or the sizes that it may have.
 Axis: TypeAlias = str | tuple[str, int | tuple[int, ...]]
 Axes: TypeAlias = tuple[Axis, ...]
@@ -92,6 +93,8 @@ def mask_array(where: str, value: npt.ArrayLike, axes: Axes) -> npt.NDArray[np.b
         >>> mask_array("gru", [[1, 0.5, 0]], ("batch", ("timesteps", 3)))
         array([[ True,  True, False]])
     """
+    if _is_ready(value, axes, np.bool_):
+        return value
     hint = "Say which steps count where it is masked: mask.filled(False)."
     array = _checked(where, "mask", value, axes, np.float32, "Give one value for each step of x.", hint)
     if array.dtype != np.bool_:
@@ -167,8 +170,8 @@ def _is_masked(value: Any) -> bool:
     return not set(map(type, value)) <= _PLAIN and any(map(_is_masked, value))
 
 
-def _is_ready(value: npt.ArrayLike, axes: Axes, dtype: type[_Float]) -> TypeGuard[npt.NDArray[_Float]]:
-    """Whether a value is what `real_array` makes, already."""
+def _is_ready(value: npt.ArrayLike, axes: Axes, dtype: type[_Number]) -> TypeGuard[npt.NDArray[_Number]]:
+    """Whether a value is what `real_array` or `mask_array` makes, already."""
     if type(value) is not np.ndarray or value.dtype != dtype or value.ndim != len(axes):
         return False
     for axis, size in zip(axes, value.shape, strict=True):
