@@ -112,9 +112,13 @@ void run_backward(const gatewise_layer& layer, const gatewise_inputs* in, const 
   for (int64_t i = 0; second_x && i < x_floats; ++i) out->x[i] += second_x->data()[i];
 }
 
-void run_step(gatewise_layer layer, const float* packed, const gatewise_streams& streams) {
+gatewise_layer one_step_of(gatewise_layer layer) {
   layer.timesteps = layer.return_sequences = 1;
   layer.go_backwards = layer.zero_output_for_mask = layer.recompute = 0;
+  return layer;
+}
+
+void run_step(const gatewise_layer& layer, const float* packed, const gatewise_streams& streams) {
   gatewise_inputs in{};
   gatewise_outputs out{};
   in.x = streams.x;
@@ -195,9 +199,11 @@ int gatewise_backward(const gatewise_layer* layer, const gatewise_inputs* in, co
 }
 
 int gatewise_step(const gatewise_layer* layer, const float* packed, const gatewise_streams* streams) {
-  if (!valid(*layer) || layer->directions != 1 || streams->state_stride < layer->units) return GATEWISE_INVALID;
+  if (layer->struct_size != sizeof *layer) return GATEWISE_INVALID;
+  const gatewise_layer one = one_step_of(*layer);
+  if (!valid(one) || one.directions != 1 || streams->state_stride < one.units) return GATEWISE_INVALID;
   const int status = guarded([&] {
-    if (layer->batch > 0) run_step(*layer, packed, *streams);
+    if (one.batch > 0) run_step(one, packed, *streams);
   });
   if (status == GATEWISE_OK) forward_calls.fetch_add(1);
   return status;

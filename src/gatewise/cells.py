@@ -1,34 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells that the engine has: a row each."""
+"""The cells that the engine has."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from enum import IntEnum
 
 
-class Cell(NamedTuple):
-    """What is known of a cell wherever it runs.
+class Cell(IntEnum):
+    """A cell, by its number in the engine: `gatewise_cell` in csrc/engine.h."""
 
-    Attributes:
-        code: its number in the engine, `gatewise_cell` in csrc/engine.h.
-        gates: its gates, in the order in which both kernels store their columns.
-        states: its states; the first is what the recurrent weights see, and the output.
-    """
-
-    code: int
-    gates: tuple[str, ...]
-    states: tuple[str, ...]
-
-
-GRU = Cell(0, ("update", "reset", "candidate"), ("h",))
-GRU_RESET_BEFORE = Cell(1, ("update", "reset", "candidate"), ("h",))
+    GRU = 0
+    GRU_RESET_BEFORE = 1
 
 
 def gru(*, reset_after: bool) -> Cell:
     """Returns the GRU that resets after the product with the state, or before it.
 
     Example:
-        >>> gru(reset_after=False).gates
-        ('update', 'reset', 'candidate')
+        >>> gru(reset_after=False).name
+        'GRU_RESET_BEFORE'
     """
-    return GRU if reset_after else GRU_RESET_BEFORE
+    return Cell.GRU if reset_after else Cell.GRU_RESET_BEFORE

@@ -263,7 +263,7 @@ def _call(weights: GRUWeights, inputs: dict[str, Any]) -> _native.Call:
         kernel=weights.kernel,
         recurrent_kernel=weights.recurrent_kernel,
         bias=weights.bias,
-        cell=cells.gru(reset_after=weights.reset_after).code,
+        cell=cells.gru(reset_after=weights.reset_after),
         **inputs,
     )
 

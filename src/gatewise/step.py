@@ -58,7 +58,7 @@ class GRUStep:
             kernel=self._weights.kernel,
             recurrent_kernel=self._weights.recurrent_kernel,
             bias=self._weights.bias,
-            cell=cells.gru(reset_after=self._weights.reset_after).code,
+            cell=cells.gru(reset_after=self._weights.reset_after),
             activation=self._activation,
             recurrent_activation=self._recurrent_activation,
         )

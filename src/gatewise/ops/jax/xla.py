@@ -228,7 +228,7 @@ def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> in
 
 def _layer(options: Options, sizes: dict[str, int]) -> _Layer:
     attributes = _attributes(options)
-    cell = cells.gru(reset_after=bool(attributes.pop("reset_after"))).code
+    cell = cells.gru(reset_after=bool(attributes.pop("reset_after")))
     return _Layer(ctypes.sizeof(_Layer), cell=cell, directions=1, **attributes, **sizes)
 
 

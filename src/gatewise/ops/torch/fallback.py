@@ -123,7 +123,7 @@ def _call(*inputs: Any, torch_layout: bool, reset_after: bool, **options: Any) -
         kernel=_array(kernel),
         recurrent_kernel=_array(recurrent_kernel),
         bias=_array(bias),
-        cell=cells.gru(reset_after=reset_after).code,
+        cell=cells.gru(reset_after=reset_after),
         initial_state=_array(initial_state),
         mask=_array(mask),
         input_dropout=input_dropout,
