@@ -55,7 +55,7 @@ def every_section() -> list[Section]:
 
 def inference() -> Section:
     """All outputs of a layer, from NumPy arrays."""
-    title = "Inference, the whole sequence returned: gatewise.gru on NumPy arrays"
+    title = "Inference, the whole sequence returned: gatewise.rnn on NumPy arrays"
     return Section("inference", title, [OURS, *PEERS], workloads("inference"), "inference")
 
 
@@ -98,7 +98,7 @@ def step() -> Section:
     """One step at a time, as streams are read."""
     bound = replace(ONNXRUNTIME, name="onnxruntime, bound", options={"bound": True})
     cases = [Case("1 row", "step", 1, 1, 40, 128), Case("256 rows", "step", 256, 1, 40, 128)]
-    title = "One step, 40 features, 128 units: gatewise.GRUStep"
+    title = "One step, 40 features, 128 units: gatewise.Step"
     return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, TORCH], cases, "step", "us")
 
 

@@ -27,11 +27,13 @@ namespace {
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
+bool known_cell(int32_t cell) { return cell >= GATEWISE_GRU && cell <= GATEWISE_GRU_RESET_BEFORE; }
+
 bool valid(const gatewise_layer& layer) {
   if (layer.struct_size != sizeof(gatewise_layer)) return false;
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   const auto count = [](int64_t n) { return n >= 0 && n <= INT32_MAX; };
-  return layer.cell >= GATEWISE_GRU && layer.cell <= GATEWISE_GRU_RESET_BEFORE && layer.format == GATEWISE_F32 && layer.directions >= 1 &&
+  return known_cell(layer.cell) && layer.format == GATEWISE_F32 && layer.directions >= 1 &&
          layer.directions <= GATEWISE_MAX_DIRECTIONS && known(layer.activation) && known(layer.recurrent_activation) &&
          count(layer.batch) && count(layer.timesteps) && layer.features >= 1 && layer.units >= 1;
 }
@@ -160,6 +162,13 @@ int guarded(Run&& run) {
 }  // namespace gatewise
 
 using namespace gatewise;
+
+int gatewise_facts_of(int32_t cell, gatewise_cell_facts* facts) {
+  if (!known_cell(cell)) return GATEWISE_INVALID;
+  const CellInfo& info = *kernels().cells[cell].cell;
+  *facts = {info.gates, info.states, info.recurrent_bias, info.workspace + info.states};
+  return GATEWISE_OK;
+}
 
 int64_t gatewise_workspace_floats(const gatewise_layer* layer) {
   if (!valid(*layer)) return 0;

@@ -45,6 +45,14 @@ enum gatewise_activation {
 
 enum { GATEWISE_MAX_DIRECTIONS = 2, GATEWISE_MAX_STATES = 2 };
 
+// What a caller has to know of a cell to lay out its arrays.
+typedef struct gatewise_cell_facts {
+  int32_t gates;           // G, 1 to 4: column blocks of both kernels
+  int32_t states;          // 1 or 2
+  int32_t recurrent_bias;  // whether the recurrent weights have a bias of their own
+  int32_t workspace;       // floats a unit and step that are kept for the backward pass, at most
+} gatewise_cell_facts;
+
 // A layer and its options: what is computed, apart from the numbers themselves.
 typedef struct gatewise_layer {
   int64_t struct_size;           // sizeof(gatewise_layer), by which the engine tells the version of its caller
@@ -107,6 +115,9 @@ typedef struct gatewise_gradients {
   float* bias;                                // as the bias; null if there is none
   float* recurrent_bias;                      // likewise
 } gatewise_gradients;
+
+// Tells what a cell is. Returns a gatewise_status.
+GATEWISE_API int gatewise_facts_of(int32_t cell, gatewise_cell_facts* facts);
 
 // How many floats a direction keeps from the forward to the backward pass: some 4 BTU; with `recompute` about BU sqrt(T). Their layout is
 // private to the instruction set in use. 0 if the layer is invalid.

@@ -78,7 +78,7 @@ class Monitor:
 
     def __init__(self, model: keras.Model, scaler: Scaler, spread: Array, threshold: float = np.inf) -> None:
         layer, dense = (one for one in model.layers if one.weights)
-        self.step = gatewise.GRUStep(gatewise.GRUWeights(*layer.get_weights()))
+        self.step = gatewise.Step(gatewise.GRUWeights(*layer.get_weights()))
         self.kernel, self.bias = dense.get_weights()
         self.scaler, self.spread, self.threshold = scaler, spread, threshold
         self.state = np.zeros((len(SENSORS), UNITS), np.float32)

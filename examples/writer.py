@@ -18,7 +18,7 @@ from keras.layers import Dense, Dropout, Embedding, Input
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from gatewise import GRUStep, GRUWeights
+from gatewise import GRUWeights, Step
 from gatewise.data.text import Vocabulary
 from gatewise.keras import GRU  # instead of: from keras.layers import GRU
 from study import GREY, INK, OTHER, OURS, STYLE, Table, begin, console
@@ -119,7 +119,7 @@ class Writer:
         embedding, *grus, dense = [layer for layer in model.layers if layer.get_weights()]
         self.vocabulary = vocabulary
         self.table = embedding.get_weights()[0]
-        self.steps = [GRUStep(GRUWeights(*layer.get_weights())) for layer in grus]
+        self.steps = [Step(GRUWeights(*layer.get_weights())) for layer in grus]
         self.kernel, self.bias = dense.get_weights()
 
     def read(self, token: int, states: list[NDArray[np.float32]]) -> NDArray[np.float32]:

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gatewise.cells import Cell
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
-GATES = ("z", "r", "h")
 TINY = 1e-33  # the norm of a block that has subnormal numbers of float32 in it, which are zeros to the engine
 
 
-def blocks(gradients: Mapping[str, npt.ArrayLike]) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
+def blocks(
+    gradients: Mapping[str, npt.ArrayLike], cell: Cell = Cell.GRU
+) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
     """Cuts d_kernel, d_recurrent_kernel and d_bias by gate; anything else stays whole."""
     for name, value in gradients.items():
         array = np.asarray(value, np.float64)
@@ -25,7 +28,7 @@ def blocks(gradients: Mapping[str, npt.ArrayLike]) -> Iterator[tuple[str, npt.ND
             continue
         rows = ("input", "recurrent") if name == "d_bias" and array.ndim == 2 else ("",)
         for row, values in zip(rows, array if len(rows) == 2 else [array], strict=True):
-            for gate, block in zip(GATES, np.split(values, 3, axis=-1), strict=True):
+            for gate, block in zip(cell.row.gates, np.split(values, len(cell.row.gates), axis=-1), strict=True):
                 yield " ".join(filter(None, (name, row, gate))), block
 
 
@@ -36,6 +39,7 @@ def block_disagreements(
     *,
     times: float,
     least: float,
+    cell: Cell = Cell.GRU,
 ) -> list[str]:
     """Says which blocks err too much, or are zeros where they should not be.
 
@@ -45,10 +49,11 @@ def block_disagreements(
         expected: the same, in float64.
         times: how many times what `plain` errs a block may err.
         least: what it always may, of its norm.
+        cell: the layer's.
     """
     problems = []
-    of_plain, of_expected = dict(blocks(plain)), dict(blocks(expected))
-    for name, block in blocks(found):
+    of_plain, of_expected = dict(blocks(plain, cell)), dict(blocks(expected, cell))
+    for name, block in blocks(found, cell):
         want = of_expected[name]
         size, error, of_it = (np.linalg.norm(value) for value in (want, block - want, of_plain[name] - want))
         allowed = max(times * of_it, least * size, TINY)

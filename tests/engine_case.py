@@ -13,10 +13,12 @@ import numpy.typing as npt
 
 import gatewise
 from gatewise import _native, reference
+from gatewise.cells import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 from blocks import blocks
+from cells import by_name, has_two_biases, nested, state_names, weights_of
 from tolerance import disagreement, mean_tolerance, tolerance
 
 Array = npt.NDArray[Any]
@@ -85,7 +87,7 @@ class Case:
     timesteps: int
     features: int
     units: int
-    reset_after: bool = True
+    cell: Cell = Cell.GRU
     use_bias: bool = True
     mask: str = "none"
     initial_state: bool = True
@@ -94,7 +96,7 @@ class Case:
     zero_output_for_mask: bool = False
     activation: str = "tanh"
     recurrent_activation: str = "sigmoid"
-    input_dropout_masks: int = 0
+    input_dropout_masks: int = 0  # none, one for all gates, or one for each
     recurrent_dropout: bool = False
     seed: int = 0
     arrays: dict[str, Any] = field(init=False, repr=False)
@@ -111,62 +113,81 @@ class Case:
 
         mask = make_mask(self.mask, b, t, rng)
         x = normal(b, t, f)
-        bias = normal(2, 3 * u) if self.reset_after else normal(3 * u)
+        gates = len(self.cell.row.gates)
+        g, masks = gates * u, gates if self.input_dropout_masks > 1 else self.input_dropout_masks
+        bias = normal(2, g) if has_two_biases(self.cell) else normal(g)
         self.arrays = {
             "x": x if mask is None else np.where(mask[..., None], x, np.float32(np.nan)),
-            "kernel": normal(f, 3 * u) / np.float32(np.sqrt(f)),
-            "recurrent_kernel": normal(u, 3 * u) / np.float32(np.sqrt(u)),
+            "kernel": normal(f, g) / np.float32(np.sqrt(f)),
+            # Where there is no gate to damp errors, they would grow from step to step with a kernel twice as large.
+            "recurrent_kernel": normal(u, g) / np.float32(np.sqrt(u) * (1 if gates > 1 else 2)),
             "bias": bias / 2 if self.use_bias else None,
             "mask": mask,
-            "initial_state": normal(b, u) if self.initial_state else None,
-            "input_dropout": factors(self.input_dropout_masks, b, f) if self.input_dropout_masks else None,
-            "recurrent_dropout": factors(3, b, u) if self.recurrent_dropout else None,
+            **{name: normal(b, u) if self.initial_state else None for name in self.state_names("initial_state")},
+            "input_dropout": factors(masks, b, f) if masks else None,
+            "recurrent_dropout": factors(gates, b, u) if self.recurrent_dropout else None,
             "d_outputs": normal(b, t if self.return_sequences else 1, u),
-            "d_state": normal(b, u),
+            **{name: normal(b, u) for name in self.state_names("d_state")},
         }
 
+    def state_names(self, name: str) -> list[str]:
+        """What the states are called: "state", and "state_c" of a cell with two."""
+        return state_names(self.cell, name)
+
+    def states(self, name: str) -> Any:
+        """The states under a name as a caller gives them: an array, a tuple of arrays, or None."""
+        return nested(self.cell, [self.arrays[each] for each in self.state_names(name)])
+
     @property
-    def weights(self) -> gatewise.GRUWeights:
+    def weights(self) -> gatewise.weights.Weights:
         a = self.arrays
-        return gatewise.GRUWeights(a["kernel"], a["recurrent_kernel"], a["bias"], reset_after=self.reset_after)
+        return weights_of(self.cell, a["kernel"], a["recurrent_kernel"], a["bias"])
 
     @property
     def _inputs(self) -> dict[str, Any]:
-        names = ("initial_state", "mask", "input_dropout", "recurrent_dropout")
+        names = ("mask", "input_dropout", "recurrent_dropout")
         return {name: self.arrays[name] for name in names} | {
+            "initial_state": self.states("initial_state"),
             "go_backwards": self.go_backwards,
             "zero_output_for_mask": self.zero_output_for_mask,
             "activation": self.activation,
             "recurrent_activation": self.recurrent_activation,
         }
 
-    def outputs(self) -> tuple[Array, Array]:
+    def outputs(self) -> tuple[Array, Any]:
         """Runs the engine forward without saving."""
-        return gatewise.gru(self.arrays["x"], self.weights, return_sequences=self.return_sequences, **self._inputs)
+        return gatewise.rnn(self.arrays["x"], self.weights, return_sequences=self.return_sequences, **self._inputs)
 
     def run(self) -> dict[str, Array]:
         """Runs the engine forward and backward: every result under its name."""
-        outputs, state, vjp = gatewise.gru_vjp(
+        outputs, state, vjp = gatewise.rnn_vjp(
             self.arrays["x"], self.weights, return_sequences=self.return_sequences, **self._inputs
         )
-        d = vjp(self.arrays["d_outputs"], self.arrays["d_state"])
+        return self._named(outputs, state, vjp(self.arrays["d_outputs"], self.states("d_state")))
+
+    def _named(self, outputs: Array, state: Any, d: Any) -> dict[str, Array]:
         named = {f"d_{name}": value for name, value in d._asdict().items() if value is not None}
-        return {"outputs": outputs, "state": state} | named
+        initial = by_name(self.cell, "d_initial_state", named.pop("d_initial_state"))
+        return {"outputs": outputs} | by_name(self.cell, "state", state) | initial | named
 
     def specified(self) -> dict[str, Array]:
         """Runs the specification."""
         a = self.arrays
-        forward = reference.gru_forward(
-            a["x"], a["kernel"], a["recurrent_kernel"], a["bias"], reset_after=self.reset_after, **self._inputs
+        forward = reference.forward(
+            a["x"],
+            a["kernel"],
+            a["recurrent_kernel"],
+            a["bias"],
+            cell=self.cell,
+            **self._inputs,
         )
         d_outputs = a["d_outputs"]
         if not self.return_sequences:
             d_outputs = np.zeros(forward.outputs.shape)
             d_outputs[:, -1] = a["d_outputs"][:, 0]
-        d = reference.gru_backward(forward, d_outputs, a["d_state"])
+        d = reference.backward(forward, d_outputs, self.states("d_state"))
         outputs = forward.outputs if self.return_sequences else forward.last_output[:, None]
-        named = {f"d_{name}": value for name, value in d._asdict().items() if value is not None}
-        return {"outputs": outputs, "state": forward.state} | named
+        return self._named(outputs, forward.state, d)
 
     def disagreements(self) -> list[str]:
         """Where the engine and the specification lie further apart than rounding explains."""
@@ -188,7 +209,7 @@ class Case:
         """Where the root mean square of what a gate's gradients err by is more than rounding explains."""
         allowed = mean_tolerance(self.features + self.units, self.timesteps, self.batch)
         found = []
-        for (block, got), (_, want) in zip(blocks({name: value}), blocks({name: expected}), strict=True):
+        for (block, got), (_, want) in zip(*(blocks({name: of}, self.cell) for of in (value, expected)), strict=True):
             size = max(1.0, math.sqrt(np.mean(want**2) / max(self.timesteps * self.batch, 1)))
             error = math.sqrt(np.mean((got - want) ** 2)) / size
             if not error <= allowed:

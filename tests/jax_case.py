@@ -9,45 +9,32 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import ops_case
 from engine_case import Case
 from gatewise import native
 from gatewise.ops import jax as engine
 from tolerance import assert_close, tolerance
 
-DIFFERENTIABLE = ("x", "initial_state", "kernel", "recurrent_kernel", "bias")
 WEIGHTS = ("kernel", "recurrent_kernel", "bias")
 
 
 def function_of(case: Case) -> Any:
     """The layer of a case as a function of its differentiable arrays, by name."""
 
-    def run(arrays: dict[str, Any]) -> Any:
-        others = {name: case.arrays[name] for name in ("mask", "input_dropout", "recurrent_dropout")}
-        return engine.gru(
-            **{name: arrays.get(name) for name in DIFFERENTIABLE},
-            **others,
-            reset_after=case.reset_after,
-            activation=case.activation,
-            recurrent_activation=case.recurrent_activation,
-            go_backwards=case.go_backwards,
-            return_sequences=case.return_sequences,
-            zero_output_for_mask=case.zero_output_for_mask,
-        )
-
-    return run
+    return lambda arrays: ops_case.layer(engine, case, {name: case.arrays[name] for name in ops_case.OTHERS} | arrays)
 
 
 def arrays_of(case: Case) -> dict[str, Any]:
     """The differentiable arrays of a case, those that are there."""
-    return {name: jnp.asarray(case.arrays[name]) for name in DIFFERENTIABLE if case.arrays[name] is not None}
+    return {name: jnp.asarray(value) for name, value in ops_case.differentiable(case).items()}
 
 
 def loss_of(case: Case) -> Any:
     """A function of the arrays whose gradient is what `Case.specified` specifies."""
 
     def loss(arrays: dict[str, Any]) -> Any:
-        outputs, state = function_of(case)(arrays)
-        return jnp.sum(outputs * case.arrays["d_outputs"]) + jnp.sum(state * case.arrays["d_state"])
+        results = function_of(case)(arrays)
+        return sum(jnp.sum(value * d) for value, d in zip(results, ops_case.d_results(case), strict=True))
 
     return loss
 

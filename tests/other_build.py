@@ -17,18 +17,26 @@ ROOT = Path(__file__).parents[1]
 COMPILER = "g++"
 
 
-def build(option: str, folder: Path) -> Path:
-    """Builds the engine and its NumPy face with a CMake option on; returns the folder of the package that has them."""
+def build(folder: Path, *definitions: str, source: Path = ROOT, faces: tuple[str, ...] = ("_native",)) -> Path:
+    """Builds the engine and faces of it; returns the folder of the package that has them.
+
+    Args:
+        folder: where to build.
+        definitions: of CMake's variables, as in "GATEWISE_EMULATE=ON".
+        source: the folder of CMakeLists.txt.
+        faces: CMake's targets besides the engine.
+    """
     cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if cmake is None or shutil.which(COMPILER) is None:
         pytest.skip("needs cmake and g++: install both")
     made = folder / "build"
-    configure = [cmake, "-S", str(ROOT), "-B", str(made), f"-D{option}=ON", f"-DPython_EXECUTABLE={sys.executable}"]
-    subprocess.run([*configure, f"-DCMAKE_CXX_COMPILER={COMPILER}"], check=True, timeout=300)
-    subprocess.run([cmake, "--build", str(made), "--target", "gatewise", "_native", "-j2"], check=True, timeout=3000)
+    configure = [cmake, "-S", str(source), "-B", str(made), *(f"-D{definition}" for definition in definitions)]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", f"-DCMAKE_CXX_COMPILER={COMPILER}"]
+    subprocess.run(configure, check=True, timeout=300)
+    subprocess.run([cmake, "--build", str(made), "--target", "gatewise", *faces, "-j2"], check=True, timeout=3000)
     package = folder / "site" / "gatewise"
     shutil.copytree(Path(gatewise.__file__).parent, package)
-    for library in (made / "libgatewise.so", *made.glob("_native*.so")):
+    for library in (*made.glob("libgatewise*.so"), *made.glob("_native*.so")):
         shutil.copy(library, package)
     return package
 

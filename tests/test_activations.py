@@ -22,7 +22,7 @@ def candidate(x: npt.ArrayLike, activation: str, isa: str) -> npt.NDArray[np.flo
     values = np.asarray(x, np.float32).reshape(-1, 1, 1)
     weights = gatewise.GRUWeights([[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]])
     with instruction_set(isa):
-        return gatewise.gru(values, weights, activation=activation, recurrent_activation="relu")[1].reshape(-1)
+        return gatewise.rnn(values, weights, activation=activation, recurrent_activation="relu")[1].reshape(-1)
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -44,7 +44,7 @@ def candidate_of_bias(value: float, activation: str, isa: str) -> float:
     """activation(value), given as the candidate's bias: as an input, times a kernel of zeros, infinity is NaN."""
     weights = gatewise.GRUWeights([[0.0, 0.0, 0.0]], [[0.0, 0.0, 0.0]], [[0.0, 0.0, value], [0.0, 0.0, 0.0]])
     with instruction_set(isa):
-        return float(gatewise.gru([[[0.0]]], weights, activation=activation, recurrent_activation="relu")[1].item())
+        return float(gatewise.rnn([[[0.0]]], weights, activation=activation, recurrent_activation="relu")[1].item())
 
 
 @pytest.mark.parametrize("isa", ISAS)

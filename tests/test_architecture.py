@@ -23,36 +23,37 @@ MAY_KNOW = {
     "": {"engine", "explain", "extras", "fallback", "info", "keras", "native", "recompute", "step", "torch", "weights"},
     "options": set(),
     "arrays": {"options"},
-    "weights": {"arrays", "options"},
-    "reference": {"arrays", "options"},
     "_native": set(),
     "cells": set(),
+    "operands": {"_native"},
+    "weights": {"arrays", "cells", "operands", "options"},
+    "reference": {"arrays", "cells", "options"},
     "engine": {"_native", "options"},
     "scope": set(),
     "extras": set(),
     "recompute": {"scope"},
-    "native": {"_native", "arrays", "cells", "engine", "options", "recompute", "weights"},
-    "step": {"_native", "arrays", "cells", "engine", "weights"},
+    "native": {"_native", "arrays", "engine", "operands", "options", "recompute", "weights"},
+    "step": {"_native", "arrays", "engine", "operands", "weights"},
     "fallback": {"scope"},
     "info": {"engine", "extras"},
-    "ops.direction": set(),
-    "ops.composed": {"ops.direction"},
-    "ops.tensorflow": {"extras", "native", "ops.composed", "ops.direction", "recompute"},
-    "ops.jax": {"cells", "extras", "native", "ops.composed", "ops.direction", "recompute"},
-    "ops.torch": {"_native", "cells", "extras", "fallback", "native", "ops.composed", "ops.direction", "recompute"},
+    "ops.composed": {"operands", "reference"},
+    "ops.tensorflow": {"cells", "engine", "extras", "operands", "ops.composed", "recompute"},
+    "ops.jax": {"_native", "cells", "engine", "extras", "operands", "ops.composed", "recompute"},
+    "ops.torch": {"_native", "cells", "engine", "extras", "fallback", "operands", "ops.composed", "recompute"},
     "keras": {
         *(
+            "cells",
             "data.preprocessing",
             "extras",
             "fallback",
             "native",
+            "operands",
             "options",
-            "ops.direction",
             "ops.tensorflow",
             "weights",
         ),
     },
-    "torch": {"extras", "fallback", "options", "ops.direction", "ops.torch"},
+    "torch": {"cells", "extras", "fallback", "operands", "options", "ops.torch"},
     "run": {"", "engine", "fallback"},
     "__main__": {"run"},
     "explain": {"fallback", "keras", "torch"},
@@ -226,7 +227,8 @@ MAY_INCLUDE = {
     "formats": {"cells", "products", "threads", "engine.h"},
     "passes": {"cells", "formats", "products", "simd", "threads", "engine.h"},
     "isa": {"cells", "formats", "passes"},
-    "bind": {"engine.h"},
+    "operands": set(),
+    "bind": {"engine.h", "operands"},
 }
 # C headers without inline code, which alone may reach a file with an instruction set's flags.
 PLAIN_HEADERS = {"stddef.h", "stdint.h", "cstddef", "cstdint", "immintrin.h", "arm_neon.h"}
@@ -297,11 +299,18 @@ def test_a_cell_and_a_format_are_known_by_their_concepts(path: Path) -> None:
     assert wrong <= concepts, f"csrc/{c_name(path)} may not include {sorted(wrong - concepts)}"
 
 
-@pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) in BLIND - {"bind"}], ids=c_name)
-def test_no_pass_or_product_knows_a_gate(path: Path) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert not re.search(r"(?i)update|forget|candidate|reset.?gate|cell state|h_tilde|kUpdate|kReset", text)
-    assert not re.search(r"\b\d+ \* (?:problem\.)?(?:spec\.)?units\b|\bunits \* \d", code_of(path))
+@pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) in BLIND], ids=c_name)
+def test_no_pass_product_or_hook_knows_a_gate(path: Path) -> None:
+    text = re.sub(r"\bupdate\(|::update\b|\"update\"", "", path.read_text(encoding="utf-8"))  # Step.update is no gate
+    assert not re.search(r"(?i)update|forget|candidate|reset.?gate|reset_after|cell state|h_tilde|kReset", text)
+    assert not re.search(r"\b\d+ \* (?:\w+\.)?units\b|\bunits \* \d", re.sub(r'"[^"]*"', "", code_of(path)))
+
+
+@pytest.mark.parametrize(
+    "path", sorted((PACKAGE / "ops").rglob("*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix()
+)
+def test_no_operation_of_a_framework_knows_a_gate(path: Path) -> None:
+    assert not re.search(r"(?i)\bupdate gate|forget|candidate|reset.?gate|reset_after|\b\d+ \* units", path.read_text())
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if c_part(path) != "simd"], ids=c_name)

@@ -74,13 +74,13 @@ import os, sys, numpy as np, gatewise
 weights = gatewise.GRUWeights(np.ones((5, 48)), np.ones((16, 48)))
 x = np.ones((64, 20, 5), np.float32)
 gatewise.set_num_threads(4)
-expected = gatewise.gru(x, weights)[0]
+expected = gatewise.rnn(x, weights)[0]
 for _ in range(5):
     child = os.fork()
     if child == 0:
-        os._exit(0 if np.array_equal(gatewise.gru(x, weights)[0], expected) else 1)
+        os._exit(0 if np.array_equal(gatewise.rnn(x, weights)[0], expected) else 1)
     assert os.waitpid(child, 0)[1] == 0
-print("ok", np.array_equal(gatewise.gru(x, weights)[0], expected))
+print("ok", np.array_equal(gatewise.rnn(x, weights)[0], expected))
 """
     ran = run_python(program)
     assert ran.stdout.strip() == "ok True", ran.stderr
@@ -116,26 +116,26 @@ def test_threads_that_are_no_longer_wanted_end() -> None:
         before = of_process()
         for _ in range(2):
             gatewise.set_num_threads(40)
-            gatewise.gru(x, weights)
+            gatewise.rnn(x, weights)
             assert of_process() >= before + 30
             gatewise.set_num_threads(1)
             end = time.monotonic() + 20
             while of_process() > before:
                 assert time.monotonic() < end
     with threads(3):
-        expected = gatewise.gru(x, weights)[0]  # new ones are hired
-    np.testing.assert_array_equal(gatewise.gru(x, weights)[0], expected)
+        expected = gatewise.rnn(x, weights)[0]  # new ones are hired
+    np.testing.assert_array_equal(gatewise.rnn(x, weights)[0], expected)
 
 
 @pytest.mark.parametrize(
-    "call", ["gatewise.gru(x, weights)", "gatewise.gru_vjp(x, weights)[2]()", "step(x[:, 0], state)"]
+    "call", ["gatewise.rnn(x, weights)", "gatewise.rnn_vjp(x, weights)[2]()", "step(x[:, 0], state)"]
 )
 def test_a_daemon_thread_inside_a_call_may_outlive_python(call: str) -> None:
     program = f"""
 import threading, numpy as np, gatewise
 weights = gatewise.GRUWeights(np.zeros((5, 192)), np.zeros((64, 192)))
 x, state = np.zeros((16, 50, 5), np.float32), np.zeros((16, 64), np.float32)
-step, runs = gatewise.GRUStep(weights), threading.Event()
+step, runs = gatewise.Step(weights), threading.Event()
 def loop():
     while True:
         {call}

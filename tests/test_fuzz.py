@@ -8,6 +8,7 @@ import pytest
 
 import gatewise
 from blocks import block_disagreements
+from cells import CELLS
 from engine_case import ISAS, LANES, MASKS, Case, instruction_set, threads
 from faces import FACES, composed_in_float32
 from gatewise.native import ACTIVATIONS
@@ -27,6 +28,7 @@ def random_case(seed: int, lanes: int = 16, *, long: bool = False) -> Case:
     sizes = [int(rng.integers(1, most)) for most in (10, 41 if bounded else 5, 2 * lanes, 3 * lanes + 6)]
     case = Case(
         *((5, 300, 12, 128) if long else sizes),
+        cell=CELLS[int(rng.integers(len(CELLS)))],
         activation="tanh" if rng.random() < 0.5 else one_of(*ACTIVATIONS),
         recurrent_activation=gate,
         mask=one_of(*MASKS),
@@ -36,13 +38,13 @@ def random_case(seed: int, lanes: int = 16, *, long: bool = False) -> Case:
         seed=seed,
         **{
             name: bool(rng.random() < 0.5)
-            for name in ("reset_after", "go_backwards", "return_sequences", "zero_output_for_mask", "initial_state")
+            for name in ("go_backwards", "return_sequences", "zero_output_for_mask", "initial_state")
         },
     )
     if case.arrays["bias"] is not None:
         size = rng.choice([0.5, 4, 12]) if bounded else 0.5
         # Of a gate alike, with some spread: a layer whose every gate r is shut has one small block.
-        shape = (*case.arrays["bias"].shape[:-1], 3, 1)
+        shape = (*case.arrays["bias"].shape[:-1], len(case.cell.row.gates), 1)
         bias = rng.uniform(-size, size, shape) + rng.normal(size=(*shape[:-1], case.units)) / 4
         case.arrays["bias"] = bias.reshape(case.arrays["bias"].shape).astype(np.float32)
     return case
@@ -51,7 +53,8 @@ def random_case(seed: int, lanes: int = 16, *, long: bool = False) -> Case:
 def problems_of(case: Case, face: str) -> list[str]:
     # What a block of a few numbers errs is chance, here and in the plain computation: more is allowed than to large
     # ones. One row at one step, if it were lost, would be a twentieth of its block and more.
-    found = block_disagreements(FACES[face](case), composed_in_float32(case), case.specified(), times=32, least=1e-3)
+    plain, expected = composed_in_float32(case), case.specified()
+    found = block_disagreements(FACES[face](case), plain, expected, times=32, least=1e-3, cell=case.cell)
     return [f"{case}: {problem}" for problem in found]
 
 

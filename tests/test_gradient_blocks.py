@@ -14,7 +14,8 @@ import pytest
 
 from blocks import block_disagreements
 from engine_case import Case
-from faces import DIFFERENTIABLE, FACES, Results
+from faces import FACES, Results
+from gatewise.cells import Cell, gru
 
 keras = pytest.importorskip("keras", reason="stock Keras is what is compared with: install the extra of KERAS_BACKEND")
 
@@ -38,13 +39,16 @@ SIZES = [(*SMALL, True), (*SMALL, False), (*LARGE, True)]
 
 @cache
 def case_of(state: str, batch: int, timesteps: int, reset_after: bool) -> Case:
-    case = Case(batch, timesteps, 3, 128, reset_after=reset_after)
+    case = Case(batch, timesteps, 3, 128, cell=gru(reset_after=reset_after))
     biases, factor = STATES[state]
     row = np.repeat(np.float32(biases), case.units)
     case.arrays["bias"] = np.stack([row, np.zeros_like(row)]) if reset_after else row
     for name in ("kernel", "recurrent_kernel"):
         case.arrays[name] = case.arrays[name] * np.float32(factor)
     return case
+
+
+DIFFERENTIABLE = ("x", "initial_state", "kernel", "recurrent_kernel", "bias")
 
 
 @cache
@@ -54,7 +58,7 @@ def in_float64(state: str, batch: int, timesteps: int, reset_after: bool) -> Res
 
 
 def of_layer(case: Case, kind: type) -> Results:
-    layer = kind(case.units, return_sequences=True, return_state=True, reset_after=case.reset_after)
+    layer = kind(case.units, return_sequences=True, return_state=True, reset_after=case.cell is Cell.GRU)
     layer.build(case.arrays["x"].shape)
     layer.set_weights([case.arrays[name] for name in DIFFERENTIABLE[2:]])
 

@@ -99,7 +99,7 @@ def test_the_engine_is_as_it_is_set_and_has_counted(tmp_path: Path) -> None:
     found = run(
         "import gatewise, json, numpy as np\n"
         "weights = gatewise.GRUWeights(np.zeros((2, 6)), np.zeros((2, 6)))\n"
-        "gatewise.gru(np.zeros((1, 3, 2)), weights)\n"
+        "gatewise.rnn(np.zeros((1, 3, 2)), weights)\n"
         "print(gatewise.info().to_json().replace('\\n', ' '))",
         tmp_path,
         GATEWISE_ISA="generic",

@@ -53,7 +53,7 @@ def _in_graph(layer: Any) -> int:
 def _in_program(layer: Any) -> int:
     import jax
 
-    return str(jax.make_jaxpr(lambda x: layer(x, training=True))(X)).count(" = gatewise_gru[")
+    return str(jax.make_jaxpr(lambda x: layer(x, training=True))(X)).count(" = gatewise_rnn[")
 
 
 def _dispatched(layer: Any) -> int:

@@ -13,9 +13,8 @@ from tolerance import assert_close, tolerance
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
 from backends import call, gradient  # noqa: E402  # after the skip
-from gatewise import native  # noqa: E402
+from gatewise import native, reference  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
-from gatewise.reference import gru_forward  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 4, 5
 ALLOWED = tolerance(FEATURES + UNITS, TIMESTEPS)
@@ -40,7 +39,7 @@ def built(**options: Any) -> Any:
 def specified(layer: Any, mask: Any = None, **options: Any) -> Any:
     """What the specification says of the layer's weights and X."""
     weights = layer.get_weights()
-    return gru_forward(X, *weights, mask=mask, go_backwards=layer.go_backwards, **options)
+    return reference.forward(X, *weights, mask=mask, go_backwards=layer.go_backwards, **options)
 
 
 def test_a_stateful_layer_trains_with_default_arguments() -> None:  # 1: torch fails

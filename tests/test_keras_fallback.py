@@ -22,9 +22,8 @@ keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install
 
 import gatewise.keras  # noqa: E402
 from backends import BACKEND, call, float64, gradient, native_calls, tensorflow_only  # noqa: E402  # after the skip
-from gatewise import fallback  # noqa: E402
+from gatewise import fallback, reference  # noqa: E402
 from gatewise.keras import GRU, FallbackWarning  # noqa: E402
-from gatewise.reference import gru_forward  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,7 +134,7 @@ def test_keras_own_path_gives_the_numbers_of_the_specification_at_masked_steps(
         last = GRU.from_config({**layer.get_config(), "return_sequences": False})
         last.build(X.shape)
         last.set_weights(layer.get_weights())
-        expected = gru_forward(X, *layer.get_weights(), mask=mask, initial_state=STATE, **options)
+        expected = reference.forward(X, *layer.get_weights(), mask=mask, initial_state=STATE, **options)
         with native_calls(0), gatewise.portable():
             arguments = {"mask": np.array(mask, bool), "initial_state": STATE}
             outputs, state = call(layer, X, **arguments)

@@ -17,9 +17,12 @@ from tolerance import disagreement, tolerance
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
 from backends import BACKEND, dot, float64, gradient  # noqa: E402  # after the skip
-from gatewise import native  # noqa: E402
+from gatewise import (  # noqa: E402
+    cells,
+    native,
+    reference,
+)
 from gatewise.keras import GRU  # noqa: E402
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -161,12 +164,12 @@ def layer_and_gradient(layer_class: Any, dtype: str, reset_after: bool, *flags: 
 
 def run_reference(mask: str, reset_after: bool, options: Options) -> Results:
     """What the specification says of the same case, float64."""
-    forward = gru_forward(
+    forward = reference.forward(
         X,
         KERNEL,
         RECURRENT_KERNEL,
         (BIAS if reset_after else BIAS[0]) if options["use_bias"] else None,
-        reset_after=reset_after,
+        cell=cells.gru(reset_after=reset_after),
         initial_state=STATE if options["initial_state"] else None,
         mask=MASKS[mask],
         go_backwards=options["go_backwards"],
@@ -175,7 +178,7 @@ def run_reference(mask: str, reset_after: bool, options: Options) -> Results:
     d_outputs = D_OUTPUTS.copy()
     if not options["return_sequences"]:
         d_outputs[:, :-1] = 0
-    gradients = gru_backward(forward, d_outputs, D_STATE if options["return_state"] else None)
+    gradients = reference.backward(forward, d_outputs, D_STATE if options["return_state"] else None)
     results = {"outputs": forward.outputs if options["return_sequences"] else forward.last_output}
     if options["return_state"]:
         results["state"] = forward.state

@@ -25,9 +25,8 @@ from backends import (  # noqa: E402  # after the skip
     tensor,
     tensorflow_only,
 )
-from gatewise import native  # noqa: E402
+from gatewise import native, reference  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
 Array = npt.NDArray[Any]
 
@@ -121,7 +120,7 @@ def test_an_embedding_passes_its_mask_on() -> None:
     embedding = keras.layers.Embedding(5, FEATURES, mask_zero=True)
     layer = GRU(UNITS)
     outputs = call(layer, embedding(tokens))
-    expected = gru_forward(call(embedding, tokens), *layer.get_weights(), mask=tokens != 0)
+    expected = reference.forward(call(embedding, tokens), *layer.get_weights(), mask=tokens != 0)
     assert_close("outputs", outputs, expected.last_output, ALLOWED)
 
 
@@ -162,8 +161,8 @@ def test_gradients_reach_the_initial_state() -> None:
     loss_of = lambda state: (keras.ops.sum(layer(X, initial_state=state) ** 2), None)  # noqa: E731
     _, gradients = gradient(loss_of)({"state": state})
     kernel, recurrent_kernel, bias = layer.get_weights()
-    forward = gru_forward(X, kernel, recurrent_kernel, bias, initial_state=state)
-    expected = gru_backward(forward, 2 * forward.outputs).initial_state
+    forward = reference.forward(X, kernel, recurrent_kernel, bias, initial_state=state)
+    expected = reference.backward(forward, 2 * forward.outputs).initial_state
     assert_close("d_initial_state", gradients["state"], expected, ALLOWED)
 
 
@@ -174,7 +173,9 @@ def test_a_tape_over_inference_gives_the_gradients_of_training(training: bool) -
     with native_calls(2 if BACKEND == "tensorflow" and not training else 1, 1):
         _, gradients = gradient(loss_of, layer.trainable_weights)({"x": X})
     kernel, recurrent_kernel, bias = layer.get_weights()
-    expected = gru_backward(gru_forward(X, kernel, recurrent_kernel, bias, mask=MASK), d_state=np.ones((BATCH, UNITS)))
+    expected = reference.backward(
+        reference.forward(X, kernel, recurrent_kernel, bias, mask=MASK), d_state=np.ones((BATCH, UNITS))
+    )
     for name in ("x", "kernel", "recurrent_kernel", "bias"):
         rows = 1 if name == "x" else BATCH
         allowed = tolerance(FEATURES + UNITS, TIMESTEPS, rows)
@@ -186,7 +187,9 @@ def test_a_gradient_of_a_gradient_is_that_of_the_specification(mask: Any) -> Non
     layer = built(UNITS)
 
     def gradient_at(x: Array) -> Any:  # of the sum of the outputs
-        return gru_backward(gru_forward(x, *layer.get_weights(), mask=mask), d_state=np.ones((BATCH, UNITS))).x
+        return reference.backward(
+            reference.forward(x, *layer.get_weights(), mask=mask), d_state=np.ones((BATCH, UNITS))
+        ).x
 
     before = native.calls()
     actual = gradient_of_gradient(lambda x: keras.ops.sum(layer(x, mask=mask, training=True)), X)
@@ -306,7 +309,7 @@ def test_mixed_precision_rounds_weights_and_outputs_only(half: str) -> None:
     def rounded(array: Array) -> Array:
         return arrays_of(keras.ops.cast(tensor(array), half))
 
-    expected = gru_forward(rounded(X), *(rounded(weight) for weight in layer.get_weights()), mask=MASK)
+    expected = reference.forward(rounded(X), *(rounded(weight) for weight in layer.get_weights()), mask=MASK)
     allowed = ALLOWED + {"bfloat16": 2**-8, "float16": 2**-11}[half]  # the last rounding: half of eps
     assert_close("outputs", outputs, expected.outputs, allowed)
     assert_close("state", state, expected.state, allowed)

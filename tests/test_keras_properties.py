@@ -18,10 +18,10 @@ from tolerance import assert_close, tolerance
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
 from backends import BACKEND, arrays_of, call, dot, gradient, native_calls, tensor  # noqa: E402  # after the skip
+from gatewise import reference  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
 from gatewise.keras.engine import operations as engine  # noqa: E402
 from gatewise.native import ACTIVATIONS  # noqa: E402
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402
 
 Array = npt.NDArray[Any]
 # batch, timesteps, features, units; JAX compiles every shape anew, so it gets few
@@ -118,7 +118,7 @@ def test_values_and_gradients_agree_with_the_specification(
     with native_calls(2 if BACKEND == "tensorflow" and not training else 1, 1):
         (outputs, state), gradients = gradient(loss_of)(sources)
 
-    forward = gru_forward(
+    forward = reference.forward(
         **{name: None if name in absent else array for name, array in arrays.items()},
         mask=mask,
         input_dropout=factors[0],
@@ -127,7 +127,7 @@ def test_values_and_gradients_agree_with_the_specification(
         recurrent_activation=recurrent_activation,
         **{name: value for name, value in options.items() if name != "return_sequences"},
     )
-    expected = gru_backward(forward, d_outputs, d_state)._asdict()
+    expected = reference.backward(forward, d_outputs, d_state)._asdict()
     allowed = tolerance(features + units, timesteps)
     assert_close(
         "outputs", outputs, forward.outputs if options["return_sequences"] else forward.outputs[:, -1:], allowed
@@ -147,7 +147,7 @@ def test_every_candidate_activation_agrees_with_the_specification(
     chosen = {"activation": activation, "recurrent_activation": recurrent_activation}
     tensors = {name: tensor(array) for name, array in arrays.items()}
     outputs, state = arrays_of(engine.gru(**tensors, **chosen))
-    expected = gru_forward(**arrays, **chosen)
+    expected = reference.forward(**arrays, **chosen)
     allowed = tolerance(shape[2] + shape[3], shape[1])
     assert_close("outputs", outputs, expected.outputs, allowed)
     assert_close("state", state, expected.state, allowed)

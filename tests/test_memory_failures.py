@@ -53,45 +53,45 @@ STEPS = {
     "numpy": """
 def step():
     weights = gatewise.GRUWeights(*arrays[2:])
-    outputs, state, vjp = gatewise.gru_vjp(arrays[0], weights, arrays[1], mask)
+    outputs, state, vjp = gatewise.rnn_vjp(arrays[0], weights, arrays[1], mask)
     return outputs, state, *vjp(outputs, state)
 """,
     "step": """
 def step():
-    return [gatewise.GRUStep(gatewise.GRUWeights(*arrays[2:]))(arrays[0][:, 0], arrays[1])]
+    return [gatewise.Step(gatewise.GRUWeights(*arrays[2:]))(arrays[0][:, 0], arrays[1])]
 """,
     "tensorflow": """
 import tensorflow as tf
-from gatewise.ops.tensorflow import gru, bidirectional
-from gatewise.ops.direction import Direction
+from gatewise.cells import Cell
+from gatewise.operands import Direction
+from gatewise.ops.tensorflow import rnn
 
 given = [tf.constant(value) for value in arrays]
-options = dict(reset_after=True, activation="tanh", recurrent_activation="sigmoid", go_backwards=False)
-options |= dict(return_sequences=True, zero_output_for_mask=False)
+names = ("initial_h", "kernel", "recurrent_kernel", "bias")
 
 
 def step():
     with tf.GradientTape() as tape:
         tape.watch(given)
-        outputs, state = gru(*given, mask=mask, training=True)
-        one = Direction(*given[1:])
-        both, states = bidirectional(given[0], one, one, mask, training=True, **options)
+        one = Direction(**dict(zip(names, given[1:], strict=True)))
+        outputs, ((state,),) = rnn(given[0], [one], mask, cell=Cell.GRU, training=True)
+        both, states = rnn(given[0], [one, one], mask, cell=Cell.GRU, training=True)
         loss = tf.reduce_sum(outputs**2) + tf.reduce_sum(state) + tf.reduce_sum(both**2)
     return outputs, state, both, *tape.gradient(loss, given)
 """,
     "jax": """
 import jax
-from gatewise.ops.jax import gru, bidirectional
-from gatewise.ops.direction import Direction
+from gatewise.cells import Cell
+from gatewise.operands import Direction
+from gatewise.ops.jax import rnn
 
-options = dict(reset_after=True, activation="tanh", recurrent_activation="sigmoid", go_backwards=False)
-options |= dict(return_sequences=True, zero_output_for_mask=False)
+names = ("initial_h", "kernel", "recurrent_kernel", "bias")
 
 
 def loss(x, h, *weights):
-    outputs, state = gru(x, h, *weights, mask=mask)
-    one = Direction(h, *weights)
-    both, states = bidirectional(x, one, one, mask, **options)
+    one = Direction(**dict(zip(names, (h, *weights), strict=True)))
+    outputs, ((state,),) = rnn(x, [one], mask, cell=Cell.GRU)
+    both, states = rnn(x, [one, one], mask, cell=Cell.GRU)
     return (outputs**2).sum() + state.sum() + (both**2).sum()
 
 

@@ -15,6 +15,7 @@ import pytest
 import gatewise
 from engine_case import Case, threads
 from gatewise import _native
+from gatewise.operands import INPUTS, engine_options
 
 X = np.random.default_rng(1).normal(size=(4, 6, 5)).astype(np.float32)
 WEIGHTS = gatewise.GRUWeights(
@@ -24,8 +25,8 @@ WEIGHTS = gatewise.GRUWeights(
 
 def test_calls_count_what_ran() -> None:
     before = gatewise.native.calls()
-    gatewise.gru(X, WEIGHTS)
-    _, _, vjp = gatewise.gru_vjp(X, WEIGHTS)
+    gatewise.rnn(X, WEIGHTS)
+    _, _, vjp = gatewise.rnn_vjp(X, WEIGHTS)
     vjp(None, np.ones((4, 3)))
     vjp(np.ones((4, 6, 3)))
     after = gatewise.native.calls()
@@ -34,7 +35,7 @@ def test_calls_count_what_ran() -> None:
 
 def test_float32_contiguous_input_is_read_in_place() -> None:
     x = X.copy()
-    *_, vjp = gatewise.gru_vjp(x, WEIGHTS)
+    *_, vjp = gatewise.rnn_vjp(x, WEIGHTS)
     x[...] = -X  # the way back reads x again: a copy would not show this
     seen = vjp(np.ones((4, 6, 3))).kernel
     x[...] = X
@@ -44,7 +45,7 @@ def test_float32_contiguous_input_is_read_in_place() -> None:
 @pytest.mark.parametrize("dtype", [np.float64, np.float16, np.int32, np.uint8, np.bool_])
 def test_other_real_dtypes_are_converted(dtype: Any) -> None:
     x = (X > 0).astype(dtype)
-    np.testing.assert_array_equal(gatewise.gru(x, WEIGHTS)[0], gatewise.gru(x.astype(np.float32), WEIGHTS)[0])
+    np.testing.assert_array_equal(gatewise.rnn(x, WEIGHTS)[0], gatewise.rnn(x.astype(np.float32), WEIGHTS)[0])
 
 
 @pytest.mark.parametrize(
@@ -53,15 +54,23 @@ def test_other_real_dtypes_are_converted(dtype: Any) -> None:
     ids=["fortran", "negative stride", "every second", "time first"],
 )
 def test_other_strides_are_copied(view: np.ndarray[Any, Any]) -> None:
-    expected = gatewise.gru(np.ascontiguousarray(view), WEIGHTS)[0]
-    np.testing.assert_array_equal(gatewise.gru(view, WEIGHTS)[0], expected)
+    expected = gatewise.rnn(np.ascontiguousarray(view), WEIGHTS)[0]
+    np.testing.assert_array_equal(gatewise.rnn(view, WEIGHTS)[0], expected)
 
 
 def test_a_mask_of_any_real_dtype_means_nonzero() -> None:
     mask = np.array([[1, 1, 0, 1, 0, 0]] * 4)
-    expected = gatewise.gru(X, WEIGHTS, mask=mask.astype(bool))[0]
+    expected = gatewise.rnn(X, WEIGHTS, mask=mask.astype(bool))[0]
     for same in (mask, mask * 2.5, mask.astype(np.uint8), mask.tolist()):
-        np.testing.assert_array_equal(gatewise.gru(X, WEIGHTS, mask=same)[0], expected)
+        np.testing.assert_array_equal(gatewise.rnn(X, WEIGHTS, mask=same)[0], expected)
+
+
+def call_of(x: Any, weights: gatewise.GRUWeights, mask: Any = None) -> _native.Call:
+    """A call of the engine on arrays that are ready."""
+    given = {"x": x, "mask": mask, "kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
+    inputs = given | {"bias": weights.bias}
+    options = engine_options(cell=weights.cell, recurrent_activation=1, return_sequences=True)
+    return _native.Call(tuple(inputs.get(row.name) for row in INPUTS), options)
 
 
 def test_results_are_written_in_full_and_nothing_beyond() -> None:
@@ -69,9 +78,7 @@ def test_results_are_written_in_full_and_nothing_beyond() -> None:
     guarded = [np.full(n + 64, np.nan, np.float32) for n in (batch * timesteps * units, batch * units)]
     outputs, state = guarded[0][32:-32].reshape(batch, timesteps, units), guarded[1][32:-32].reshape(batch, units)
     mask = np.array([[1, 0, 1, 1, 0, 0]] * 3 + [[0] * 6], bool)
-    call = _native.make_call(X, WEIGHTS.kernel, WEIGHTS.recurrent_kernel, WEIGHTS.bias, None, mask, None, None, 0, 0,
-                             1, False, True, False, False)  # fmt: skip
-    _native.forward(call, outputs, state, None)
+    _native.forward(call_of(X, WEIGHTS, mask), (outputs, state, None), None)
     assert not np.isnan(outputs).any()
     assert not np.isnan(state).any()
     for array in guarded:
@@ -99,18 +106,17 @@ def test_large_results_are_written_to_large_pages() -> None:
 
     weights = gatewise.GRUWeights(np.ones((5, 3 * units)), np.ones((units, 3 * units)))
     x = np.zeros((batch, timesteps, 5), np.float32)
-    call = _native.make_call(x, weights.kernel, weights.recurrent_kernel, None, None, None, None, None, 0, 0, 1,
-                             False, True, False, False)  # fmt: skip
+    call = call_of(x, weights)
     assert "hg" not in wishes()
-    _native.forward(call, outputs, np.empty((batch, units), np.float32), None)
+    _native.forward(call, (outputs, np.empty((batch, units), np.float32), None), None)
     assert "hg" in wishes()
 
 
 def refused(error: type[Exception], *parts: str, **arguments: Any) -> None:
     with pytest.raises(error) as caught:
-        gatewise.gru(**{"x": X, "weights": WEIGHTS} | arguments)
+        gatewise.rnn(**{"x": X, "weights": WEIGHTS} | arguments)
     message = str(caught.value)
-    assert message.startswith("gru: ")
+    assert message.startswith("rnn: ")
     for part in (*parts, "Expected", "received"):
         assert part in message
 
@@ -132,8 +138,8 @@ def test_bad_arguments_are_named_with_what_was_expected_and_what_came() -> None:
 
 
 def test_a_gradient_of_the_wrong_shape_is_named() -> None:
-    vjp = gatewise.gru_vjp(X, WEIGHTS)[2]
-    with pytest.raises(ValueError, match=re.escape("gru_vjp: d_outputs has the wrong shape. Expected (batch=4,")):
+    vjp = gatewise.rnn_vjp(X, WEIGHTS)[2]
+    with pytest.raises(ValueError, match=re.escape("rnn_vjp: d_outputs has the wrong shape. Expected (batch=4,")):
         vjp(np.ones((4, 5, 3)))
 
 

@@ -14,6 +14,7 @@ import pytest
 
 import gatewise
 from engine_case import ISAS, Case, assert_same_bits, instruction_set
+from gatewise.cells import Cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ def make(case: Case) -> gatewise.native.VJP:
     given: dict[str, Any] = {name: case.arrays[name] for name in names}
     given |= {"go_backwards": case.go_backwards, "zero_output_for_mask": case.zero_output_for_mask}
     given |= {"activation": case.activation, "return_sequences": case.return_sequences}
-    return gatewise.gru_vjp(case.arrays["x"], case.weights, **given)[2]
+    return gatewise.rnn_vjp(case.arrays["x"], case.weights, **given)[2]
 
 
 def gradients(case: Case, vjp: gatewise.native.VJP) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def gradients(case: Case, vjp: gatewise.native.VJP) -> dict[str, Any]:
 
 CASES = [
     Case(5, 9, 7, 21, mask="holes", go_backwards=True, activation="sigmoid"),
-    Case(3, 4, 5, 6, reset_after=False, use_bias=False, initial_state=False, return_sequences=False),
+    Case(3, 4, 5, 6, cell=Cell.GRU_RESET_BEFORE, use_bias=False, initial_state=False, return_sequences=False),
     Case(3, 4, 5, 6, mask="right", zero_output_for_mask=True, input_dropout_masks=3, recurrent_dropout=True),
 ]
 
@@ -54,7 +55,7 @@ def test_a_remade_one_gives_the_same_gradients(isa: str, case: Case, how: str) -
         vjp = make(case)
         expected = gradients(case, vjp)
         remade = REMADE[how](vjp)
-        assert remade.saved_bytes == vjp.saved_bytes
+        assert remade.workspace_bytes == vjp.workspace_bytes
         assert_same_bits(gradients(case, remade), expected)
 
 
@@ -63,7 +64,7 @@ def test_a_remade_one_recomputes_too() -> None:
     with gatewise.recompute():
         vjp = make(case)
     whole = make(case)
-    assert vjp.saved_bytes < whole.saved_bytes
+    assert vjp.workspace_bytes < whole.workspace_bytes
     assert_same_bits(gradients(case, REMADE["pickle"](vjp)), gradients(case, whole))
 
 
@@ -84,7 +85,7 @@ def test_one_of_another_instruction_set_is_refused() -> None:
         stored = pickle.dumps(make(case))
     with instruction_set(ISAS[1]):
         vjp = pickle.loads(stored)  # noqa: S301 - our own bytes
-        with pytest.raises(ValueError, match=rf"saved cannot be read\. .*set {ISAS[0]}; received {ISAS[1]}\. Run the"):
+        with pytest.raises(ValueError, match=rf"kept cannot be read\. .*set {ISAS[0]}; received {ISAS[1]}\. Run the"):
             vjp(d_state=case.arrays["d_state"])
     with instruction_set(ISAS[0]):
         vjp(d_state=case.arrays["d_state"])
@@ -93,13 +94,13 @@ def test_one_of_another_instruction_set_is_refused() -> None:
 def test_one_whose_memory_is_not_what_the_engine_saves_is_refused() -> None:
     vjp = make(Case(2, 3, 4, 5))
     state = vjp.__getstate__()
-    floats = vjp.saved_bytes // 4
-    vjp.__setstate__(state | {"_saved": state["_saved"][:-1]})
-    with pytest.raises(ValueError, match=rf"saved cannot be read\. Expected {floats} floats; received {floats - 1} of"):
+    floats = vjp.workspace_bytes // 4
+    vjp.__setstate__(state | {"_workspace": state["_workspace"][:-1]})
+    with pytest.raises(ValueError, match=rf"kept cannot be read\. Expected {floats} floats; received {floats - 1} of"):
         vjp()
 
 
-@pytest.mark.parametrize("held", ["GRUStep(weights)", "gru_vjp(np.zeros((1, 2, 5)), weights)"])
+@pytest.mark.parametrize("held", ["Step(weights)", "rnn_vjp(np.zeros((1, 2, 5)), weights)"])
 def test_what_a_thread_holds_when_the_interpreter_ends_is_nothing_to_print(held: str) -> None:
     program = f"""
 import threading, numpy as np, gatewise
@@ -124,10 +125,10 @@ def test_what_is_let_go_holds_no_array_any_longer() -> None:
     for how in REMADE.values():
         vjp = make(case)
         gradients(case, how(vjp))
-        step = gatewise.GRUStep(case.weights)
+        step = gatewise.Step(case.weights)
         state = step(x[:, 0], step(x[:, 1], np.zeros((2, 5), np.float32)))
         how(step)(x[:, 2], state, out=state)
-        with pytest.raises(ValueError, match="GRUStep: x has the wrong shape"):
+        with pytest.raises(ValueError, match="Step: x has the wrong shape"):
             step(x[:, 0, :2], state)
     assert (sys.getrefcount(x), sys.getrefcount(kernel)) > held
     del vjp, step

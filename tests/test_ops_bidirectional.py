@@ -16,19 +16,23 @@ keras = pytest.importorskip("keras", reason="the operations are those of Keras's
 
 import gatewise  # noqa: E402  # after the skip
 from backends import arrays_of, dot, gradient, gradient_of_gradient, tensor  # noqa: E402  # after the skip
+from gatewise.cells import Cell  # noqa: E402
 from gatewise.keras.engine import operations as engine  # noqa: E402
-from gatewise.ops.direction import Direction  # noqa: E402
+from gatewise.operands import Direction  # noqa: E402
+from ops_case import layer, options  # noqa: E402
 
 SINGLE = Case(5, 7, 6, 9)
+FACTORS = ("input_dropout", "recurrent_dropout")
+KINDS = ((True, Cell.GRU, False), (True, Cell.GRU_RESET_BEFORE, True), (False, Cell.GRU, True))
 CASES = [
     dataclasses.replace(
-        SINGLE, mask=mask, return_sequences=return_sequences, zero_output_for_mask=return_sequences, reset_after=after,
+        SINGLE, cell=cell, mask=mask, return_sequences=return_sequences, zero_output_for_mask=return_sequences,
         go_backwards=go_backwards, seed=seed,
     )
-    for seed, (mask, return_sequences, after, go_backwards) in enumerate(
-        (mask, return_sequences, after, go_backwards)
+    for seed, (mask, return_sequences, cell, go_backwards) in enumerate(
+        (mask, return_sequences, cell, go_backwards)
         for mask in MASKS
-        for return_sequences, after, go_backwards in ((True, True, False), (True, False, True), (False, True, True))
+        for return_sequences, cell, go_backwards in KINDS
     )
 ] + [
     dataclasses.replace(SINGLE, mask="holes", input_dropout_masks=3, recurrent_dropout=True, seed=15),
@@ -86,17 +90,14 @@ class Both:
 
     def outputs(self, x: Any, own: list[list[Any]], training: bool) -> tuple[Any, Any]:
         """Runs the operation on tensors: x, and the state and the weights of each direction."""
-        first, second = (
-            Direction(*values, *(self._tensor(case, name) for name in ("input_dropout", "recurrent_dropout")))
+        names = ("initial_h", "kernel", "recurrent_kernel", "bias")
+        directions = [
+            Direction(**dict(zip(names, values, strict=True)), **{n: self._tensor(case, n) for n in FACTORS})
             for values, case in zip(own, (self.first, self.second), strict=True)
-        )
+        ]
         case = self.first
-        return engine.bidirectional(
-            x, first, second, self._tensor(case, "mask"), training=training, reset_after=case.reset_after,
-            activation=case.activation, recurrent_activation=case.recurrent_activation,
-            go_backwards=case.go_backwards, return_sequences=case.return_sequences,
-            zero_output_for_mask=case.zero_output_for_mask,
-        )  # fmt: skip
+        outputs, states = engine.rnn(x, directions, self._tensor(case, "mask"), training=training, **options(case))
+        return outputs, [state for (state,) in states]
 
     @staticmethod
     def _tensor(case: Case, name: str) -> Any:
@@ -161,10 +162,8 @@ def test_the_second_derivative_is_that_of_both_layers(case: Case) -> None:
     def of_each(x: Any) -> Any:
         total = 0.0
         for part, values in zip((both.first, both.second), own, strict=True):
-            outputs, _ = engine.gru(
-                x, *values, reset_after=part.reset_after, go_backwards=part.go_backwards,
-                return_sequences=part.return_sequences, zero_output_for_mask=part.zero_output_for_mask, training=True,
-            )  # fmt: skip
+            names = ("initial_state", "kernel", "recurrent_kernel", "bias")
+            outputs, _ = layer(engine, part, {"x": x} | dict(zip(names, values, strict=True)), training=True)
             total = total + dot(outputs, part.arrays["d_outputs"])
         return total
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import re
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,22 @@ jax = pytest.importorskip("jax", reason="the function is JAX's: install the extr
 import jax.numpy as jnp  # noqa: E402  # after the skip
 
 from gatewise import native  # noqa: E402
+from gatewise.cells import Cell  # noqa: E402
+from gatewise.operands import Direction  # noqa: E402
 from gatewise.ops import jax as engine  # noqa: E402
 from gatewise.ops.jax import xla  # noqa: E402
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402
-from jax_case import arrays_of, assert_gradients, direction_of, function_of, loss_of, ran, specified_slopes  # noqa: E402
+from gatewise.reference import backward, forward  # noqa: E402
+from jax_case import (  # noqa: E402
+    arrays_of,
+    assert_gradients,
+    direction_of,
+    function_of,
+    loss_of,
+    ran,
+    specified_slopes,
+)
+from ops_case import direction as own_of  # noqa: E402
+from ops_case import gru  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 4, 6
 ALLOWED = tolerance(FEATURES + UNITS, TIMESTEPS, BATCH)
@@ -30,25 +41,15 @@ PLAIN = Case(BATCH, TIMESTEPS, FEATURES, UNITS)
 MASKED = Case(BATCH, TIMESTEPS, FEATURES, UNITS, mask="holes")  # masked steps of x hold NaN
 
 
-def test_the_structure_in_python_is_that_of_the_engine() -> None:
-    # The engine reads it by place: a field that Python lacks would be read from beyond its end.
-    header = (Path(__file__).parents[1] / "csrc" / "engine.h").read_text()
-    struct = header.partition("typedef struct gatewise_layer {")[2].partition("}")[0]
-    fields = re.findall(r"^ +int(32|64)_t (\w+);", struct, re.MULTILINE)
-    assert len(fields) == len(struct.strip().splitlines())
-    types = {"32": ctypes.c_int32, "64": ctypes.c_int64}
-    assert [(name, types[bits]) for bits, name in fields] == [tuple(field) for field in xla._Layer._fields_]
-
-
 # --- Values and gradients ---
 
 CASES = [
     PLAIN,
-    Case(4, 7, 3, 17, mask="right", reset_after=False, go_backwards=True),
+    Case(4, 7, 3, 17, mask="right", cell=Cell.GRU_RESET_BEFORE, go_backwards=True),
     Case(4, 7, 3, 17, mask="empty_rows", use_bias=False, zero_output_for_mask=True, initial_state=False),
     Case(5, 3, 2, 9, mask="left", return_sequences=False, input_dropout_masks=1),
     Case(5, 3, 2, 9, mask="holes", go_backwards=True, input_dropout_masks=3, recurrent_dropout=True),
-    Case(2, 4, 3, 5, reset_after=False, activation="relu", recurrent_activation="hard_sigmoid"),
+    Case(2, 4, 3, 5, cell=Cell.GRU_RESET_BEFORE, activation="relu", recurrent_activation="hard_sigmoid"),
     Case(2, 4, 3, 5, activation="linear", recurrent_activation="tanh", return_sequences=False),
     Case(40, 1, 1, 1),
 ]
@@ -66,10 +67,10 @@ def test_values_and_gradients_are_those_specified(case: Case) -> None:
     assert not [problem for name in named if (problem := disagreement(name, named[name], expected[name], allowed))]
 
 
-def test_without_a_gradient_nothing_is_saved() -> None:
+def test_without_a_gradient_nothing_is_kept() -> None:
     program = jax.jit(function_of(PLAIN)).lower(arrays_of(PLAIN)).as_text()
     assert f"@{xla.FORWARD}(" in program
-    assert xla.FORWARD_SAVING not in program
+    assert xla.FORWARD_KEEPING not in program
 
 
 def test_gradients_that_nobody_wants_are_neither_computed_nor_made_up() -> None:
@@ -82,10 +83,10 @@ def test_gradients_that_nobody_wants_are_neither_computed_nor_made_up() -> None:
     program = jax.jit(jax.grad(loss)).lower(arrays["kernel"]).as_text()
     (call,) = [line for line in program.splitlines() if f"@{xla.BACKWARD}(" in line]
     operands, results = (re.findall(r"tensor<([^>]*)>", side) for side in call.rpartition(" : ")[2].split(" -> "))
-    _, _, d_outputs, *_, d_state = operands
-    assert (d_outputs, d_state) == ("0xf32", f"{BATCH}x{UNITS}xf32")
-    d_x, d_initial_state, *_ = results
-    assert (d_x, d_initial_state) == ("0xf32", "0xf32")
+    _, _, d_outputs, *_, d_h, d_c = operands
+    assert (d_outputs, d_h, d_c) == ("0xf32", f"{BATCH}x{UNITS}xf32", "0xf32")
+    d_x, d_initial_h, *_ = results
+    assert (d_x, d_initial_h) == ("0xf32", "0xf32")
 
 
 def test_nan_in_padding_reaches_no_gradient() -> None:
@@ -100,7 +101,7 @@ def test_a_batch_of_none_and_a_sequence_of_none_are_served() -> None:
     for shape in ((0, TIMESTEPS, FEATURES), (BATCH, 0, FEATURES)):
 
         def loss(x: Any, kernel: Any) -> Any:
-            outputs, state = engine.gru(x, None, kernel, recurrent_kernel)
+            outputs, state = gru(engine, x, None, kernel, recurrent_kernel)
             return jnp.sum(outputs) + jnp.sum(state)
 
         value, (d_x, d_kernel) = jax.value_and_grad(loss, (0, 1))(jnp.zeros(shape), kernel)
@@ -142,12 +143,12 @@ def test_gradients_pass_through_scan() -> None:
     @jax.grad
     def gradient(x: Any) -> Any:
         def thrice(state: Any, _: None) -> Any:
-            return engine.gru(x, state, arrays["kernel"], arrays["recurrent_kernel"])[1], None
+            return gru(engine, x, state, arrays["kernel"], arrays["recurrent_kernel"])[1], None
 
         return jnp.sum(jax.lax.scan(thrice, jnp.zeros((BATCH, UNITS)), length=3)[0])
 
-    whole = gru_forward(np.tile(x, (1, 3, 1)), arrays["kernel"], arrays["recurrent_kernel"])
-    expected = gru_backward(whole, d_state=np.ones((BATCH, UNITS))).x
+    whole = forward(np.tile(x, (1, 3, 1)), arrays["kernel"], arrays["recurrent_kernel"])
+    expected = backward(whole, d_state=np.ones((BATCH, UNITS))).x
     expected = expected.reshape(BATCH, 3, TIMESTEPS, FEATURES).sum(axis=1)
     before = native.calls()
     d_x = gradient(x)
@@ -173,7 +174,7 @@ def test_bits_do_not_depend_on_the_number_of_threads(shape: tuple[int, int, int,
     "case",
     [
         MASKED,
-        Case(3, 4, 2, 3, reset_after=False, go_backwards=True, mask="left", return_sequences=False),
+        Case(3, 4, 2, 3, cell=Cell.GRU_RESET_BEFORE, go_backwards=True, mask="left", return_sequences=False),
         Case(3, 4, 2, 3, use_bias=False, initial_state=False, input_dropout_masks=3, recurrent_dropout=True),
     ],
     ids=str,
@@ -196,7 +197,7 @@ def test_the_second_derivative_is_the_slope_of_the_specified_gradient(case: Case
 
 
 def test_the_second_derivative_reaches_the_gradient_of_the_outputs() -> None:
-    # The way back is linear in the gradients that enter it: its derivative there is the layer's own tangent.
+    # The backward pass is linear in the gradients that enter it: its derivative there is the layer's own tangent.
     arrays = arrays_of(PLAIN)
     _, pull = jax.vjp(function_of(PLAIN), arrays)
     cotangents = jnp.asarray(PLAIN.arrays["d_outputs"]), jnp.asarray(PLAIN.arrays["d_state"])
@@ -205,7 +206,7 @@ def test_the_second_derivative_reaches_the_gradient_of_the_outputs() -> None:
     ((d_outputs, d_state),) = push(direction)
     step = 1e-5
     sides = [
-        gru_forward(
+        forward(
             **{name: np.asarray(value, np.float64) + sign * step for name, value in arrays.items()},
         )
         for sign in (1, -1)
@@ -223,7 +224,7 @@ def test_where_there_are_other_devices_the_compiler_chooses(monkeypatch: pytest.
 
     def loss(x: Any) -> Any:
         def on_cpu() -> Any:
-            return engine.gru(x, None, arrays["kernel"], arrays["recurrent_kernel"])[1]
+            return gru(engine, x, None, arrays["kernel"], arrays["recurrent_kernel"])[1]
 
         return jnp.sum(engine.by_device(on_cpu, lambda: 3 * x[:, 0, :1] + jnp.zeros((BATCH, UNITS))))
 
@@ -231,8 +232,8 @@ def test_where_there_are_other_devices_the_compiler_chooses(monkeypatch: pytest.
     before = native.calls()
     d_x = gradient(arrays["x"])
     assert ran(before, d_x) == (1, 1)
-    forward = gru_forward(arrays["x"], arrays["kernel"], arrays["recurrent_kernel"])
-    assert_close("d_x", d_x, gru_backward(forward, d_state=np.ones((BATCH, UNITS))).x, ALLOWED)
+    result = forward(arrays["x"], arrays["kernel"], arrays["recurrent_kernel"])
+    assert_close("d_x", d_x, backward(result, d_state=np.ones((BATCH, UNITS))).x, ALLOWED)
     # What is made for a GPU has none of the engine in it, though no GPU is here to run it.
     assert "gatewise_xla" not in gradient.trace(arrays["x"]).lower(lowering_platforms=("cuda",)).as_text()
 
@@ -260,7 +261,7 @@ def test_tracing_is_told_from_running() -> None:
         (
             "initial_state",
             (1, 6),
-            r"initial_state has the wrong shape. Expected \(batch=3, units=6\); received \(1, 6\)",
+            r"initial_h has the wrong shape. Expected \(batch=3, units=6\); received \(1, 6\)",
         ),
         ("input_dropout", (2, 3, 4), r"input_dropout has the wrong shape. Expected \(masks=1, batch=3, features=4\)"),
         (
@@ -279,26 +280,59 @@ def test_a_wrong_shape_is_an_invalid_argument(
     arrays = arrays_of(PLAIN) | {argument: jnp.ones(shape, bool if argument == "mask" else np.float32)}
 
     def loss(x: Any) -> Any:
-        return jnp.sum(engine.gru(**arrays | {"x": x})[1])
+        return jnp.sum(gru(engine, **arrays | {"x": x})[1])
 
-    with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: gatewise.ops.jax.gru: {expected}"):
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: gatewise: {expected}"):
         jax.block_until_ready(jax.jit(jax.grad(loss) if differentiated else loss)(arrays["x"]))
 
 
 def test_what_cannot_be_traced_is_refused_at_once() -> None:
     x, kernel, recurrent_kernel = (PLAIN.arrays[name] for name in ("x", "kernel", "recurrent_kernel"))
     with pytest.raises(
-        ValueError, match=r"gru: x has the wrong rank. Expected \(batch, timesteps, features\); received"
+        ValueError,
+        match=r"gatewise: x has the wrong shape. Expected \(batch, timesteps, features\); received \(5, 4\). Check",
     ):
-        engine.gru(x[0], None, kernel, recurrent_kernel)
-    with pytest.raises(ValueError, match=r"gru: recurrent_kernel has the wrong rank. Expected \(units, 3 \* units\)"):
-        engine.gru(x, None, kernel, recurrent_kernel[0])
-    with pytest.raises(TypeError, match=r"gru: x has the wrong type. Expected float32; received float16. Convert"):
-        engine.gru(x.astype(np.float16), None, kernel, recurrent_kernel)
-    with pytest.raises(TypeError, match=r"gru: mask has the wrong type. Expected bool; received int32."):
-        engine.gru(x, None, kernel, recurrent_kernel, mask=np.ones((BATCH, TIMESTEPS), np.int32))
-    with pytest.raises(ValueError, match=r"gru: activation is unknown. Expected one of tanh, .*; received 'elu'."):
-        engine.gru(x, None, kernel, recurrent_kernel, activation="elu")
+        gru(engine, x[0], None, kernel, recurrent_kernel)
+    with pytest.raises(ValueError, match=r"recurrent_kernel has the wrong shape. Expected \(units, 3 \* units\)"):
+        gru(engine, x, None, kernel, recurrent_kernel[0])
+    with pytest.raises(TypeError, match=r"gatewise: x has the wrong type. Expected float32; received float16. Convert"):
+        gru(engine, x.astype(np.float16), None, kernel, recurrent_kernel)
+    with pytest.raises(TypeError, match=r"gatewise: mask has the wrong type. Expected bool; received int32."):
+        gru(engine, x, None, kernel, recurrent_kernel, mask=np.ones((BATCH, TIMESTEPS), np.int32))
+    with pytest.raises(ValueError, match=r"gatewise: activation is unknown. Expected one of tanh, .*; received 'elu'."):
+        gru(engine, x, None, kernel, recurrent_kernel, activation="elu")
+    one = Direction(kernel=kernel, recurrent_kernel=recurrent_kernel)
+    with pytest.raises(ValueError, match=r"first.recurrent_kernel has the wrong shape. .* received \(0\)."):
+        engine.rnn(x, [Direction(kernel=kernel), one], cell=Cell.GRU)
+    with pytest.raises(TypeError, match=r"second.bias has the wrong type. Expected float32; received int32."):
+        engine.rnn(x, [one, one._replace(bias=np.ones((2, 18), np.int32))], cell=Cell.GRU)
+
+
+@pytest.mark.parametrize(
+    ("second", "expected"),
+    [
+        (
+            {"kernel": None},
+            r"second.kernel has the wrong shape. Expected \(features=4, 3 \* units=18\); received \(0\)",
+        ),
+        ({"bias": np.ones(18, np.float32)}, r"second.bias has the wrong shape. Expected \(input and recurrent=2, 3 \*"),
+        (
+            {"initial_c": np.ones((3, 6), np.float32)},
+            r"second.initial_c has no place in this layer. Expected none; rec",
+        ),
+        ({"recurrent_bias": np.ones(18, np.float32)}, r"second.recurrent_bias has no place in this layer. Expected no"),
+    ],
+)
+@pytest.mark.parametrize("differentiated", [False, True], ids=["value", "gradient"])
+def test_errors_say_whose_array_it_is(second: dict[str, Any], expected: str, differentiated: bool) -> None:
+    own = own_of(PLAIN.arrays)
+
+    def loss(x: Any, changed: Any) -> Any:
+        return jnp.sum(engine.rnn(x, [own, own._replace(**changed)], cell=Cell.GRU)[0])
+
+    run = jax.jit(jax.grad(loss, (0, 1)) if differentiated else loss)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=f"INVALID_ARGUMENT: gatewise: {expected}"):
+        jax.block_until_ready(run(PLAIN.arrays["x"], second))
 
 
 def test_the_reason_for_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,5 +343,5 @@ def test_the_reason_for_a_missing_engine_is_told(monkeypatch: pytest.MonkeyPatch
         assert "is too old; 0.5.0 or later is needed" in str(engine.available())
     monkeypatch.setattr(xla, "_LIBRARY", Path("nowhere") / "libgatewise_xla.so")
     assert engine.available() == "libgatewise_xla.so is missing, because gatewise was built without XLA's headers"
-    with pytest.raises(RuntimeError, match=r"gru: the engine is not available. libgatewise_xla.so is missing"):
-        engine.gru(PLAIN.arrays["x"], None, PLAIN.arrays["kernel"], PLAIN.arrays["recurrent_kernel"])
+    with pytest.raises(RuntimeError, match=r"gatewise: the engine is not available. libgatewise_xla.so is missing"):
+        gru(engine, PLAIN.arrays["x"], None, PLAIN.arrays["kernel"], PLAIN.arrays["recurrent_kernel"])

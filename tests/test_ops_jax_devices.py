@@ -23,6 +23,7 @@ from engine_case import Case
 from gatewise import native
 from gatewise.ops import jax as engine
 from jax.sharding import NamedSharding, PartitionSpec
+from ops_case import gru
 from tolerance import disagreement, tolerance
 
 names = ("x", "initial_state", "kernel", "recurrent_kernel", "bias", "mask", "input_dropout", "recurrent_dropout")
@@ -31,8 +32,8 @@ cut = {"x": ("rows",), "initial_state": ("rows",), "mask": ("rows",), "input_dro
 cut["recurrent_dropout"] = (None, "rows")
 problems, calls, texts = [], [], []
 for case in (
-    Case(10, 60, 4, 6, mask="holes"),  # a row saves more in a half of this batch than in the whole
-    Case(6, 5, 4, 6, input_dropout_masks=3, recurrent_dropout=True, return_sequences=False, reset_after=False),
+    Case(10, 60, 4, 6, mask="holes"),  # a row keeps more in a half of this batch than in the whole
+    Case(6, 5, 4, 6, input_dropout_masks=3, recurrent_dropout=True, return_sequences=False, cell=Cell.GRU_RESET_BEFORE),
     Case(6, 5, 4, 6, use_bias=False, initial_state=False, go_backwards=True),
 ):
     given = {name: case.arrays[name] for name in names if case.arrays[name] is not None}
@@ -41,9 +42,10 @@ for case in (
     given, fixed = ({name: place(name, value) for name, value in group.items()} for group in (given, fixed))
 
     def loss(given, fixed):
-        outputs, state = engine.gru(
+        outputs, state = gru(
+            engine,
             **{"initial_state": None} | given | fixed,
-            reset_after=case.reset_after,
+            reset_after=case.cell is Cell.GRU,
             go_backwards=case.go_backwards,
             return_sequences=case.return_sequences,
         )
@@ -70,25 +72,23 @@ import jax, jax.numpy as jnp, numpy as np
 from engine_case import Case
 from gatewise import native
 from gatewise.ops import jax as engine
-from gatewise.ops.direction import Direction
+from gatewise.cells import Cell
 from jax.sharding import NamedSharding, PartitionSpec
+from ops_case import direction
+from jax_case import arrays_of
 from tolerance import disagreement, tolerance
 
 first = Case(6, 7, 4, 5)
 second = Case(6, 7, 4, 5, go_backwards=True, seed=1)
 second.arrays["x"] = first.arrays["x"]
 rows = NamedSharding(jax.sharding.Mesh(np.array(jax.devices()), ("rows",)), PartitionSpec("rows"))
-names = ("initial_state", "kernel", "recurrent_kernel", "bias")
-own = [{name: jnp.asarray(case.arrays[name]) for name in names} for case in (first, second)]
+own = [direction(arrays_of(case)) for case in (first, second)]
 
 def loss(x, own):
-    outputs, states = engine.bidirectional(
-        x, *(Direction(**of_one) for of_one in own), reset_after=True, activation="tanh",
-        recurrent_activation="sigmoid", go_backwards=False, return_sequences=True, zero_output_for_mask=False,
-    )
+    outputs, states = engine.rnn(x, own, cell=Cell.GRU)
     d_outputs = np.concatenate([first.arrays["d_outputs"], second.arrays["d_outputs"][:, ::-1]], -1)
     d_states = [case.arrays["d_state"] for case in (first, second)]
-    return jnp.sum(outputs * d_outputs) + sum(jnp.sum(state * d) for state, d in zip(states, d_states))
+    return jnp.sum(outputs * d_outputs) + sum(jnp.sum(h * d) for (h,), d in zip(states, d_states))
 
 before = native.calls()
 step = jax.jit(jax.grad(loss, argnums=(0, 1)))
@@ -97,7 +97,10 @@ calls = [native.calls().forward - before.forward, native.calls().backward - befo
 expected, allowed = [case.specified() for case in (first, second)], tolerance(9, 7, 6)
 problems = [disagreement("d_x", d_x, expected[0]["d_x"] + expected[1]["d_x"], allowed)]
 for found, wanted in zip(d_own, expected):
-    problems += [disagreement(name, found[name], wanted["d_" + name], allowed) for name in names]
+    wanted = direction({name.removeprefix("d_"): value for name, value in wanted.items()})
+    pairs = [(name, *pair) for name, *pair in zip(found._fields, found, wanted) if pair[0] is not None]
+    assert len(pairs) == 4
+    problems += [disagreement(*pair, allowed) for pair in pairs]
 report = {"problems": [problem for problem in problems if problem], "calls": calls}
 """
 
@@ -151,8 +154,9 @@ import itertools
 import jax, jax.numpy as jnp, numpy as np
 from engine_case import Case
 from gatewise.ops import jax as engine
-from gatewise.ops.direction import Direction
+from gatewise.cells import Cell
 from jax.sharding import NamedSharding, PartitionSpec as P
+from ops_case import direction
 from jax_case import arrays_of, function_of
 from tolerance import disagreement, tolerance
 
@@ -161,17 +165,15 @@ put = lambda values, spec: jax.tree.map(lambda value: jax.device_put(value, Name
 first, second = Case(4, 5, 4, 6), Case(4, 5, 4, 6, go_backwards=True, seed=1)
 second.arrays["x"] = first.arrays["x"]
 expected, allowed = [case.specified() for case in (first, second)], tolerance(10, 5, 4)
-own = [{name: value for name, value in arrays_of(case).items() if name != "x"} for case in (first, second)]
+own = [direction(arrays_of(case)) for case in (first, second)]
 d_outputs = np.concatenate([first.arrays["d_outputs"], second.arrays["d_outputs"][:, ::-1]], -1)
 
 def one(x):
     return function_of(first)(arrays_of(first) | {"x": x})
 
 def both(x):
-    return engine.bidirectional(
-        x, *(Direction(**of_one) for of_one in own), reset_after=True, activation="tanh",
-        recurrent_activation="sigmoid", go_backwards=False, return_sequences=True, zero_output_for_mask=False,
-    )
+    outputs, ((first_h,), (second_h,)) = engine.rnn(x, own, cell=Cell.GRU)
+    return outputs, (first_h, second_h)
 
 layers = (
     (one, (first.arrays["d_outputs"], first.arrays["d_state"]), expected[0]["d_x"]),
@@ -247,8 +249,8 @@ def test_tangents_run_on_each_device() -> None:
     assert report_of(TANGENTS) == {"problems": [], "calls": [[2, 0], [2, 2]], "all-gather": 0}
 
 
-def test_the_way_back_may_cut_the_batch_up_in_another_way() -> None:
-    # What was saved of a whole batch cannot be read by halves. Each way may be compiled by itself, or run as it is.
+def test_the_backward_pass_may_cut_the_batch_up_in_another_way() -> None:
+    # What was kept of a whole batch cannot be read by halves. Each pass may be compiled by itself, or run as it is.
     assert report_of(CUT_ANEW) == {"problems": []}
 
 

@@ -18,8 +18,8 @@ from jax import export  # noqa: E402
 
 import gatewise  # noqa: E402
 from gatewise import native  # noqa: E402
+from gatewise.cells import Cell  # noqa: E402
 from gatewise.ops import jax as engine  # noqa: E402
-from gatewise.ops.direction import Direction  # noqa: E402
 from gatewise.ops.jax import xla  # noqa: E402
 from jax_case import (  # noqa: E402
     WEIGHTS,
@@ -32,17 +32,19 @@ from jax_case import (  # noqa: E402
     ran,
     specified_slopes,
 )
+from ops_case import direction as own_of  # noqa: E402
+from ops_case import gru  # noqa: E402
 
 PLAIN = Case(3, 5, 4, 6)
 MASKED = Case(3, 5, 4, 6, mask="holes")  # masked steps of x hold NaN
-SMALL = Case(2, 3, 2, 3, mask="right", reset_after=False)
+SMALL = Case(2, 3, 2, 3, mask="right", cell=Cell.GRU_RESET_BEFORE)
 CASES = [
     MASKED,
-    Case(4, 7, 3, 17, mask="right", reset_after=False, go_backwards=True),
+    Case(4, 7, 3, 17, mask="right", cell=Cell.GRU_RESET_BEFORE, go_backwards=True),
     Case(4, 7, 3, 17, mask="empty_rows", use_bias=False, zero_output_for_mask=True, initial_state=False),
     Case(5, 3, 2, 9, mask="left", return_sequences=False, input_dropout_masks=1),
     Case(5, 3, 2, 9, mask="holes", go_backwards=True, input_dropout_masks=3, recurrent_dropout=True),
-    Case(2, 4, 3, 5, reset_after=False, activation="linear", recurrent_activation="hard_sigmoid"),
+    Case(2, 4, 3, 5, cell=Cell.GRU_RESET_BEFORE, activation="linear", recurrent_activation="hard_sigmoid"),
 ]
 
 
@@ -98,14 +100,10 @@ def test_tangents_of_both_directions_are_those_of_two_layers() -> None:
     given = [arrays_of(case) for case in cases]
 
     def run(x: Any, own: list[dict[str, Any]]) -> Any:
-        return engine.bidirectional(
-            x, *(Direction(**of_one) for of_one in own), mask=first.arrays["mask"], reset_after=True, activation="tanh",
-            recurrent_activation="sigmoid", go_backwards=False, return_sequences=True, zero_output_for_mask=False,
-        )  # fmt: skip
+        return engine.rnn(x, own, first.arrays["mask"], cell=Cell.GRU)
 
     def split(of_each: Any) -> Any:
-        own = [{name: value for name, value in of_one.items() if name != "x"} for of_one in of_each]
-        return of_each[0]["x"], own
+        return of_each[0]["x"], [own_of(of_one) for of_one in of_each]
 
     before = native.calls()
     outputs, states = jax.jvp(run, split(given), split(directions))[1]
@@ -113,8 +111,8 @@ def test_tangents_of_both_directions_are_those_of_two_layers() -> None:
     slopes = [specified_slopes(case, direction) for case, direction in zip(cases, directions, strict=True)]
     joined = np.concatenate([slopes[0]["outputs"], slopes[1]["outputs"][:, ::-1]], axis=-1)
     assert_close("outputs", outputs, joined, allowed_for(first, 2))
-    for state, slope in zip(states, slopes, strict=True):
-        assert_close("state", state, slope["state"], allowed_for(first, 2))
+    for (h,), slope in zip(states, slopes, strict=True):
+        assert_close("h", h, slope["state"], allowed_for(first, 2))
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0)], ids=["no rows", "no steps"])
@@ -124,7 +122,7 @@ def test_a_batch_of_none_and_a_sequence_of_none_have_tangents(shape: tuple[int, 
     x, state = jnp.zeros((*shape, PLAIN.features)), jnp.ones((shape[0], PLAIN.units))
 
     def run(x: Any, state: Any) -> Any:
-        return engine.gru(x, state, kernel, recurrent_kernel, return_sequences=return_sequences)
+        return gru(engine, x, state, kernel, recurrent_kernel, return_sequences=return_sequences)
 
     results, (outputs, last) = jax.jvp(run, (x, state), (x, 2 * state))
     assert outputs.shape == results[0].shape
@@ -141,7 +139,7 @@ def test_recomputing_and_what_is_constant_change_no_tangent() -> None:
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
     def of_factors(factors: Any) -> Any:  # documented to be constants
-        return engine.gru(**arrays, input_dropout=factors)
+        return gru(engine, **arrays, input_dropout=factors)
 
     factors = jnp.asarray(case.arrays["input_dropout"])
     assert not any(np.any(tangent) for tangent in jax.jvp(of_factors, (factors,), (factors,))[1])
@@ -308,7 +306,7 @@ def test_derivatives_pass_through_scan() -> None:
     def loss(kernel: Any) -> Any:
         def step(carried: Any, _: None) -> Any:
             state, mask = carried
-            _, state = engine.gru(**weights | {"kernel": kernel}, x=x, initial_state=state, mask=mask)
+            _, state = gru(engine, **weights | {"kernel": kernel}, x=x, initial_state=state, mask=mask)
             return (state, mask & (state[:, :1] < 2)), None  # a state is below 1
 
         start = jnp.asarray(arrays["initial_state"]), jnp.ones(x.shape[:2], bool)
@@ -354,7 +352,7 @@ def test_a_program_is_exported_and_buffers_are_donated() -> None:
         return jax.tree.map(jnp.subtract, arrays, gradients), products
 
     expected = jax.jit(step)(arrays, direction)
-    checks = [export.DisabledSafetyCheck.custom_call(name) for name in (xla.FORWARD_SAVING, xla.BACKWARD)]
+    checks = [export.DisabledSafetyCheck.custom_call(name) for name in (xla.FORWARD_KEEPING, xla.BACKWARD)]
     exported = export.export(jax.jit(step), disabled_checks=checks)(arrays, direction)
     jax.tree.map(np.testing.assert_array_equal, exported.call(arrays, direction), expected)
     found = jax.jit(step, donate_argnums=0)(jax.tree.map(jnp.copy, arrays), direction)

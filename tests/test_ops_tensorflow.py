@@ -14,10 +14,12 @@ from tolerance import assert_close, tolerance
 
 tf = pytest.importorskip("tensorflow", reason="the operations are TensorFlow's: install the extra `tensorflow`")
 
+from gatewise import reference  # noqa: E402
+from gatewise.cells import Cell  # noqa: E402
+from gatewise.operands import OPTIONS, Direction  # noqa: E402
 from gatewise.ops import tensorflow as engine  # noqa: E402  # after the skip
-from gatewise.ops.direction import Direction  # noqa: E402
 from gatewise.ops.tensorflow.operations import load  # noqa: E402
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402
+from ops_case import gru  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 3, 5, 4, 6
 RNG = np.random.default_rng(4)
@@ -27,7 +29,7 @@ RECURRENT_KERNEL = (RNG.normal(size=(UNITS, 3 * UNITS)) / UNITS).astype(np.float
 
 
 def run(x: Any, **arguments: Any) -> Any:
-    return engine.gru(x, arguments.pop("initial_state", None), KERNEL, RECURRENT_KERNEL, **arguments)
+    return gru(engine, x, arguments.pop("initial_state", None), KERNEL, RECURRENT_KERNEL, **arguments)
 
 
 def test_the_operations_are_available() -> None:
@@ -62,10 +64,10 @@ def test_gradients_pass_through_a_loop_and_a_persistent_tape() -> None:
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         state = thrice(x)
-    whole = gru_forward(np.tile(X, (1, 3, 1)), KERNEL, RECURRENT_KERNEL)
+    whole = reference.forward(np.tile(X, (1, 3, 1)), KERNEL, RECURRENT_KERNEL)
     allowed = tolerance(FEATURES + UNITS, 3 * TIMESTEPS)
     assert_close("state", state, whole.state, allowed)
-    d_x = gru_backward(whole, d_state=np.ones((BATCH, UNITS))).x
+    d_x = reference.backward(whole, d_state=np.ones((BATCH, UNITS))).x
     assert_close("d_x", tape.gradient(state, x), d_x.reshape(BATCH, 3, TIMESTEPS, FEATURES).sum(axis=1), allowed)
 
 
@@ -81,7 +83,7 @@ def test_gradients_pass_through_a_loop_and_a_persistent_tape() -> None:
         (
             "initial_state",
             (1, 6),
-            r"initial_state has the wrong shape. Expected \(batch=3, units=6\); received \(1, 6\)",
+            r"initial_h has the wrong shape. Expected \(batch=3, units=6\); received \(1, 6\)",
         ),
         ("input_dropout", (2, 3, 4), r"input_dropout has the wrong shape. Expected \(masks=1, batch=3, features=4\)"),
         ("input_dropout", (), r"input_dropout has the wrong shape.*received \(\)"),
@@ -94,32 +96,28 @@ def test_gradients_pass_through_a_loop_and_a_persistent_tape() -> None:
 )
 def test_a_wrong_shape_is_an_invalid_argument(argument: str, shape: tuple[int, ...], expected: str) -> None:
     value = tf.ones(shape, tf.bool if argument == "mask" else tf.float32)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"GatewiseGru: {expected}"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"gatewise: {expected}"):
         run(X, **{argument: value})
 
 
 def test_kernels_that_do_not_fit_are_invalid_arguments() -> None:
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"kernel has the wrong shape. Expected \(features=3, "):
         run(X[..., :3])
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"recurrent_kernel has the wrong shape"):
-        engine.gru(X, None, KERNEL, RECURRENT_KERNEL[:-1])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"kernel has the wrong shape. Expected \(features=4, 3"):
+        gru(engine, X, None, KERNEL, RECURRENT_KERNEL[:-1])
 
 
-OPTIONS = {
-    "reset_after": True, "go_backwards": False, "zero_output_for_mask": False, "activation": "tanh",
-    "recurrent_activation": "sigmoid",
-}  # fmt: skip
-ONE_WAY = Direction(None, KERNEL, RECURRENT_KERNEL)
+ONE_WAY = Direction(kernel=KERNEL, recurrent_kernel=RECURRENT_KERNEL)
 
 
 def test_static_shapes_of_both_directions_are_known() -> None:
     @tf.function(input_signature=[tf.TensorSpec((None, 7, FEATURES))])
     def trace(x: Any) -> Any:
-        outputs, states = engine.bidirectional(x, ONE_WAY, ONE_WAY, return_sequences=True, **OPTIONS)
-        last, _ = engine.bidirectional(x, ONE_WAY, ONE_WAY, return_sequences=False, **OPTIONS)
+        outputs, states = engine.rnn(x, [ONE_WAY, ONE_WAY], cell=Cell.GRU)
+        last, _ = engine.rnn(x, [ONE_WAY, ONE_WAY], cell=Cell.GRU, return_sequences=False)
         assert outputs.shape.as_list() == [None, 7, 2 * UNITS]
         assert last.shape.as_list() == [None, 1, 2 * UNITS]
-        assert [state.shape.as_list() for state in states] == [[None, UNITS]] * 2
+        assert [state.shape.as_list() for (state,) in states] == [[None, UNITS]] * 2
         return outputs
 
     trace.get_concrete_function()
@@ -127,22 +125,20 @@ def test_static_shapes_of_both_directions_are_known() -> None:
 
 def test_a_wrong_shape_names_its_direction() -> None:
     wrong = ONE_WAY._replace(kernel=KERNEL[:, :-3])
-    expected = r"kernel\[1\] has the wrong shape. Expected \(features=4, 3 \* units=18\); received \(4, 15\)"
+    expected = r"second.kernel has the wrong shape. Expected \(features=4, 3 \* units=18\); received \(4, 15\)"
     with pytest.raises(tf.errors.InvalidArgumentError, match=expected):
-        engine.bidirectional(X, ONE_WAY, wrong, return_sequences=True, **OPTIONS)
+        engine.rnn(X, [ONE_WAY, wrong], cell=Cell.GRU)
 
 
 def test_there_is_no_third_direction() -> None:
     operations, _ = load()
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"too many directions. Expected 1 or 2"):
-        operations.gatewise_gru(
-            X, [()] * 3, [KERNEL] * 3, [RECURRENT_KERNEL] * 3, [()] * 3, (), [()] * 3, [()] * 3,
-            return_sequences=True, recompute=False, **OPTIONS,
-        )  # fmt: skip
+    own = ([() if value is None else value] * 3 for value in ONE_WAY)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"directions are too many. Expected 1 or 2"):
+        operations.gatewise_rnn(X, (), *own, **dict.fromkeys(OPTIONS, 0))
 
 
-def test_an_activation_that_the_engine_lacks_is_an_invalid_argument() -> None:
-    with pytest.raises(tf.errors.InvalidArgumentError, match="elu"):
+def test_an_activation_that_the_engine_lacks_is_an_error() -> None:
+    with pytest.raises(ValueError, match=r"activation is unknown. Expected one of tanh, .*; received 'elu'"):
         run(X, activation="elu")
 
 
@@ -163,7 +159,7 @@ ctypes.CDLL(str(package / "libgatewise_tensorflow.so"))
 from gatewise.ops import tensorflow as engine
 print(engine.available())
 try:
-    engine.gru(None, None, None, None)
+    engine.rnn(None, [], cell=0)
 except RuntimeError as error:
     print(error)
 """

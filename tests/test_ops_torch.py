@@ -7,20 +7,23 @@ import itertools
 import os
 import subprocess
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+from cells import CELLS
 from engine_case import ISAS, MASKS, Case, instruction_set, threads
-from gatewise import native
-from gatewise.reference import gru_backward, gru_forward
+from gatewise import native, reference
 from tolerance import assert_close, tolerance
 
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
 
 from gatewise.ops import torch as engine  # noqa: E402  # after the skip
 from torch_case import INPUTS, WEIGHTS, in_torch_layout, layer, run, tensors  # noqa: E402
+
+if TYPE_CHECKING:
+    from gatewise.cells import Cell
 
 BOUNDED = ("hard_sigmoid", "tanh", "sigmoid", "sigmoid", "sigmoid")  # a gate's for each candidate's
 REFUSALS = (RuntimeError, TypeError, ValueError)  # those of the kernels in C++, and in Python
@@ -40,7 +43,7 @@ def assert_as_specified(case: Case) -> None:
 
 
 def kernels_are_native() -> bool:
-    return "CPU: registered at gatewise:1" in torch._C._dispatch_dump("gatewise::gru")
+    return "CPU: registered at gatewise:1" in torch._C._dispatch_dump("gatewise::rnn")
 
 
 def test_the_operations_are_available() -> None:
@@ -50,16 +53,16 @@ def test_the_operations_are_available() -> None:
     assert not engine.tracing()
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("mask", MASKS)
-def test_values_and_gradients_are_as_specified(mask: str, reset_after: bool) -> None:
+def test_values_and_gradients_are_as_specified(mask: str, cell: Cell) -> None:
     for there, backwards, sequences, zero in itertools.product((False, True), repeat=4):
         case = Case(
             5,
             6,
             3,
             7,
-            reset_after=reset_after,
+            cell=cell,
             use_bias=there,
             mask=mask,
             initial_state=not there,
@@ -70,9 +73,9 @@ def test_values_and_gradients_are_as_specified(mask: str, reset_after: bool) -> 
         assert_as_specified(case)
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("input_masks", [0, 1, 3])
-def test_dropout_and_activations_are_as_specified(input_masks: int, reset_after: bool) -> None:
+def test_dropout_and_activations_are_as_specified(input_masks: int, cell: Cell) -> None:
     # Unbounded gates would let the state grow beyond any tolerance.
     for activation, recurrent_activation in zip(native.ACTIVATIONS, BOUNDED, strict=True):
         case = Case(
@@ -80,7 +83,7 @@ def test_dropout_and_activations_are_as_specified(input_masks: int, reset_after:
             5,
             3,
             6,
-            reset_after=reset_after,
+            cell=cell,
             mask="holes",
             activation=activation,
             recurrent_activation=recurrent_activation,
@@ -119,12 +122,12 @@ def test_one_result_may_have_no_gradient_and_inputs_may_need_none() -> None:
     values = {name: None if v is None else v.detach() for name, v in tensors(case).items()}
     values["kernel"].requires_grad_()
     a = case.arrays
-    forward = gru_forward(a["x"], a["kernel"], a["recurrent_kernel"], a["bias"], initial_state=a["initial_state"])
+    forward = reference.forward(a["x"], a["kernel"], a["recurrent_kernel"], a["bias"], initial_state=a["initial_state"])
     allowed = tolerance(case.features + case.units, case.timesteps, case.batch)
     for index, d in enumerate(({"d_outputs": a["d_outputs"]}, {"d_state": a["d_state"]})):
         result = layer(case, values)[index]
         (gradient,) = torch.autograd.grad(result, values["kernel"], torch.from_numpy(*d.values()))
-        assert_close("d_kernel", gradient, gru_backward(forward, **d).kernel, allowed)
+        assert_close("d_kernel", gradient, reference.backward(forward, **d).kernel, allowed)
 
 
 def test_nothing_is_saved_where_no_gradient_can_follow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +174,10 @@ def test_a_batch_of_none_and_a_sequence_of_none_are_served() -> None:
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("use_bias", [True, False])
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_weights_in_pytorch_s_layout_give_the_same_bits_as_specified(
-    reset_after: bool, use_bias: bool, isa: str
-) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_in_pytorch_s_layout_give_the_same_bits_as_specified(cell: Cell, use_bias: bool, isa: str) -> None:
     for batch in (3, 20, 0):
-        case = Case(batch, 4, 35, 19, reset_after=reset_after, use_bias=use_bias)
+        case = Case(batch, 4, 35, 19, cell=cell, use_bias=use_bias)
         with instruction_set(isa):
             expected, found = run(case), run(case, in_torch_layout(case, tensors(case)))
         turned = in_torch_layout(case, tensors(case) | {n: expected.get(f"d_{n}") for n in WEIGHTS})
@@ -186,13 +187,13 @@ def test_weights_in_pytorch_s_layout_give_the_same_bits_as_specified(
             np.testing.assert_array_equal(value, expected[name], err_msg=f"{name}, batch of {batch}")
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_second_derivatives_in_pytorch_s_layout_are_those_in_keras_s(reset_after: bool) -> None:
-    case = Case(3, 4, 2, 5, reset_after=reset_after)
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivatives_in_pytorch_s_layout_are_those_in_keras_s(cell: Cell) -> None:
+    case = Case(3, 4, 2, 5, cell=cell)
 
     def second(values: dict[str, Any]) -> dict[str, Any]:
         names = [name for name in (*INPUTS, "recurrent_bias") if values.get(name) is not None]
-        outputs, _ = layer(case, values)
+        outputs, *_ = layer(case, values)
         (d_x,) = torch.autograd.grad(outputs.square().sum(), values["x"], create_graph=True)
         return dict(zip(names, torch.autograd.grad(d_x.square().sum(), [values[n] for n in names]), strict=True))
 
@@ -207,16 +208,16 @@ def test_second_derivatives_in_pytorch_s_layout_are_those_in_keras_s(reset_after
 def test_a_recurrent_bias_apart_is_refused_in_keras_s_layout() -> None:
     case = Case(5, 6, 3, 7)
     values = tensors(case)
-    with pytest.raises(REFUSALS, match=r"recurrent_bias stands beside bias with reset_after and torch_layout"):
+    with pytest.raises(REFUSALS, match=r"recurrent_bias has no place in this layer\. Expected none; received \(21"):
         layer(case, values | {"recurrent_bias": torch.ones(21)})
 
 
 # --- Second derivatives ---
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_second_derivatives_are_those_of_the_specification_s_first(reset_after: bool) -> None:
-    case = Case(3, 4, 2, 5, reset_after=reset_after, mask="holes", go_backwards=True)
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivatives_are_those_of_the_specification_s_first(cell: Cell) -> None:
+    case = Case(3, 4, 2, 5, cell=cell, mask="holes", go_backwards=True)
     values = tensors(case)
     d = {name: values[name].requires_grad_() for name in ("d_outputs", "d_state")}
     variables = {name: values[name] for name in INPUTS} | d
@@ -245,14 +246,14 @@ def difference(case: Case, weights: list[Any], name: str, direction: Any) -> flo
     def total(step: float) -> float:
         a = dict(case.arrays)
         a[name] = a[name] + step * direction
-        forward = gru_forward(
+        forward = reference.forward(
             *(a[n] for n in ("x", "kernel", "recurrent_kernel", "bias")),
             initial_state=a["initial_state"],
             mask=a["mask"],
-            reset_after=case.reset_after,
+            cell=case.cell,
             go_backwards=case.go_backwards,
         )
-        d = gru_backward(forward, a["d_outputs"], a["d_state"])
+        d = reference.backward(forward, a["d_outputs"], a["d_state"])
         return float(sum((getattr(d, n) * w).sum() for n, w in zip(INPUTS, weights, strict=True)))
 
     step = 1e-5  # in float64 a central difference errs by about step squared
@@ -262,7 +263,7 @@ def difference(case: Case, weights: list[Any], name: str, direction: Any) -> flo
 def test_a_gradient_penalty_trains_and_third_derivatives_exist() -> None:
     case = Case(3, 4, 2, 5)
     values = tensors(case)
-    outputs, _ = layer(case, values)
+    outputs, *_ = layer(case, values)
     (d_x,) = torch.autograd.grad(outputs.sum(), values["x"], create_graph=True)
     (d_kernel,) = torch.autograd.grad(d_x.square().sum(), values["kernel"], create_graph=True)
     (third,) = torch.autograd.grad(d_kernel.square().sum(), values["recurrent_kernel"])
@@ -281,7 +282,7 @@ def test_a_gradient_penalty_trains_and_third_derivatives_exist() -> None:
         ("kernel", (2, 21), r"kernel has the wrong shape. Expected \(features=3, 3 \* units=21\); received \(2, 21\)"),
         ("recurrent_kernel", (7, 20), r"recurrent_kernel has the wrong shape"),
         ("bias", (21,), r"bias has the wrong .*Expected \(input and recurrent=2, 3 \* units=21\); received \(21,?\)"),
-        ("initial_state", (1, 7), r"initial_state has the wrong shape. Expected \(batch=5, units=7\)"),
+        ("initial_state", (1, 7), r"initial_h has the wrong shape. Expected \(batch=5, units=7\)"),
         ("input_dropout", (2, 5, 3), r"input_dropout has the wrong shape. Expected \(masks=1, batch=5, features=3\)"),
         ("recurrent_dropout", (1, 5, 7), r"recurrent_dropout has the wrong shape. Expected \(gates=3, batch=5"),
     ],
@@ -289,7 +290,7 @@ def test_a_gradient_penalty_trains_and_third_derivatives_exist() -> None:
 def test_a_wrong_shape_is_refused(argument: str, shape: tuple[int, ...], expected: str) -> None:
     case = Case(5, 6, 3, 7)
     wrong = torch.ones(shape, dtype=torch.bool if argument == "mask" else torch.float32)
-    with pytest.raises(REFUSALS, match=f"gatewise::gru: {expected}"):
+    with pytest.raises(REFUSALS, match=f"gatewise: {expected}"):
         layer(case, tensors(case) | {argument: wrong})
 
 
@@ -317,7 +318,7 @@ def refuse(path, *rest):
     raise OSError("no such library: " + path)
 ctypes.CDLL = refuse
 import gatewise.ops.torch
-assert "CPU: registered at gatewise:1" not in torch._C._dispatch_dump("gatewise::gru")
+assert "CPU: registered at gatewise:1" not in torch._C._dispatch_dump("gatewise::rnn")
 chosen = "as_specified or is_refused or threads or expanded or served or no_gradient"
 sys.exit(pytest.main([{__file__!r}, "-q", "-x", "-k", chosen, "-p", "no:cacheprovider"]))
 """

@@ -16,19 +16,19 @@ import pytest
 
 from engine_case import Case
 from gatewise import native
+from gatewise.cells import Cell
 from tolerance import assert_close, tolerance
 
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
 
 from gatewise.ops import torch as engine  # noqa: E402  # after the skip
-from gatewise.ops.direction import Direction  # noqa: E402
+from ops_case import direction  # noqa: E402
 from torch_case import INPUTS, OPTIONS, WEIGHTS, in_torch_layout, layer, tensors  # noqa: E402
 
 OWN = ("initial_state", *WEIGHTS)
-DROPOUT = ("input_dropout", "recurrent_dropout")
 REFUSALS = (RuntimeError, TypeError, ValueError)  # those of the kernels in C++, and in Python
 FULL = Case(3, 2, 2, 5, mask="holes", input_dropout_masks=1, recurrent_dropout=True)
-BARE = Case(3, 2, 2, 5, reset_after=False, use_bias=False, initial_state=False, return_sequences=False)
+BARE = Case(3, 2, 2, 5, cell=Cell.GRU_RESET_BEFORE, use_bias=False, initial_state=False, return_sequences=False)
 LAYOUTS = pytest.mark.parametrize("torch_layout", [False, True], ids=["keras", "torch"])
 Pair = tuple[dict[str, Any], dict[str, Any]]
 
@@ -42,16 +42,14 @@ def pair(case: Case, *, torch_layout: bool = False) -> Pair:
 
 def joined(case: Case, values: Pair) -> Any:
     """Outputs and both states, of one operation."""
-    directions = [Direction(*(v[name] for name in (*INPUTS[1:], *DROPOUT))) for v in values]
-    outputs, states = engine.bidirectional(
+    outputs, states = engine.rnn(
         values[0]["x"],
-        *directions,
+        [direction(v) for v in values],
         values[0]["mask"],
         torch_layout="torch_layout" in values[0],
-        recurrent_biases=tuple(v.get("recurrent_bias") for v in values),
         **{name: getattr(case, name) for name in OPTIONS},
     )
-    return outputs, *states
+    return outputs, *(state for of_each in states for state in of_each)
 
 
 def one_by_one(case: Case, values: Pair) -> Any:
@@ -133,10 +131,10 @@ def test_nothing_is_saved_where_no_gradient_can_follow(monkeypatch: pytest.Monke
 def arguments(case: Case, *, torch_layout: bool) -> tuple[list[Any], dict[str, Any]]:
     """The inputs and options of the operations."""
     values = pair(case, torch_layout=torch_layout)
-    own, factors = ([v.get(name) for v in values for name in names] for names in (OWN, DROPOUT))
     options = {name: getattr(case, name) for name in OPTIONS}
     options |= {"activation": 0, "recurrent_activation": 1, "recompute": False, "torch_layout": torch_layout}
-    return [values[0]["x"], *own, values[0]["mask"], *factors], options
+    inputs = [values[0]["x"], values[0]["mask"], *(value for v in values for value in direction(v))]
+    return inputs, {name: int(value) for name, value in options.items()}
 
 
 # Each check of an operation with so many inputs takes seconds.
@@ -144,15 +142,15 @@ def arguments(case: Case, *, torch_layout: bool) -> tuple[list[Any], dict[str, A
 def test_the_operations_pass_opcheck(case: Case, torch_layout: bool) -> None:
     inputs, options = arguments(case, torch_layout=torch_layout)
     operations = torch.ops.gatewise
-    torch.library.opcheck(operations.gru_both.default, inputs, options)
+    torch.library.opcheck(operations.rnn_both.default, inputs, options)
     # Not `test_aot_dispatch_dynamic`: it compares what is saved, of which the engine does not fill every element.
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(operations.gru_both_train.default, inputs, options, test_utils=checks)
+    torch.library.opcheck(operations.rnn_both_train.default, inputs, options, test_utils=checks)
     with torch.no_grad():
-        outputs, *states, saved = operations.gru_both_train.default(*inputs, **options)
+        outputs, *states, workspace = operations.rnn_both_train.default(*inputs, **options)
     d_outputs = torch.ones_like(outputs).requires_grad_() if case is FULL else None
-    given = (saved, d_outputs, *(torch.ones_like(state).requires_grad_() for state in states))
-    torch.library.opcheck(operations.gru_both_grad.default, (*inputs, *given), options | {"x_gradient": case is FULL})
+    given = (workspace, d_outputs, *(torch.ones_like(state).requires_grad_() for state in states))
+    torch.library.opcheck(operations.rnn_both_grad.default, (*inputs, *given), options | {"x_gradient": case is FULL})
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method:DeprecationWarning")  # torch's own, in inductor
@@ -214,7 +212,7 @@ def test_vmap_runs_the_engine_on_each_element_with_gradients() -> None:
         (0, "mask", (3, 4), r"mask has the wrong shape. Expected \(batch=3, timesteps=2\); received \(3, 4\)"),
         (0, "kernel", (2, 16), r"first.kernel has the wrong shape. Expected \(features=2, 3 \* units=15\)"),
         (1, "kernel", (3, 15), r"second.kernel has the wrong shape. Expected \(features=2, 3 \* units=15\)"),
-        (1, "initial_state", (2, 5), r"second.initial_state has the wrong shape. Expected \(batch=3, units=5\)"),
+        (1, "initial_state", (2, 5), r"second.initial_h has the wrong shape. Expected \(batch=3, units=5\)"),
         (1, "bias", (15,), r"second.bias has the wrong .*Expected \(input and recurrent=2, 3 \* units=15\)"),
         (0, "recurrent_dropout", (1, 3, 5), r"first.recurrent_dropout has the wrong shape. Expected \(gates=3, batch"),
     ],
@@ -224,24 +222,24 @@ def test_a_wrong_shape_is_refused_and_says_whose(
 ) -> None:
     values = pair(FULL)
     values[which][argument] = torch.ones(shape, dtype=torch.bool if argument == "mask" else torch.float32)
-    with pytest.raises(REFUSALS, match=f"gatewise::gru: {expected}"):
+    with pytest.raises(REFUSALS, match=f"gatewise: {expected}"):
         joined(FULL, values)
 
 
 def test_directions_of_different_sizes_are_refused() -> None:
     values = pair(FULL)[0], tensors(dataclasses.replace(FULL, units=6))
-    with pytest.raises(REFUSALS, match=r"second.recurrent_kernel has the wrong shape"):
+    with pytest.raises(REFUSALS, match=r"second.initial_h has the wrong shape"):
         joined(FULL, values)
 
 
 def test_the_gradient_of_one_half_of_the_outputs_alone_is_refused() -> None:
     inputs, options = arguments(FULL, torch_layout=False)
     with torch.no_grad():
-        *_, saved = torch.ops.gatewise.gru_both_train.default(*inputs, **options)
+        *_, workspace = torch.ops.gatewise.rnn_both_train.default(*inputs, **options)
         half = torch.ones(FULL.batch, FULL.timesteps, FULL.units)
-        expected = r"d_outputs has the wrong shape. Expected \(batch=3, timesteps=2, units=10\)"
+        expected = r"d_outputs has the wrong shape. Expected \(batch=3, timesteps=2, 2 \* units=10\)"
         with pytest.raises(REFUSALS, match=expected):
-            torch.ops.gatewise.gru_both_grad.default(*inputs, saved, half, None, None, **options, x_gradient=True)
+            torch.ops.gatewise.rnn_both_grad.default(*inputs, workspace, half, *(None,) * 4, **options, x_gradient=True)
 
 
 def test_an_unknown_activation_is_refused() -> None:
@@ -277,7 +275,7 @@ def refuse(path, *rest):
     raise OSError("no such library: " + path)
 ctypes.CDLL = refuse
 import gatewise.ops.torch
-assert "CPU: registered at gatewise:1" not in torch._C._dispatch_dump("gatewise::gru_both")
+assert "CPU: registered at gatewise:1" not in torch._C._dispatch_dump("gatewise::rnn_both")
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import test_ops_torch_both
 torch.save(test_ops_torch_both.every_result(), {str(tmp_path / "found")!r})

@@ -12,6 +12,7 @@ import pytest
 
 from engine_case import Case
 from gatewise import native
+from gatewise.cells import Cell
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
 
 from gatewise.ops import torch as engine  # noqa: E402  # after the skip
-from torch_case import INPUTS, OTHERS, in_torch_layout, layer, run, tensors  # noqa: E402
+from ops_case import direction, gru  # noqa: E402
+from torch_case import INPUTS, in_torch_layout, layer, run, tensors  # noqa: E402
 
 FULL = Case(3, 2, 2, 5, mask="holes", input_dropout_masks=1, recurrent_dropout=True)
-BARE = Case(3, 2, 2, 5, reset_after=False, use_bias=False, initial_state=False, return_sequences=False)
+BARE = Case(3, 2, 2, 5, cell=Cell.GRU_RESET_BEFORE, use_bias=False, initial_state=False, return_sequences=False)
 CASES = pytest.mark.parametrize("case", [FULL, BARE], ids=["full", "bare"])
 LAYOUTS = pytest.mark.parametrize("torch_layout", [False, True], ids=["keras", "torch"])
 
@@ -30,8 +32,8 @@ LAYOUTS = pytest.mark.parametrize("torch_layout", [False, True], ids=["keras", "
 def arguments(case: Case, *, torch_layout: bool = False) -> tuple[list[Any], dict[str, Any]]:
     """The inputs and options of the operations for a case."""
     values = in_torch_layout(case, tensors(case)) if torch_layout else tensors(case)
-    return [values.get(name) for name in (*INPUTS, "recurrent_bias", *OTHERS)], {
-        "reset_after": case.reset_after,
+    options = {
+        "cell": case.cell,
         "activation": 0,
         "recurrent_activation": 1,
         "go_backwards": case.go_backwards,
@@ -40,6 +42,8 @@ def arguments(case: Case, *, torch_layout: bool = False) -> tuple[list[Any], dic
         "recompute": False,
         "torch_layout": torch_layout,
     }
+    inputs = [values["x"], values["mask"], *direction(values)]
+    return inputs, {name: int(value) for name, value in options.items()}
 
 
 # --- torch's own check of operations ---
@@ -49,7 +53,7 @@ def arguments(case: Case, *, torch_layout: bool = False) -> tuple[list[Any], dic
 @CASES
 def test_the_layer_passes_opcheck(case: Case, torch_layout: bool) -> None:
     inputs, options = arguments(case, torch_layout=torch_layout)
-    torch.library.opcheck(torch.ops.gatewise.gru.default, inputs, options)
+    torch.library.opcheck(torch.ops.gatewise.rnn.default, inputs, options)
 
 
 @LAYOUTS
@@ -58,7 +62,7 @@ def test_the_saving_layer_passes_opcheck(case: Case, torch_layout: bool) -> None
     # Not `test_aot_dispatch_dynamic`: it compares what is saved, of which the engine does not fill every element.
     inputs, options = arguments(case, torch_layout=torch_layout)
     checks = ("test_schema", "test_autograd_registration", "test_faketensor")
-    torch.library.opcheck(torch.ops.gatewise.gru_train.default, inputs, options, test_utils=checks)
+    torch.library.opcheck(torch.ops.gatewise.rnn_train.default, inputs, options, test_utils=checks)
 
 
 @LAYOUTS
@@ -66,12 +70,12 @@ def test_the_saving_layer_passes_opcheck(case: Case, torch_layout: bool) -> None
 def test_the_way_back_passes_opcheck(case: Case, torch_layout: bool) -> None:
     inputs, options = arguments(case, torch_layout=torch_layout)
     with torch.no_grad():
-        saved = torch.ops.gatewise.gru_train.default(*inputs, **options)[2]
+        *_, workspace = torch.ops.gatewise.rnn_train.default(*inputs, **options)
     values = tensors(case)
     d_outputs = values["d_outputs"].requires_grad_() if case is FULL else None
-    given = (saved, d_outputs, values["d_state"].requires_grad_())
+    given = (workspace, d_outputs, values["d_state"].requires_grad_(), None)
     torch.library.opcheck(
-        torch.ops.gatewise.gru_grad.default, (*inputs, *given), options | {"x_gradient": case is FULL}
+        torch.ops.gatewise.rnn_grad.default, (*inputs, *given), options | {"x_gradient": case is FULL}
     )
 
 
@@ -79,7 +83,7 @@ def test_the_way_back_passes_opcheck(case: Case, torch_layout: bool) -> None:
 
 
 def loss(x: Any, initial_state: Any, kernel: Any, recurrent_kernel: Any, bias: Any, mask: Any) -> Any:
-    outputs, state = engine.gru(x, initial_state, kernel, recurrent_kernel, bias, mask)
+    outputs, state = gru(engine, x, initial_state, kernel, recurrent_kernel, bias, mask)
     return outputs.square().sum() + state.sum()
 
 
@@ -128,7 +132,7 @@ class Layer(torch.nn.Module):
         self.recurrent_kernel = torch.nn.Parameter(torch.randn(units, 3 * units, generator=generator) / units)
 
     def forward(self, x: Any) -> Any:
-        return engine.gru(x, None, self.kernel, self.recurrent_kernel)[0]
+        return gru(engine, x, None, self.kernel, self.recurrent_kernel)[0]
 
 
 class AskingLayer(Layer):
@@ -142,8 +146,8 @@ def test_an_exported_program_holds_the_layer_that_does_not_save() -> None:
     module, x = Layer(2, 5), torch.randn(3, 4, 2)
     exported = torch.export.export(module, (x,), dynamic_shapes={"x": {1: torch.export.Dim("timesteps", min=2)}})
     targets = {node.target for node in exported.graph.nodes}
-    assert torch.ops.gatewise.gru.default in targets
-    assert torch.ops.gatewise.gru_train.default not in targets
+    assert torch.ops.gatewise.rnn.default in targets
+    assert torch.ops.gatewise.rnn_train.default not in targets
     longer = torch.randn(3, 7, 2)
     assert torch.equal(exported.module()(longer), module(longer))
 
@@ -192,7 +196,7 @@ def test_torchscript_tracing_is_an_obstacle() -> None:
 def test_vmap_runs_the_engine_on_each_element_with_gradients() -> None:
     module, xs = Layer(2, 5), torch.randn(6, 3, 4, 2)
     before = native.calls()
-    mapped = torch.func.vmap(lambda x: engine.gru(x, None, module.kernel, module.recurrent_kernel)[0])(xs)
+    mapped = torch.func.vmap(lambda x: gru(engine, x, None, module.kernel, module.recurrent_kernel)[0])(xs)
     assert native.calls().forward == before.forward + 6
     assert torch.equal(mapped, torch.stack([module(x) for x in xs]))
     (found,) = torch.autograd.grad(mapped.square().sum(), module.kernel)
@@ -217,6 +221,8 @@ import os
 import sys
 import torch
 from gatewise import native
+from gatewise.cells import Cell
+from gatewise.operands import Direction
 from gatewise.ops import torch as engine
 
 class Layer(torch.nn.Module):
@@ -224,7 +230,8 @@ class Layer(torch.nn.Module):
         super().__init__()
         self.kernel, self.recurrent_kernel = torch.nn.Parameter(kernel), torch.nn.Parameter(recurrent_kernel)
     def forward(self, x):
-        return engine.gru(x, None, self.kernel, self.recurrent_kernel)[0]
+        own = Direction(kernel=self.kernel, recurrent_kernel=self.recurrent_kernel)
+        return engine.rnn(x, [own], cell=Cell.GRU)[0]
 
 def train(model, x, y):
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

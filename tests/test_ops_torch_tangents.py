@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from engine_case import Case
-from gatewise import fallback, native
+from gatewise import fallback, native, reference
+from gatewise.cells import Cell
 from gatewise.fallback import FallbackWarning
-from gatewise.reference import gru_backward, gru_forward
 from tolerance import assert_close, tolerance
 
 torch = pytest.importorskip("torch", reason="the operations are torch's: install the extra `torch`")
@@ -23,14 +23,14 @@ torch = pytest.importorskip("torch", reason="the operations are torch's: install
 from torch.autograd import forward_ad  # noqa: E402  # after the skip
 
 from gatewise.ops import torch as engine  # noqa: E402
-from gatewise.ops.direction import Direction  # noqa: E402
+from ops_case import direction  # noqa: E402
 from torch_case import INPUTS, OPTIONS, OTHERS, in_torch_layout, layer, tensors  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 FULL = Case(3, 4, 2, 5, mask="holes", go_backwards=True, input_dropout_masks=3, recurrent_dropout=True)
-BARE = Case(3, 4, 2, 5, reset_after=False, use_bias=False, initial_state=False, return_sequences=False)
+BARE = Case(3, 4, 2, 5, cell=Cell.GRU_RESET_BEFORE, use_bias=False, initial_state=False, return_sequences=False)
 CASES = pytest.mark.parametrize("case", [FULL, BARE], ids=["full", "bare"])
 WARNED = pytest.mark.filterwarnings("ignore::gatewise.fallback.FallbackWarning")
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, in forward mode
@@ -68,7 +68,7 @@ def specified(case: Case, a: dict[str, Any]) -> Any:
     """The specification's forward pass on these arrays."""
     options = {name: getattr(case, name) for name in OPTIONS if name != "return_sequences"}
     given = {name: a[name] for name in ("initial_state", *OTHERS)}
-    return gru_forward(a["x"], a["kernel"], a["recurrent_kernel"], a["bias"], **given, **options)
+    return reference.forward(a["x"], a["kernel"], a["recurrent_kernel"], a["bias"], **given, **options)
 
 
 def slopes(case: Case) -> list[Any]:
@@ -87,7 +87,7 @@ def way_back(case: Case, d_outputs: Any, d_state: Any) -> Any:
     forward = specified(case, case.arrays)
     every = np.zeros(forward.outputs.shape)
     every[:, slice(None) if case.return_sequences else slice(-1, None)] = d_outputs
-    return gru_backward(forward, every, d_state)
+    return reference.backward(forward, every, d_state)
 
 
 def duals(case: Case, values: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def test_a_warning_says_so_once_and_the_engine_runs_before_and_after() -> None:
     before = native.calls()
     expected = layer(FULL, values)[0]
     with forward_ad.dual_level():
-        with pytest.warns(FallbackWarning, match=r"gatewise.ops.torch.gru: a composition of PyTorch's own operations"):
+        with pytest.warns(FallbackWarning, match=r"gatewise.ops.torch.rnn: a composition of PyTorch's own operations"):
             found = layer(FULL, values)[0]
         layer(FULL, values)  # a second warning would be an error
     assert native.calls().forward == before.forward + 1
@@ -145,9 +145,8 @@ def test_weights_in_pytorch_s_layout_take_tangents_as_those_in_keras_s() -> None
 
 def both(case: Case, values: dict[str, Any]) -> Any:
     """Outputs of both directions, which have the same weights."""
-    own = Direction(*(values[name] for name in (*INPUTS[1:], *OTHERS[1:])))
     options = {name: getattr(case, name) for name in OPTIONS}
-    return engine.bidirectional(values["x"], own, own, values["mask"], **options)[0]
+    return engine.rnn(values["x"], [direction(values)] * 2, values["mask"], **options)[0]
 
 
 @WARNED
@@ -270,7 +269,7 @@ def test_an_exported_program_that_holds_the_operations_refuses_a_tangent() -> No
     ("argument", "wrong", "expected"),
     [
         ("x", torch.ones(4, 31), r"x has the wrong shape. Expected \(batch, timesteps, features\); received \(4, 31\)"),
-        ("initial_state", torch.ones(1, 5), r"initial_state has the wrong shape. Expected \(batch=3, units=5\)"),
+        ("initial_state", torch.ones(1, 5), r"initial_h has the wrong shape. Expected \(batch=3, units=5\)"),
         ("bias", torch.ones(15), r"bias has the wrong shape. Expected \(input and recurrent=2, 3 \* units=15\)"),
         ("kernel", torch.ones(2, 15).double(), r"kernel has the wrong type. Expected float32; received float64"),
         ("mask", torch.ones(3, 4), r"mask has the wrong type. Expected bool; received float32"),
@@ -279,5 +278,5 @@ def test_an_exported_program_that_holds_the_operations_refuses_a_tangent() -> No
 )
 def test_the_composition_refuses_what_the_operations_do(argument: str, wrong: Any, expected: str) -> None:
     values = tensors(FULL)
-    with forward_ad.dual_level(), pytest.raises((TypeError, ValueError), match=f"gatewise::gru: {expected}"):
+    with forward_ad.dual_level(), pytest.raises((TypeError, ValueError), match=f"gatewise: {expected}"):
         layer(FULL, values | {argument: wrong})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every GRU, over random shapes and options: Hypothesis looks for a case in which it does not."""
+"""What holds for every layer, over random shapes and options: Hypothesis looks for a case in which it does not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gatewise
+from cells import CELLS, nested
 from engine_case import ISAS, MASKS, Case, instruction_set
 
 # Gates that leave [0, 1] let rounding errors grow without bound over many steps; test_engine.py has them, over few.
@@ -22,7 +23,7 @@ cases = st.builds(
     timesteps=st.integers(1, 24),
     features=st.integers(1, 40),
     units=st.integers(1, 70),
-    reset_after=st.booleans(),
+    cell=st.sampled_from(CELLS),
     use_bias=st.booleans(),
     mask=st.sampled_from(MASKS),
     initial_state=st.booleans(),
@@ -47,14 +48,22 @@ def test_values_and_all_gradients_agree_with_the_specification(isa: str, case: C
 
 
 def results(case: Case, **changed: Any) -> tuple[Any, Any]:
-    names = ("initial_state", "mask", "input_dropout", "recurrent_dropout")
+    names = ("mask", "input_dropout", "recurrent_dropout")
     arguments = {name: case.arrays[name] for name in names} | {
+        "initial_state": case.states("initial_state"),
         "zero_output_for_mask": case.zero_output_for_mask,
         "activation": case.activation,
         "recurrent_activation": case.recurrent_activation,
     }
     x = changed.pop("x", case.arrays["x"])
-    return gatewise.gru(x, case.weights, **arguments | changed)
+    return gatewise.rnn(x, case.weights, **arguments | changed)
+
+
+def assert_equal_states(found: Any, expected: Any) -> None:
+    assert isinstance(found, tuple) == isinstance(expected, tuple)
+    several = zip(found, expected, strict=True) if isinstance(found, tuple) else [(found, expected)]
+    for one, other in several:
+        np.testing.assert_array_equal(one, other)
 
 
 @settings(max_examples=60)
@@ -65,7 +74,7 @@ def test_reversed_input_equals_go_backwards(case: Case) -> None:
     backwards = results(case, go_backwards=True)
     reversed_input = results(case, x=case.arrays["x"][:, ::-1], mask=flipped)
     np.testing.assert_array_equal(backwards[0], reversed_input[0])
-    np.testing.assert_array_equal(backwards[1], reversed_input[1])
+    assert_equal_states(backwards[1], reversed_input[1])
 
 
 @settings(max_examples=60)
@@ -76,7 +85,7 @@ def test_a_masked_step_keeps_the_state_and_a_trailing_one_changes_nothing(case: 
     longer = np.concatenate([x, np.full_like(x[:, :1], np.nan)], axis=1)
     outputs, state = results(case)
     more_outputs, same_state = results(case, x=longer, mask=np.pad(valid, ((0, 0), (0, 1))))
-    np.testing.assert_array_equal(same_state, state)
+    assert_equal_states(same_state, state)
     np.testing.assert_array_equal(more_outputs[:, :-1], outputs)
     repeated = np.zeros_like(outputs[:, -1]) if case.zero_output_for_mask else outputs[:, -1]
     np.testing.assert_array_equal(more_outputs[:, -1], repeated)
@@ -87,9 +96,12 @@ def test_a_masked_step_keeps_the_state_and_a_trailing_one_changes_nothing(case: 
 def test_the_order_of_the_batch_does_not_matter(case: Case, seed: int) -> None:
     order = np.random.default_rng(seed).permutation(case.batch)
     a = case.arrays
-    taken = {name: None if a[name] is None else a[name][order] for name in ("initial_state", "mask")}
+    states = [a[name] for name in case.state_names("initial_state")]
+    taken = {"mask": None if a["mask"] is None else a["mask"][order]}
+    taken["initial_state"] = nested(case.cell, [None if state is None else state[order] for state in states])
     taken |= {name: None if a[name] is None else a[name][:, order] for name in ("input_dropout", "recurrent_dropout")}
     outputs, state = results(case)
     shuffled = results(case, x=a["x"][order], **taken)
     np.testing.assert_array_equal(shuffled[0], outputs[order])
-    np.testing.assert_array_equal(shuffled[1], state[order])
+    of_order = tuple(each[order] for each in state) if isinstance(state, tuple) else state[order]
+    assert_equal_states(shuffled[1], of_order)

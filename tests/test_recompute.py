@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 import gatewise
+from cells import CELLS
 from engine_case import ISAS, Case, assert_same_bits, instruction_set, threads
 from own_process import PEAK, run
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {},
     "holes": {"mask": "holes"},
-    "reset_before": {"reset_after": False, "mask": "right"},
+    **{cell.name.lower(): {"cell": cell, "mask": "right"} for cell in CELLS[1:]},
     "dropout": {"input_dropout_masks": 3, "recurrent_dropout": True},
     "one_dropout_backwards": {"input_dropout_masks": 1, "go_backwards": True},
     "last_output": {"return_sequences": False, "mask": "left"},
@@ -44,9 +45,9 @@ def test_the_scope_ends_with_its_block() -> None:
     x, weights = case.arrays["x"], case.weights
     sizes = []
     for _ in range(2):
-        sizes.append(gatewise.gru_vjp(x, weights)[2].saved_bytes)
+        sizes.append(gatewise.rnn_vjp(x, weights)[2].workspace_bytes)
         with gatewise.recompute():
-            sizes.append(gatewise.gru_vjp(x, weights)[2].saved_bytes)
+            sizes.append(gatewise.rnn_vjp(x, weights)[2].workspace_bytes)
     assert sizes[0] == sizes[2]
     assert sizes[1] == sizes[3] < sizes[0] / 8
 
@@ -57,8 +58,8 @@ def test_what_is_kept_grows_with_the_square_root_of_the_length(batch: int) -> No
     weights = gatewise.GRUWeights(np.zeros((1, 3 * units)), np.zeros((units, 3 * units)))
     for timesteps in (1_000, 4_000, 16_000, 64_000):
         with gatewise.recompute():
-            vjp = gatewise.gru_vjp(np.zeros((batch, timesteps, 1), np.float32), weights)[2]
-        assert vjp.saved_bytes <= 4 * batch * units * (np.sqrt(timesteps) + 1)
+            vjp = gatewise.rnn_vjp(np.zeros((batch, timesteps, 1), np.float32), weights)[2]
+        assert vjp.workspace_bytes <= 4 * batch * units * (np.sqrt(timesteps) + 1)
 
 
 PROGRAM = """
@@ -73,7 +74,7 @@ x, d_outputs = (rng.normal(size=(1, timesteps, n)).astype(np.float32) for n in (
 def step():
     global outputs, state, gradients
     with gatewise.recompute() if {recompute} else nullcontext():
-        outputs, state, vjp = gatewise.gru_vjp(x, weights)
+        outputs, state, vjp = gatewise.rnn_vjp(x, weights)
     gradients = vjp(d_outputs)
 added = peak(step)
 results = sum(value.nbytes for value in (outputs, state, *gradients))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gatewise.reference import ACTIVATIONS, gru_backward, gru_forward
+from gatewise import cells, reference
+from gatewise.reference import ACTIVATIONS
 from problems import FEATURES, MASKS, TIMESTEPS, UNITS, Array, make_arrays, make_dropout, output_gradients
 
 EPS = float(np.finfo(np.float64).eps)
@@ -23,7 +24,7 @@ def assert_gradients_equal_finite_differences(arrays: dict[str, Array], **option
     the loss, times the sum of the terms' sizes, over s. Near s = cbrt(eps) both are smallest.
     """
     d_outputs, d_state = output_gradients()
-    gradients = gru_backward(gru_forward(**arrays, **options), d_outputs, d_state)
+    gradients = reference.backward(reference.forward(**arrays, **options), d_outputs, d_state)
     rng = np.random.default_rng(23)
     step = EPS ** (1 / 3)
     operations = TIMESTEPS * (FEATURES + 2 * UNITS)
@@ -31,7 +32,7 @@ def assert_gradients_equal_finite_differences(arrays: dict[str, Array], **option
         direction = rng.normal(size=array.shape)
 
         def terms(by: Array, name: str = name, array: Array = array) -> Array:
-            forward = gru_forward(**{**arrays, name: array + by}, **options)
+            forward = reference.forward(**{**arrays, name: array + by}, **options)
             return np.concatenate([(forward.outputs * d_outputs).ravel(), (forward.state * d_state).ravel()])
 
         near, far = ((terms(s * direction) - terms(-s * direction)).sum() / (2 * s) for s in (step, 2 * step))
@@ -51,7 +52,7 @@ def test_gradients_equal_finite_differences_for_all_masks(reset_after: bool, use
     for initial_state, go_backwards, zero_output in product([True, False], repeat=3):
         assert_gradients_equal_finite_differences(
             make_arrays(reset_after=reset_after, use_bias=use_bias, initial_state=initial_state),
-            reset_after=reset_after,
+            cell=cells.gru(reset_after=reset_after),
             mask=MASKS[mask],
             go_backwards=go_backwards,
             zero_output_for_mask=zero_output,
@@ -66,7 +67,7 @@ def test_gradients_equal_finite_differences_for_all_activations(
 ) -> None:
     assert_gradients_equal_finite_differences(
         make_arrays(reset_after=reset_after),
-        reset_after=reset_after,
+        cell=cells.gru(reset_after=reset_after),
         activation=activation,
         recurrent_activation=recurrent_activation,
         mask=MASKS["holes"],
@@ -80,7 +81,7 @@ def test_gradients_equal_finite_differences_with_dropout(reset_after: bool, inpu
     for mask, go_backwards in product(["none", "holes"], [False, True]):
         assert_gradients_equal_finite_differences(
             make_arrays(reset_after=reset_after),
-            reset_after=reset_after,
+            cell=cells.gru(reset_after=reset_after),
             mask=MASKS[mask],
             go_backwards=go_backwards,
             input_dropout=make_dropout(input_masks, FEATURES) if input_masks else None,

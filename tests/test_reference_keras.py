@@ -13,7 +13,7 @@ from problems import BATCH, FEATURES, MASKS, TIMESTEPS, UNITS, Array, make_array
 tf = pytest.importorskip("tensorflow", reason="the oracle is Keras on TensorFlow: install the extra `tensorflow`")
 keras = pytest.importorskip("keras", reason="the oracle is Keras on TensorFlow: install the extra `tensorflow`")
 
-from gatewise.reference import gru_backward, gru_forward  # noqa: E402 - after the skips
+from gatewise import cells, reference  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
@@ -47,9 +47,9 @@ def run_keras(layer: Any, arrays: Results, mask: Any) -> Results:
     return {"outputs": outputs.numpy(), "state": last_state.numpy(), **results}
 
 
-def run_reference(arrays: Results, **options: Any) -> Results:
-    forward = gru_forward(**arrays, **options)
-    gradients = gru_backward(forward, *output_gradients())
+def run_reference(arrays: Results, *, reset_after: bool, **options: Any) -> Results:
+    forward = reference.forward(**arrays, cell=cells.gru(reset_after=reset_after), **options)
+    gradients = reference.backward(forward, *output_gradients())
     results = {f"d_{name}": getattr(gradients, name) for name in arrays}
     return {"outputs": forward.outputs, "state": forward.state, **results}
 

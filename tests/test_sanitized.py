@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.deep
 def test_the_engine_stays_within_its_arrays(tmp_path: Path) -> None:
-    package = build("GATEWISE_SANITIZE", tmp_path)
+    package = build(tmp_path, "GATEWISE_SANITIZE=ON")
     runtimes = [
         subprocess.run(
             [COMPILER, f"-print-file-name={name}"], check=True, capture_output=True, text=True

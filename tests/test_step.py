@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`gatewise.GRUStep`: step after step the layer, in the same bits, and errors that name what is wrong."""
+"""`gatewise.Step`: step after step the layer, in the same bits, and errors that name what is wrong."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pytest
 
 import gatewise
+from cells import CELLS, each, first
 from engine_case import ISAS, Case, instruction_set
+from gatewise.cells import Cell
 from gatewise.native import ACTIVATIONS
 
 if TYPE_CHECKING:
@@ -23,21 +25,22 @@ if TYPE_CHECKING:
 BATCH, TIMESTEPS, FEATURES, UNITS = 5, 9, 7, 21
 
 
-def make(reset_after: bool = True) -> tuple[Case, npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    case = Case(BATCH, TIMESTEPS, FEATURES, UNITS, reset_after)
-    return case, case.arrays["x"].astype(np.float32), case.arrays["initial_state"].astype(np.float32)
+def make(cell: Cell = Cell.GRU) -> tuple[Case, npt.NDArray[np.float32], Any]:
+    case = Case(BATCH, TIMESTEPS, FEATURES, UNITS, cell)
+    return case, case.arrays["x"].astype(np.float32), case.states("initial_state")
 
 
-@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("isa", ISAS)
-def test_steps_give_the_bits_of_the_whole_sequence(isa: str, reset_after: bool) -> None:
-    case, x, state = make(reset_after)
-    step = gatewise.GRUStep(case.weights)  # packed for another instruction set than it runs on
+def test_steps_give_the_bits_of_the_whole_sequence(isa: str, cell: Cell) -> None:
+    case, x, state = make(cell)
+    step = gatewise.Step(case.weights)  # packed for another instruction set than it runs on
     with instruction_set(isa):
-        outputs, _ = gatewise.gru(x, case.weights, state)
+        outputs, last = gatewise.rnn(x, case.weights, state)
         for t in range(TIMESTEPS):
             state = step(np.ascontiguousarray(x[:, t]), state)
-            assert state.tobytes() == outputs[:, t].tobytes()
+            assert first(state).tobytes() == outputs[:, t].tobytes()
+        assert each(np.ndarray.tobytes, state) == each(np.ndarray.tobytes, last)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -45,13 +48,13 @@ def test_steps_give_the_bits_of_the_whole_sequence(isa: str, reset_after: bool) 
 def test_activations(activation: str, recurrent_activation: str) -> None:
     case, x, state = make()
     names = {"activation": activation, "recurrent_activation": recurrent_activation}
-    expected, _ = gatewise.gru(x[:, :1], case.weights, state, **names)
-    np.testing.assert_array_equal(gatewise.GRUStep(case.weights, **names)(x[:, 0], state), expected[:, 0])
+    expected, _ = gatewise.rnn(x[:, :1], case.weights, state, **names)
+    np.testing.assert_array_equal(gatewise.Step(case.weights, **names)(x[:, 0], state), expected[:, 0])
 
 
 def test_states_may_be_overwritten_in_place() -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     expected, inputs = step(x[:, 0], state), x[:, 0].copy()
     assert step(inputs, state, out=state) is state
     np.testing.assert_array_equal(state, expected)
@@ -60,7 +63,7 @@ def test_states_may_be_overwritten_in_place() -> None:
 @pytest.mark.parametrize("shared", ["x", "state"])
 def test_out_at_any_offset_gives_the_right_rows_or_is_refused(shared: str) -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     arrays = {"x": x[:, 0].copy(), "state": state}
     expected, size = step(**arrays), arrays[shared].size
     refused = []
@@ -74,7 +77,7 @@ def test_out_at_any_offset_gives_the_right_rows_or_is_refused(shared: str) -> No
         try:
             found = step(**(arrays | {shared: given}), out=out)
         except ValueError as error:
-            assert str(error).startswith(f"GRUStep: out overlaps {shared}. Expected state itself, or memory that")  # noqa: PT017
+            assert str(error).startswith(f"Step: out overlaps {shared}. Expected state itself, or memory that")  # noqa: PT017
             np.testing.assert_array_equal(memory, before)
             refused.append(offset)
         else:
@@ -86,7 +89,7 @@ def test_out_at_any_offset_gives_the_right_rows_or_is_refused(shared: str) -> No
 
 def test_out_may_be_the_state_by_another_name_and_what_is_converted_first() -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     inputs = x[:, 0].copy()
     expected, of_reversed = step(inputs, state), step(inputs, state[::-1].copy())
     memory = state.copy()
@@ -99,10 +102,10 @@ def test_out_may_be_the_state_by_another_name_and_what_is_converted_first() -> N
 def test_out_may_not_overlap_the_weights() -> None:
     arrays = {"kernel": np.ones((7, 63)), "recurrent_kernel": np.ones((21, 63)), "bias": np.ones((2, 63))}
     held = {name: array.astype(np.float32) for name, array in arrays.items()}
-    step = gatewise.GRUStep(gatewise.GRUWeights(**held))
+    step = gatewise.Step(gatewise.GRUWeights(**held))
     for name, array in held.items():
         out = array.reshape(-1)[-UNITS:].reshape(1, UNITS)
-        with pytest.raises(ValueError, match=f"GRUStep: out overlaps {name}[.] Expected state itself"):
+        with pytest.raises(ValueError, match=f"Step: out overlaps {name}[.] Expected state itself"):
             step(np.zeros((1, FEATURES), np.float32), np.zeros((1, UNITS), np.float32), out=out)
         np.testing.assert_array_equal(array, arrays[name])
 
@@ -113,7 +116,7 @@ class Own(np.ndarray[Any, Any]):
 
 def test_out_of_another_class_is_written_to_and_returned(tmp_path: Path) -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     expected = step(x[:, 0], state)
     mapped = np.memmap(tmp_path / "states", np.float32, "w+", shape=state.shape)
     for out in (mapped, np.zeros_like(state).view(Own)):
@@ -127,28 +130,28 @@ def test_out_of_another_class_is_written_to_and_returned(tmp_path: Path) -> None
     [copy.copy, copy.deepcopy, lambda step: pickle.loads(pickle.dumps(step))],  # noqa: S301 - our own bytes
     ids=["copy", "deepcopy", "pickle"],
 )
-@pytest.mark.parametrize("reset_after", [True, False])
-def test_a_remade_step_gives_the_same_bits(remake: Callable[[Any], Any], reset_after: bool) -> None:
-    case, x, state = make(reset_after)
-    step = gatewise.GRUStep(case.weights, activation="relu", recurrent_activation="hard_sigmoid")
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_remade_step_gives_the_same_bits(remake: Callable[[Any], Any], cell: Cell) -> None:
+    case, x, state = make(cell)
+    step = gatewise.Step(case.weights, activation="relu", recurrent_activation="hard_sigmoid")
     expected = step(x[:, 0], state)
     remade = remake(step)
     assert (remade.features, remade.units) == (FEATURES, UNITS)
-    assert remade(x[:, 0], state).tobytes() == expected.tobytes()
+    assert each(np.ndarray.tobytes, remade(x[:, 0], state)) == each(np.ndarray.tobytes, expected)
 
 
 @pytest.mark.skipif(len(ISAS) < 2, reason="this CPU has one instruction set")
 def test_a_pickled_step_runs_on_the_instruction_set_that_is_there() -> None:
     case, x, state = make()
     with instruction_set(ISAS[0]):
-        stored = pickle.dumps(gatewise.GRUStep(case.weights))
+        stored = pickle.dumps(gatewise.Step(case.weights))
     with instruction_set(ISAS[1]):
         step = pickle.loads(stored)  # noqa: S301 - our own bytes
-        expected, _ = gatewise.gru(x[:, :1], case.weights, state)
+        expected, _ = gatewise.rnn(x[:, :1], case.weights, state)
         assert step(x[:, 0], state).tobytes() == expected[:, 0].tobytes()
 
 
-class Named(gatewise.GRUStep):
+class Named(gatewise.Step):
     def __init__(self, weights: gatewise.GRUWeights, name: str) -> None:
         super().__init__(weights)
         self.name = name
@@ -164,7 +167,7 @@ def test_a_remade_step_keeps_what_a_subclass_adds() -> None:
 
 def test_other_arrays_are_converted() -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     expected = step(x[:, 0].copy(), state)
     misaligned = np.frombuffer(b"\0" + x[:, 0].tobytes(), np.uint8)[1:].view(np.float32).reshape(x[:, 0].shape)
     for inputs in (
@@ -178,12 +181,12 @@ def test_other_arrays_are_converted() -> None:
 
 def test_no_rows_are_no_error() -> None:
     case, x, state = make()
-    assert gatewise.GRUStep(case.weights)(x[:0, 0], state[:0]).shape == (0, UNITS)
+    assert gatewise.Step(case.weights)(x[:0, 0], state[:0]).shape == (0, UNITS)
 
 
 def test_threads_may_share_it() -> None:
     case, x, state = make()
-    step = gatewise.GRUStep(case.weights)
+    step = gatewise.Step(case.weights)
     expected = [step(x[:, t], state) for t in range(TIMESTEPS)]
     with ThreadPoolExecutor(4) as pool:
         for _ in range(20):
@@ -257,15 +260,15 @@ MISALIGNED = np.zeros(4 * BATCH * UNITS + 1, np.uint8)[1:].view(np.float32).resh
 )
 def test_wrong_arguments_are_named(changed: dict[str, Any], error: type[Exception], message: str) -> None:
     case, x, state = make()
-    with pytest.raises(error, match=rf"GRUStep: {message}"):
-        gatewise.GRUStep(case.weights)(**{"x": x[:, 0], "state": state, **changed})
+    with pytest.raises(error, match=rf"Step: {message}"):
+        gatewise.Step(case.weights)(**{"x": x[:, 0], "state": state, **changed})
 
 
 def test_wrong_layers_are_named() -> None:
     case, _, _ = make()
-    with pytest.raises(TypeError, match=r"GRUStep: weights has the wrong type.*received ndarray"):
-        gatewise.GRUStep(np.zeros((7, 63)))  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"GRUStep: weights has the wrong type\. .*received list\. Make one of"):
-        gatewise.GRUStep([np.zeros((7, 63)), np.zeros((21, 63))])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"GRUStep: activation is unknown\. Expected one of tanh.*received 'gelu'"):
-        gatewise.GRUStep(case.weights, activation="gelu")
+    with pytest.raises(TypeError, match=r"Step: weights has the wrong type.*received ndarray"):
+        gatewise.Step(np.zeros((7, 63)))  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"Step: weights has the wrong type\. .*received list\. Make one of"):
+        gatewise.Step([np.zeros((7, 63)), np.zeros((21, 63))])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"Step: activation is unknown\. Expected one of tanh.*received 'gelu'"):
+        gatewise.Step(case.weights, activation="gelu")

@@ -15,11 +15,12 @@ torch = pytest.importorskip("torch", reason="the modules are PyTorch's: install 
 
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence  # noqa: E402  # after the skip
 
+from gatewise.cells import Cell  # noqa: E402
 from gatewise.fallback import FallbackWarning  # noqa: E402
 from gatewise.ops import torch as engine  # noqa: E402
-from gatewise.ops.direction import Direction  # noqa: E402
 from gatewise.torch import GRU, patch_torch, unpatch_torch  # noqa: E402
-from torch_case import INPUTS, OTHERS, layer, tensors  # noqa: E402
+from ops_case import direction  # noqa: E402
+from torch_case import layer, tensors  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -229,7 +230,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "list": (
         "initial_state",
         lambda v: v.tolist(),
-        r"initial_state has the wrong type.*received list. Make it one first",
+        r"initial_h has the wrong type.*received list. Make it one first",
     ),
     "nothing": ("kernel", lambda _: None, r"kernel has the wrong type. Expected a torch.Tensor; received NoneType"),
     "complex": ("x", lambda v: v.to(torch.complex64), r"x has the wrong type. Expected float32; received complex64"),
@@ -240,7 +241,7 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any], str]] = {
     "state_elsewhere": (
         "initial_state",
         lambda v: v.to("meta"),
-        r"initial_state has the wrong device. Expected cpu; re",
+        r"initial_h has the wrong device. Expected cpu; re",
     ),
     "kernel_elsewhere": ("kernel", lambda v: v.to("meta"), r"kernel has the wrong device. Expected cpu; received meta"),
     "input_elsewhere": (
@@ -257,15 +258,12 @@ def test_an_operation_refuses_it_and_says_where(case: str, gradients: bool) -> N
     argument, change, message = REFUSED[case]
     values = VALUES | {argument: change(VALUES[argument])}
     values["recurrent_kernel"] = values["recurrent_kernel"].clone().requires_grad_(gradients)
-    with pytest.raises((RuntimeError, TypeError, ValueError), match=f"^gatewise::gru: {message}"):
+    with pytest.raises((RuntimeError, TypeError, ValueError), match=f"^gatewise: {message}"):
         layer(CASE, values)
-    own = [Direction(*(v[n] for n in (*INPUTS[1:], *OTHERS[1:]))) for v in (VALUES, values)]
-    options = {"go_backwards": False, "return_sequences": True, "zero_output_for_mask": False, "reset_after": True}
+    own = [direction(v) for v in (VALUES, values)]
     whose = "" if argument in {"x", "mask"} or "different" in message else r"second\."
-    with pytest.raises((RuntimeError, TypeError, ValueError), match=f"^gatewise::gru: {whose}{message}"):
-        engine.bidirectional(
-            values["x"], *own, values["mask"], activation="tanh", recurrent_activation="sigmoid", **options
-        )
+    with pytest.raises((RuntimeError, TypeError, ValueError), match=f"^gatewise: {whose}{message}"):
+        engine.rnn(values["x"], own, values["mask"], cell=Cell.GRU)
 
 
 def test_a_fallback_of_the_module_for_its_tensors_warns_with_their_name() -> None:

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402  # after the 
 import gatewise  # noqa: E402
 from gatewise.ops import torch as engine  # noqa: E402
 from gatewise.torch import GRU  # noqa: E402
+from ops_case import gru  # noqa: E402
 
 BATCH, TIMESTEPS, FEATURES, UNITS = 4, 6, 3, 5
 X = torch.randn((TIMESTEPS, BATCH, FEATURES), generator=torch.Generator().manual_seed(0))
@@ -61,7 +62,7 @@ def test_operations_in_the_layout_of_keras_are_counted_alike() -> None:
     leaves = [torch.ones(shape).requires_grad_() for shape in ((BATCH, TIMESTEPS, FEATURES), (FEATURES, 15), (5, 15))]
 
     def layer(x: torch.Tensor, kernel: torch.Tensor, recurrent_kernel: torch.Tensor) -> Any:
-        return engine.gru(x, None, kernel, recurrent_kernel, reset_after=False)
+        return gru(engine, x, None, kernel, recurrent_kernel, reset_after=False)
 
     with FlopCounterMode(display=False) as counter:
         outputs, _ = layer(*leaves)

@@ -140,10 +140,10 @@ def test_both_directions_of_a_layer_are_one_operation(form: str) -> None:
         outputs, state = ours(given(form, leaves["x"]), leaves["hx"])
         data = outputs.data if isinstance(outputs, PackedSequence) else outputs
         (data.sum() + state.sum()).backward()
-    assert operations.seen == ["gru_both_train.default"] * 2 + ["gru_both_grad.default"] * 2
+    assert operations.seen == ["rnn_both_train.default"] * 2 + ["rnn_both_grad.default"] * 2
     with torch.no_grad(), Operations() as operations:
         ours(given(form, leaves["x"]), leaves["hx"])
-    assert operations.seen == ["gru_both.default"] * 2
+    assert operations.seen == ["rnn_both.default"] * 2
 
 
 def test_gates_found_again_give_the_same_bits() -> None:

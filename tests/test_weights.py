@@ -132,14 +132,14 @@ BIAS_SHAPE = "(input and recurrent=2, 3 * units=12)"
             "recurrent_kernel has the wrong shape",
             RECURRENT_SHAPE,
             "(12, 4)",
-            "Check that it holds all three gates",
+            "Check that it holds all of the 3 gates",
         ),
         (
             (KERNEL, np.zeros((0, 0))),
             "recurrent_kernel has the wrong shape",
             RECURRENT_SHAPE,
             "(0, 0)",
-            "Check that it holds all three gates",
+            "Check that it holds all of the 3 gates",
         ),
         ((KERNEL, 7.0), "recurrent_kernel has the wrong rank", "(units, 3 * units)", "()", "Check the number of axes"),
         (

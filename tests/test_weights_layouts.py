@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from gatewise.reference import gru_forward
+from gatewise import cells, reference
 from gatewise.weights import GRUWeights
 
 Array = npt.NDArray[Any]
@@ -33,7 +33,9 @@ def make_step() -> tuple[Array, Array]:
 
 def run_step(weights: GRUWeights, x: Array, h: Array) -> Array:
     arrays = (weights.kernel, weights.recurrent_kernel, weights.bias)
-    return gru_forward(x[:, None], *arrays, reset_after=weights.reset_after, initial_state=h).state
+    return reference.forward(
+        x[:, None], *arrays, cell=cells.gru(reset_after=weights.reset_after), initial_state=h
+    ).state
 
 
 def sigmoid(a: Array) -> Array:
@@ -184,7 +186,7 @@ def test_foreign_layouts_are_writable_arrays_of_their_own(form: str) -> None:
     assert_same_weights(weights, before)
 
 
-THREE_GATES = "Check that it holds all three gates"
+THREE_GATES = "Check that it holds all of the 3 gates"
 
 
 @pytest.mark.parametrize(

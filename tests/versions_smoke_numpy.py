@@ -40,9 +40,9 @@ def engine_agrees_with_the_specification() -> None:
 
 
 def steps_give_the_bits_of_the_sequence() -> None:
-    """`GRUStep`, step after step, beside `gatewise.gru`."""
+    """`Step`, step after step, beside `gatewise.rnn`."""
     case = Case(3, 6, 5, 21)
-    step, state = gatewise.GRUStep(case.weights), case.arrays["initial_state"]
+    step, state = gatewise.Step(case.weights), case.arrays["initial_state"]
     for x in case.arrays["x"].swapaxes(0, 1):
         state = step(x, state)
     check("steps give the bits of the sequence", state.tobytes() == case.outputs()[1].tobytes())
@@ -62,7 +62,7 @@ def mistakes_raise() -> None:
     case = Case(2, 3, 5, 4)
     for x, expected in ((["hello"], TypeError), (np.ones((2, 3, 6)), ValueError)):
         try:
-            gatewise.gru(x, case.weights)
+            gatewise.rnn(x, case.weights)
         except expected as error:
             check(f"the error says where: {error}", str(error).startswith("gru: x has the wrong"))
         else:

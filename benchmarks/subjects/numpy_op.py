@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gatewise on NumPy arrays: `gatewise.gru`, `gatewise.GRUStep` for a step, and `gatewise.gru_vjp` for training."""
+"""gatewise on NumPy arrays: `gatewise.rnn`, `gatewise.Step` for a step, and `gatewise.rnn_vjp` for training."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def prepare(case: Case, threads: int) -> tuple[Callable[[], Any], Callable[[Any]
     x, mask = make_input(case), make_mask(case)
     weights = gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
     if case.task == "step":
-        inputs, state, step_of = x[:, 0].copy(), make_state(case), gatewise.GRUStep(weights)
+        inputs, state, step_of = x[:, 0].copy(), make_state(case), gatewise.Step(weights)
         return lambda: step_of(inputs, state), lambda state: [state[:, None]]
     if case.task == "inference":
-        return lambda: gatewise.gru(x, weights, mask=mask), lambda results: [results[0]]
+        return lambda: gatewise.rnn(x, weights, mask=mask), lambda results: [results[0]]
 
     def step() -> Any:
-        y, _, vjp = gatewise.gru_vjp(x, weights, mask=mask)
+        y, _, vjp = gatewise.rnn_vjp(x, weights, mask=mask)
         return vjp(2 * y)
 
     return step, lambda d: [d.x, d.kernel, d.recurrent_kernel, d.bias]

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine for Python: arrays to pointers, status codes to exceptions, nothing else. gatewise/native.py checks shapes and allocates.
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/tuple.h>
 
 #define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
 #include <numpy/arrayobject.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -21,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "bind/layer.h"
 #include "engine.h"
 
 namespace nb = nanobind;
@@ -28,77 +28,62 @@ using namespace nb::literals;
 
 namespace {
 
-template <class T, class... Shape>
-using Array = nb::ndarray<T, Shape..., nb::c_contig, nb::device::cpu>;
-using Input1 = Array<const float, nb::ndim<1>>;
-using Input2 = Array<const float, nb::ndim<2>>;
-using Input3 = Array<const float, nb::ndim<3>>;
-using Bias = Array<const float>;
-using Mask = Array<const bool, nb::ndim<2>>;
-using Output1 = Array<float, nb::ndim<1>>;
-using Output2 = Array<float, nb::ndim<2>>;
-using Output3 = Array<float, nb::ndim<3>>;
-using OutputBias = Array<float>;
+using gatewise_bind::kInputCount;
+using gatewise_bind::kInputs;
+using gatewise_bind::kOptionCount;
+using gatewise_bind::kOutputCount;
+using gatewise_bind::kOutputs;
 
-template <class T>
-auto pointer(const std::optional<T>& array) {
-  return array ? array->data() : nullptr;
+// Throws what Python sees as ValueError, unless there is nothing to say.
+void complain(const std::string& problem) {
+  if (!problem.empty()) throw nb::value_error(problem.c_str());
 }
 
-// What a call computes from: the layer, its options and its inputs, held for the way back.
-struct Call {
-  gatewise_layer layer{};
-  Input3 x;
-  Input2 kernel, recurrent_kernel;
-  std::optional<Input2> initial_state;
-  std::optional<Bias> bias;
-  std::optional<Mask> mask;
-  std::optional<Input3> input_dropout, recurrent_dropout;
+// The data of a NumPy array of this type that stands in C order; null for None.
+struct Given {
+  void* data = nullptr;
+  gatewise_bind::Sizes sizes;
 
-  gatewise_inputs inputs() const {
-    gatewise_inputs in{};
-    in.x = x.data();
-    in.initial_state[0] = pointer(initial_state);
-    in.mask = mask ? reinterpret_cast<const uint8_t*>(mask->data()) : nullptr;
-    in.kernel = kernel.data();
-    in.recurrent_kernel = recurrent_kernel.data();
-    in.bias = pointer(bias);
-    in.input_dropout = pointer(input_dropout);
-    in.input_dropout_masks = input_dropout ? static_cast<int64_t>(input_dropout->shape(0)) : 0;
-    in.recurrent_dropout = pointer(recurrent_dropout);
-    return in;
+  Given(const std::string& name, nb::handle object, int type, bool writeable = false) {
+    if (object.is_none()) return;
+    auto* const array = reinterpret_cast<PyArrayObject*>(object.ptr());
+    const bool fits =
+        PyArray_Check(object.ptr()) && PyArray_TYPE(array) == type && (writeable ? PyArray_ISCARRAY(array) : PyArray_ISCARRAY_RO(array));
+    if (!fits) throw nb::type_error(("gatewise: " + name + " is no C-contiguous array of its type. Make it one.").c_str());
+    static_assert(sizeof(npy_intp) == sizeof(int64_t));
+    data = PyArray_DATA(array);
+    sizes = {PyArray_NDIM(array), reinterpret_cast<const int64_t*>(PyArray_DIMS(array))};
   }
+
+  float* floats() const { return static_cast<float*>(data); }
 };
 
-Call make_call(Input3 x, Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, std::optional<Input2> initial_state,
-               std::optional<Mask> mask, std::optional<Input3> input_dropout, std::optional<Input3> recurrent_dropout, int cell,
-               int activation, int recurrent_activation, bool go_backwards, bool return_sequences, bool zero_output_for_mask,
-               bool recompute) {
-  Call call;
-  gatewise_layer& layer = call.layer;
-  layer.struct_size = sizeof layer;
-  layer.cell = cell;
-  layer.directions = 1;
-  layer.activation = activation;
-  layer.recurrent_activation = recurrent_activation;
-  layer.go_backwards = go_backwards;
-  layer.return_sequences = return_sequences;
-  layer.zero_output_for_mask = zero_output_for_mask;
-  layer.recompute = recompute;
-  layer.batch = static_cast<int64_t>(x.shape(0));
-  layer.timesteps = static_cast<int64_t>(x.shape(1));
-  layer.features = static_cast<int64_t>(x.shape(2));
-  layer.units = static_cast<int64_t>(recurrent_kernel.shape(0));
-  call.x = std::move(x);
-  call.kernel = std::move(kernel);
-  call.recurrent_kernel = std::move(recurrent_kernel);
-  call.bias = std::move(bias);
-  call.initial_state = std::move(initial_state);
-  call.mask = std::move(mask);
-  call.input_dropout = std::move(input_dropout);
-  call.recurrent_dropout = std::move(recurrent_dropout);
-  return call;
-}
+// What a call computes from: the layer, its options and its inputs, held for the backward pass.
+struct Call {
+  gatewise_bind::Layer layer;
+  nb::tuple inputs;
+
+  // Inputs and options stand in the table's order, None for what is absent.
+  Call(nb::tuple given, const nb::tuple& options) : inputs(std::move(given)) {
+    for (size_t i = 0; i < kOptionCount; ++i) gatewise_bind::set_option(layer.layer, i, nb::cast<int32_t>(options[i]));
+    layer.layer.directions = 1;
+    std::array<std::optional<Given>, kInputCount> arrays;
+    for (size_t i = 0; i < kInputCount; ++i) {
+      arrays[i].emplace(kInputs[i].name, inputs[i], kInputs[i].type == gatewise_bind::BOOL ? NPY_BOOL : NPY_FLOAT32);
+    }
+    complain(layer.take_sizes(arrays[gatewise_bind::kInput_x]->sizes, arrays[gatewise_bind::kInput_recurrent_kernel]->sizes));
+    for (size_t i = 0; i < kInputCount; ++i) complain(layer.take(i, 0, arrays[i]->sizes, arrays[i]->data));
+  }
+
+  // The shape of an output, or of the gradient of an input; None where there is none.
+  nb::object shape_of(const gatewise_bind::Operand& row) const {
+    if (!layer.exists(row)) return nb::none();
+    const gatewise_bind::Shape shape = layer.shape_of(row, layer.in[0].input_dropout_masks);
+    nb::list sizes;
+    for (int i = 0; i < shape.rank; ++i) sizes.append(shape.size[i]);
+    return nb::tuple(sizes);
+  }
+};
 
 // What Python sees as MemoryError.
 struct OutOfMemory : std::bad_alloc {
@@ -137,18 +122,28 @@ int without_gil(Run&& run) {
   return status;
 }
 
-void forward(const Call& call, Output3 outputs, Output2 state, std::optional<Output1> saved) {
-  const gatewise_inputs in = call.inputs();
-  const gatewise_outputs out{outputs.data(), {state.data()}, pointer(saved)};
-  check(without_gil([&] { return gatewise_forward(&call.layer, &in, &out); }), call.layer);
+// Outputs stand in the table's order, None for those that the cell has not.
+void forward(const Call& call, const nb::tuple& outputs, nb::handle workspace) {
+  gatewise_outputs out{};
+  for (size_t i = 0; i < kOutputCount; ++i) {
+    gatewise_bind::set_output(out, i, Given(kOutputs[i].name, outputs[i], NPY_FLOAT32, true).data);
+  }
+  out.workspace = Given("workspace", workspace, NPY_FLOAT32, true).floats();
+  const gatewise_layer& layer = call.layer.layer;
+  check(without_gil([&] { return gatewise_forward(&layer, call.layer.in, &out); }), layer);
 }
 
-void backward(const Call& call, Input1 saved, std::optional<Input3> d_outputs, std::optional<Input2> d_state, Output3 d_x,
-              Output2 d_initial_state, Output2 d_kernel, Output2 d_recurrent_kernel, std::optional<OutputBias> d_bias) {
-  const gatewise_inputs in = call.inputs();
-  const gatewise_output_gradients of{pointer(d_outputs), {pointer(d_state)}, saved.data()};
-  const gatewise_gradients out{d_x.data(), {d_initial_state.data()}, d_kernel.data(), d_recurrent_kernel.data(), pointer(d_bias), nullptr};
-  check(without_gil([&] { return gatewise_backward(&call.layer, &in, &of, &out); }), call.layer);
+// The gradients of the outputs, and those of the inputs: likewise, None for zeros and for what is not wanted.
+void backward(const Call& call, nb::handle workspace, const nb::tuple& d_outputs, const nb::tuple& gradients) {
+  gatewise_output_gradients of{};
+  gatewise_gradients out{};
+  for (size_t i = 0; i < kOutputCount; ++i) gatewise_bind::set_output(of, i, Given(kOutputs[i].name, d_outputs[i], NPY_FLOAT32).data);
+  of.workspace = Given("workspace", workspace, NPY_FLOAT32).floats();
+  for (size_t i = 0; i < kInputCount; ++i) {
+    gatewise_bind::set_gradient(out, i, Given(kInputs[i].name, gradients[i], NPY_FLOAT32, true).floats());
+  }
+  const gatewise_layer& layer = call.layer.layer;
+  check(without_gil([&] { return gatewise_backward(&layer, call.layer.in, &of, &out); }), layer);
 }
 
 // Whether two stretches of memory have a float in common.
@@ -218,45 +213,82 @@ struct Places {
 // One step of a layer again and again: its weights are packed once, and again if the instruction set is changed.
 class Step {
  public:
-  Step(Input2 kernel, Input2 recurrent_kernel, std::optional<Bias> bias, int cell, int activation, int recurrent_activation)
-      : kernel_(std::move(kernel)), recurrent_kernel_(std::move(recurrent_kernel)), bias_(std::move(bias)) {
+  // The inputs of a layer in the table's order, of which those that are no weights are not looked at, and its options.
+  Step(nb::tuple inputs, const nb::tuple& options) : inputs_(std::move(inputs)) {
+    for (size_t i = 0; i < kOptionCount; ++i) gatewise_bind::set_option(layer_, i, nb::cast<int32_t>(options[i]));
     layer_.struct_size = sizeof layer_;
-    layer_.cell = cell;
     layer_.directions = 1;
-    layer_.activation = activation;
-    layer_.recurrent_activation = recurrent_activation;
     layer_.batch = layer_.timesteps = 1;
-    layer_.features = static_cast<int64_t>(kernel_.shape(0));
-    layer_.units = static_cast<int64_t>(recurrent_kernel_.shape(0));
+    gatewise_cell_facts cell{};
+    gatewise_facts_of(layer_.cell, &cell);
+    states_ = static_cast<size_t>(cell.states);
+    for (size_t i = 0; i < kInputCount; ++i) {
+      if (kInputs[i].type != gatewise_bind::FLOAT) continue;
+      const Given given(kInputs[i].name, inputs_[i], NPY_FLOAT32);
+      gatewise_bind::set_input(in_, i, given.data);
+      if (i == gatewise_bind::kInput_kernel) layer_.features = given.sizes.sizes[0];
+      if (i == gatewise_bind::kInput_recurrent_kernel) layer_.units = given.sizes.sizes[0];
+      if (given.data) weights_.emplace_back(given.floats(), floats_of(given.sizes));
+    }
     pack();
   }
 
-  // Writes the next states to `out`, which may be `state`, or to a new array, and returns it; None, and nothing is done, if an array is not
-  // of float32 and contiguous, the shapes do not fit, or `out` overlaps what is read.
+  // Writes the next states to `out`, which may be `state`, or to new arrays, and returns it; None, and nothing is done, if an array is not
+  // of float32 and contiguous, the shapes do not fit, or `out` overlaps what is read. Several states are a tuple.
   nb::object run(nb::handle x, nb::handle state, nb::handle out) {
-    const Rows from = Rows::of(x, layer_.features, false), states = Rows::of(state, layer_.units, false);
-    if (from.rows < 0 || from.rows != states.rows) return nb::none();
-    const nb::object result = out.is_none() ? Rows::empty(states.rows, layer_.units) : nb::borrow(out);
-    const Rows to = Rows::of(result, layer_.units, true);
-    if (to.rows != from.rows || (!out.is_none() && overwrites(to, from, states))) return nb::none();
-    if (to.data != states.data) std::copy_n(states.data, states.floats(), to.data);
-    step({from.data, layer_.features, nullptr, {to.data}, layer_.units, nullptr}, from.rows);
+    const Rows from = Rows::of(x, layer_.features, false);
+    Several states, to;
+    if (from.rows < 0 || !states.take(*this, state, from.rows, false)) return nb::none();
+    const nb::object result = out.is_none() ? empty(from.rows) : nb::borrow(out);
+    if (!to.take(*this, result, from.rows, true) || (!out.is_none() && overwrites(to, from, states))) return nb::none();
+    for (size_t k = 0; k < states_; ++k) {
+      if (to.of[k].data != states.of[k].data) std::copy_n(states.of[k].data, states.of[k].floats(), to.of[k].data);
+    }
+    step({from.data, layer_.features, nullptr, {to.of[0].data, to.of[1].data}, layer_.units, nullptr}, from.rows);
     return result;
   }
 
-  // Replaces the states of the rows that stand at `places`, and returns them side by side; None, and nothing is done, if an array is not as
-  // it must be, shapes do not fit, or `states` overlaps what is read.
+  // Replaces the states of the rows that stand at `places`, and returns the first ones side by side; None, and nothing is done, if an array
+  // is not as it must be, shapes do not fit, or `states` overlaps what is read.
   nb::object update(nb::handle x, nb::handle states, nb::handle places) {
-    const Rows from = Rows::of(x, layer_.features, false), all = Rows::of(states, layer_.units, true);
-    if (from.rows < 0 || all.rows < 0 || overwrites(all, from, all)) return nb::none();
-    const Places at = Places::of(places, all.rows);
+    const Rows from = Rows::of(x, layer_.features, false);
+    Several all;
+    if (from.rows < 0 || !all.take(*this, states, -1, true) || overwrites(all, from, all)) return nb::none();
+    const Places at = Places::of(places, all.of[0].rows);
     if (at.count != from.rows) return nb::none();
     const nb::object result = Rows::empty(from.rows, layer_.units);
-    step({from.data, layer_.features, at.data, {all.data}, layer_.units, Rows::of(result, layer_.units, true).data}, from.rows);
+    float* const outputs = Rows::of(result, layer_.units, true).data;
+    step({from.data, layer_.features, at.data, {all.of[0].data, all.of[1].data}, layer_.units, outputs}, from.rows);
     return result;
   }
 
  private:
+  // The states of a call, one array each.
+  struct Several {
+    Rows of[GATEWISE_MAX_STATES];
+
+    // Returns whether they are as they must be: so many rows each, or as many as the first if that is negative.
+    bool take(const Step& step, nb::handle given, int64_t rows, bool writeable) {
+      if (step.states_ == 1) {
+        of[0] = Rows::of(given, step.layer_.units, writeable);
+        return of[0].rows >= 0 && (rows < 0 || of[0].rows == rows);
+      }
+      if (!PyTuple_CheckExact(given.ptr()) || static_cast<size_t>(PyTuple_GET_SIZE(given.ptr())) != step.states_) return false;
+      for (size_t k = 0; k < step.states_; ++k) {
+        of[k] = Rows::of(PyTuple_GET_ITEM(given.ptr(), static_cast<Py_ssize_t>(k)), step.layer_.units, writeable);
+        if (of[k].rows < 0 || of[k].rows != (rows < 0 ? of[0].rows : rows)) return false;
+      }
+      return true;
+    }
+  };
+
+  nb::object empty(int64_t rows) const {
+    if (states_ == 1) return Rows::empty(rows, layer_.units);
+    nb::list made;
+    for (size_t k = 0; k < states_; ++k) made.append(Rows::empty(rows, layer_.units));
+    return nb::tuple(made);
+  }
+
   void step(const gatewise_streams& streams, int64_t rows) {
     if (isa_ != gatewise_isa()) pack();
     gatewise_layer layer = layer_;
@@ -269,64 +301,101 @@ class Step {
   // Multiply-adds of a gate, some 10 to 20 us; what takes less is over before another thread could make use of the time.
   static constexpr int64_t kLong = 1 << 17;
 
-  bool overwrites(const Rows& to, const Rows& from, const Rows& states) const {
-    return to.overlaps(from.data, from.floats()) || (to.data != states.data && to.overlaps(states.data, states.floats())) ||
-           to.overlaps(kernel_.data(), size(kernel_)) || to.overlaps(recurrent_kernel_.data(), size(recurrent_kernel_)) ||
-           (bias_ && to.overlaps(bias_->data(), size(*bias_)));
+  bool overwrites(const Several& to, const Rows& from, const Several& states) const {
+    for (size_t k = 0; k < states_; ++k) {
+      const Rows& own = to.of[k];
+      if (own.overlaps(from.data, from.floats())) return true;
+      for (size_t j = 0; j < states_; ++j) {
+        const bool in_place = j == k && own.data == states.of[j].data;
+        if (!in_place && own.overlaps(states.of[j].data, states.of[j].floats())) return true;
+        if (j != k && own.overlaps(to.of[j].data, to.of[j].floats())) return true;
+      }
+      for (const auto& [data, floats] : weights_) {
+        if (own.overlaps(data, floats)) return true;
+      }
+    }
+    return false;
   }
 
-  template <class T>
-  static int64_t size(const T& array) {
-    return static_cast<int64_t>(array.size());
+  static int64_t floats_of(gatewise_bind::Sizes sizes) {
+    int64_t count = 1;
+    for (int64_t i = 0; i < sizes.rank; ++i) count *= sizes.sizes[i];
+    return count;
   }
 
   void pack() {
     struct alignas(64) Line {
       float floats[16];
     };
-    gatewise_inputs in{};
-    in.kernel = kernel_.data();
-    in.recurrent_kernel = recurrent_kernel_.data();
-    in.bias = pointer(bias_);
     Line* const made = new (std::nothrow) Line[static_cast<size_t>(gatewise_packed_floats(&layer_)) / 16 + 1];
     if (made == nullptr) throw OutOfMemory();
     packed_ = std::shared_ptr<void>(made, [](void* lines) { delete[] static_cast<Line*>(lines); });
-    check(gatewise_pack(&layer_, &in, static_cast<float*>(packed_.get())), layer_);
+    check(gatewise_pack(&layer_, &in_, static_cast<float*>(packed_.get())), layer_);
     isa_ = gatewise_isa();
   }
 
-  Input2 kernel_, recurrent_kernel_;
-  std::optional<Bias> bias_;
+  nb::tuple inputs_;
+  gatewise_inputs in_{};
+  std::vector<std::pair<const float*, int64_t>> weights_;
   gatewise_layer layer_{};
+  size_t states_ = 1;
   std::shared_ptr<void> packed_;
   const char* isa_ = nullptr;
 };
+
+// A row of the table as Python has it: name, axes, type, presence, owner, derivative.
+nb::tuple row_of(const gatewise_bind::Operand& row) {
+  static const char* const kPresence[] = {"required", "optional", "second state", "beside bias"};
+  return nb::make_tuple(row.name, row.axes, row.type == gatewise_bind::BOOL ? "bool" : "float32", kPresence[row.presence],
+                        row.owner == gatewise_bind::SHARED ? "shared" : "own", row.derivative == gatewise_bind::DIFFERENTIABLE);
+}
+
+// What each makes of some rows of the table, as a tuple.
+template <class Rows, class Make>
+nb::tuple tuple_of(const Rows& rows, Make make) {
+  nb::list made;
+  for (const auto& row : rows) made.append(make(row));
+  return nb::tuple(made);
+}
 
 }  // namespace
 
 NB_MODULE(_native, m) {
   if (PyArray_ImportNumPyAPI() < 0) throw nb::python_error();
-  m.doc() = "The engine, unchecked: use gatewise.gru and gatewise.native.";
+  m.doc() = "The engine, unchecked: use gatewise.rnn and gatewise.native.";
   // A thread that still runs when the interpreter ends keeps what its frames hold, for ever: no fault of anyone's, and nothing to print.
   nb::set_leak_warnings(false);
+  m.attr("INPUTS") = tuple_of(kInputs, row_of);
+  m.attr("OUTPUTS") = tuple_of(kOutputs, row_of);
+  m.attr("OPTIONS") = tuple_of(gatewise_bind::kOptions, [](const char* name) { return nb::str(name); });
+  nb::list facts_of_cells;
+  gatewise_cell_facts facts{};
+  for (int32_t cell = 0; gatewise_facts_of(cell, &facts) == GATEWISE_OK; ++cell) {
+    facts_of_cells.append(nb::make_tuple(facts.gates, facts.states, facts.recurrent_bias != 0, facts.workspace));
+  }
+  m.attr("FACTS") = nb::tuple(facts_of_cells);
+  m.def(
+      "workspace_floats",
+      [](const nb::tuple& options, int64_t batch, int64_t timesteps, int64_t features, int64_t units) {
+        gatewise_bind::Layer layer;
+        for (size_t i = 0; i < kOptionCount; ++i) gatewise_bind::set_option(layer.layer, i, nb::cast<int32_t>(options[i]));
+        layer.layer.directions = 1;
+        layer.layer.batch = batch;
+        layer.layer.timesteps = timesteps;
+        layer.layer.features = features;
+        layer.layer.units = units;
+        return gatewise_workspace_floats(&layer.layer);
+      },
+      "options"_a, "batch"_a, "timesteps"_a, "features"_a, "units"_a);
   nb::class_<Call>(m, "Call", "A layer, its options and its inputs.")
-      .def_prop_ro("x_shape", [](const Call& call) { return std::tuple(call.layer.batch, call.layer.timesteps, call.layer.features); })
-      .def_prop_ro("state_shape", [](const Call& call) { return std::tuple(call.layer.batch, call.layer.units); })
-      .def_prop_ro("output_shape",
-                   [](const Call& call) {
-                     return std::tuple(call.layer.batch, call.layer.return_sequences ? call.layer.timesteps : 1, call.layer.units);
-                   })
-      .def_prop_ro("saved_floats", [](const Call& call) { return gatewise_workspace_floats(&call.layer); });
-  nb::cast(Call{});  // nanobind looks the class up once, and would abort if there were no memory for it in a call
-  m.def("make_call", make_call, "x"_a, "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "initial_state"_a.none(), "mask"_a.none(),
-        "input_dropout"_a.none(), "recurrent_dropout"_a.none(), "cell"_a, "activation"_a, "recurrent_activation"_a, "go_backwards"_a,
-        "return_sequences"_a, "zero_output_for_mask"_a, "recompute"_a);
-  m.def("forward", forward, "call"_a, "outputs"_a.noconvert(), "state"_a.noconvert(), "saved"_a.noconvert().none());
-  m.def("backward", backward, "call"_a, "saved"_a, "d_outputs"_a.none(), "d_state"_a.none(), "d_x"_a.noconvert(),
-        "d_initial_state"_a.noconvert(), "d_kernel"_a.noconvert(), "d_recurrent_kernel"_a.noconvert(), "d_bias"_a.noconvert().none());
+      .def(nb::init<nb::tuple, const nb::tuple&>(), "inputs"_a, "options"_a)
+      .def_prop_ro("output_shapes",
+                   [](const Call& call) { return tuple_of(kOutputs, [&](const auto& row) { return call.shape_of(row); }); })
+      .def_prop_ro("workspace_floats", [](const Call& call) { return gatewise_workspace_floats(&call.layer.layer); });
+  m.def("forward", forward, "call"_a, "outputs"_a, "workspace"_a.none());
+  m.def("backward", backward, "call"_a, "workspace"_a, "d_outputs"_a, "gradients"_a);
   nb::class_<Step>(m, "Step", "One step of a layer, its weights packed.")
-      .def(nb::init<Input2, Input2, std::optional<Bias>, int, int, int>(), "kernel"_a, "recurrent_kernel"_a, "bias"_a.none(), "cell"_a,
-           "activation"_a, "recurrent_activation"_a)
+      .def(nb::init<nb::tuple, const nb::tuple&>(), "inputs"_a, "options"_a)
       .def("run", &Step::run, "x"_a.none(), "state"_a.none(), "out"_a.none())
       .def("update", &Step::update, "x"_a.none(), "states"_a.none(), "places"_a.none());
   m.def("set_num_threads", gatewise_set_num_threads, "n"_a);

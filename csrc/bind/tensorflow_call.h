@@ -1,236 +1,207 @@
 // SPDX-License-Identifier: Apache-2.0
-// One call of a TensorFlow kernel: its input tensors, their shapes checked, its output tensors, and its failure.
+// One call of a TensorFlow kernel: its tensors in the order of the operation's definition, their shapes checked, and its failure.
 #pragma once
 
-#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <string.h>
 
+#include <string>
+
+#include "bind/layer.h"
 #include "bind/tensorflow_c_api.h"
 #include "engine.h"
 
-// The inputs, in order; the first kLayerInputs are those of the layer, the others come with the way back. Those that each direction has of
-// its own stand one after the other, as many as there are directions.
-enum {
-  kX,
-  kInitialState,
-  kKernel,
-  kRecurrentKernel,
-  kBias,
-  kMask,
-  kInputDropout,
-  kRecurrentDropout,
-  kLayerInputs,
-  kSaved = kLayerInputs,
-  kOutputsGradient,
-  kStateGradient,
-  kGradInputs
+namespace gatewise_bind {
+
+// What an operation is given and gives, apart from the workspace, of which each direction has one.
+constexpr size_t kSharedInputs = count_of(kInputs, SHARED), kOwnInputs = count_of(kInputs, OWN);
+constexpr size_t kSharedOutputs = count_of(kOutputs, SHARED), kOwnOutputs = count_of(kOutputs, OWN);
+constexpr size_t kMostTensors = kSharedInputs + kSharedOutputs + kMostDirections * (kOwnInputs + kOwnOutputs + 1);
+
+constexpr Operand kWorkspace{"workspace", "", BOOL, REQUIRED, OWN, CONSTANT};
+
+inline bool is_ok(const TF_Status* status) { return TF_GetCode(status) == kOk; }
+
+// How many inputs of an operation are shared, and how many lists there are with an element for each direction.
+struct Counts {
+  size_t shared, own;
+
+  explicit constexpr Counts(bool is_gradient)
+      : shared(kSharedInputs + (is_gradient ? kSharedOutputs : 0)), own(kOwnInputs + (is_gradient ? kOwnOutputs + 1 : 0)) {}
+
+  size_t directions(int64_t tensors) const { return (static_cast<size_t>(tensors) - shared) / own; }
 };
-enum { kMostOutputs = 5, kMostDirections = GATEWISE_MAX_DIRECTIONS };
-static const char* const kInputs[] = {"x: float",
-                                      "initial_state: directions * float",
-                                      "kernel: directions * float",
-                                      "recurrent_kernel: directions * float",
-                                      "bias: directions * float",
-                                      "mask: bool",
-                                      "input_dropout: directions * float",
-                                      "recurrent_dropout: directions * float",
-                                      "saved: directions * bool",
-                                      "d_outputs: float",
-                                      "d_state: directions * float"};
 
-static bool is_shared(int input) { return input == kX || input == kMask || input == kOutputsGradient; }
+// Goes through an operation's inputs or outputs: what is shared stands first, then the lists one after the other.
+struct Places {
+  size_t shared, own, directions;
 
-// How many of so many inputs all directions share.
-static int shared(int inputs) {
-  int count = 0;
-  for (int i = 0; i < inputs; ++i) count += is_shared(i);
-  return count;
-}
+  Places(size_t all_shared, size_t n) : shared(0), own(all_shared), directions(n) {}
 
-static int directions_of(int inputs, int tensors) { return (tensors - shared(inputs)) / (inputs - shared(inputs)); }
-static int input_place(int input, int direction, int directions) {
-  return shared(input) + (input - shared(input)) * directions + (is_shared(input) ? 0 : direction);
-}
-
-// The first output belongs to all directions.
-static int output_place(int output, int direction, int directions) { return output ? 1 + (output - 1) * directions + direction : 0; }
-
-typedef struct call {
-  TF_OpKernelContext* context;
-  TF_Status* status;
-  TF_Tensor* in[kGradInputs * kMostDirections];
-  TF_Tensor* out[kMostOutputs * kMostDirections];
-  int directions, direction;  // how many, and which one is asked about
-  gatewise_layer layer;
-  gatewise_inputs inputs[kMostDirections];
-} call;
-
-static bool open_call(call* c, const gatewise_layer* layer, TF_OpKernelContext* context, int inputs) {
-  memset(c, 0, sizeof *c);
-  c->context = context;
-  c->status = TF_NewStatus();
-  c->layer = *layer;
-  const int tensors = TF_NumInputs(context);
-  c->directions = directions_of(inputs, tensors);
-  c->layer.directions = c->directions;
-  if (c->directions > kMostDirections) {
-    TF_SetStatus(c->status, kInvalidArgument,
-                 "GatewiseGru: there are too many directions. Expected 1 or 2. Give one list element for each.");
+  // Where the next one stands, or the next list begins.
+  size_t next(Owner owner) {
+    size_t& at = owner == SHARED ? shared : own;
+    const size_t place = at;
+    at += owner == SHARED ? 1 : directions;
+    return place;
   }
-  for (int i = 0; i < tensors && TF_GetCode(c->status) == kOk; ++i) TF_GetInput(context, i, &c->in[i], c->status);
-  return TF_GetCode(c->status) == kOk;
-}
+};
 
-static TF_Tensor* input_of(const call* c, int input) { return c->in[input_place(input, c->direction, c->directions)]; }
+// An input tensor.
+struct Given {
+  int64_t size[254];  // TensorFlow's highest rank
+  Sizes sizes;
+  const void* data;
 
-// Hands a failure, if there was one, to TensorFlow.
-static void close_call(call* c) {
-  if (TF_GetCode(c->status) != kOk) TF_OpKernelContext_Failure(c->context, c->status);
-  for (int i = 0; i < kGradInputs * kMostDirections; ++i) {
-    if (c->in[i]) TF_DeleteTensor(c->in[i]);
+  explicit Given(const TF_Tensor* tensor) : sizes{TF_NumDims(tensor), size}, data(TF_TensorData(tensor)) {
+    for (int i = 0; i < sizes.rank; ++i) size[i] = TF_Dim(tensor, i);
+    static const char kNothing = 0;
+    if (!data) data = &kNothing;  // it has no elements, but is there
   }
-  for (int i = 0; i < kMostOutputs * kMostDirections; ++i) {
-    if (c->out[i]) TF_DeleteTensor(c->out[i]);
+  Given(const Given&) = delete;
+  Given& operator=(const Given&) = delete;
+};
+
+// Ends a call whose status says why.
+struct Failed {};
+
+class Call {
+ public:
+  // Takes the inputs of the layer. Throws Failed, as all that follow.
+  Call(TF_OpKernelContext* context, TF_Status* status, const gatewise_layer& options, bool is_gradient)
+      : context_(context),
+        status_(status),
+        tensors_(TF_NumInputs(context)),
+        directions_(Counts(is_gradient).directions(tensors_.count)),
+        places_(Counts(is_gradient).shared, directions_) {
+    if (directions_ > kMostDirections) {
+      complain(complaint("directions", "are too many", "1 or 2", std::to_string(directions_), "Give one list element for each."));
+    }
+    for (int i = 0; i < tensors_.count; ++i) {
+      TF_GetInput(context, i, &tensors_.of[i], status);
+      require_success();
+    }
+    layer_.layer = options;
+    layer_.layer.directions = static_cast<int32_t>(directions_);
+    take_inputs();
   }
-  TF_DeleteStatus(c->status);
-}
 
-// --- Shapes ------------------------------------------------------------------------------------------------------------------------------
+  const Layer& layer() const { return layer_; }
+  size_t directions() const { return directions_; }
 
-typedef struct axis {
-  const char* name;
-  int64_t size;  // negative: any
-} axis;
+  // Whether an input is there.
+  bool has(size_t input, size_t direction) const { return has_[input][direction]; }
 
-static bool is_absent(const call* c, int input) { return TF_NumDims(input_of(c, input)) == 1 && TF_Dim(input_of(c, input), 0) == 0; }
+  // How many tensors stand for a row.
+  size_t count(const Operand& row) const { return row.owner == SHARED ? 1 : directions_; }
 
-static void write_shape(char* text, size_t size, int rank, const axis* axes, const TF_Tensor* tensor) {
-  size_t at = (size_t)snprintf(text, size, "(");
-  for (int i = 0; i < rank && at < size; ++i) {
-    const char* comma = i ? ", " : "";
-    if (tensor)
-      at += (size_t)snprintf(text + at, size - at, "%s%lld", comma, (long long)TF_Dim(tensor, i));
-    else if (axes[i].size < 0)
-      at += (size_t)snprintf(text + at, size - at, "%s%s", comma, axes[i].name);
-    else
-      at += (size_t)snprintf(text + at, size - at, "%s%s=%lld", comma, axes[i].name, (long long)axes[i].size);
+  // Takes what stands after the inputs of the layer: the workspaces, and the gradients of its outputs.
+  void take_gradients(gatewise_output_gradients* of) {
+    const size_t first = places_.next(OWN);
+    for (size_t d = 0; d < directions_; ++d) point(of[d].workspace, take(first + d, layer_.name_of(kWorkspace, d), shape_of_workspace()));
+    for (size_t i = 0; i < kOutputCount; ++i) {
+      const Operand& row = kOutputs[i];
+      const size_t place = places_.next(row.owner);
+      for (size_t d = 0; d < count(row); ++d) {
+        const void* const data = take(place + d, layer_.name_of(row, d, "d_"), layer_.exists(row) ? layer_.shape_of(row) : absent());
+        set_output(of[d], i, layer_.exists(row) ? data : nullptr);
+      }
+    }
   }
-  if (at < size) snprintf(text + at, size - at, ")");
-}
 
-static bool has_shape(call* c, int input, int rank, const axis* axes) {
-  const TF_Tensor* tensor = input_of(c, input);
-  bool fits = TF_NumDims(tensor) == rank;
-  for (int i = 0; i < rank && fits; ++i) fits = axes[i].size < 0 || axes[i].size == TF_Dim(tensor, i);
-  if (fits) return true;
-  char expected[160], received[160], which[16] = "", message[512];
-  const int name = (int)strcspn(kInputs[input], ":");
-  write_shape(expected, sizeof expected, rank, axes, NULL);
-  write_shape(received, sizeof received, TF_NumDims(tensor), NULL, tensor);
-  if (c->directions > 1 && !is_shared(input)) snprintf(which, sizeof which, "[%d]", c->direction);
-  snprintf(message, sizeof message, "GatewiseGru: %.*s%s has the wrong shape. Expected %s; received %s. Check what the layer was given.",
-           name, kInputs[input], which, expected, received);
-  TF_SetStatus(c->status, kInvalidArgument, message);
-  return false;
-}
+  // Allocates an output tensor.
+  float* allocate(size_t place, const Shape& shape) { return static_cast<float*>(allocate(place, kFloat, shape, sizeof(float))); }
+  float* allocate_workspace(size_t place) { return static_cast<float*>(allocate(place, kBool, shape_of_workspace(), 1)); }
 
-#define SHAPE(c, input, ...) has_shape(c, input, (int)(sizeof((axis[]){__VA_ARGS__}) / sizeof(axis)), (axis[]){__VA_ARGS__})
-
-// Sets the sizes from x and recurrent_kernel.
-static bool take_sizes(call* c) {
-  if (!SHAPE(c, kX, {"batch", -1}, {"timesteps", -1}, {"features", -1}) || !SHAPE(c, kRecurrentKernel, {"units", -1}, {"3 * units", -1}))
-    return false;
-  gatewise_layer* s = &c->layer;
-  s->batch = TF_Dim(input_of(c, kX), 0);
-  s->timesteps = TF_Dim(input_of(c, kX), 1);
-  s->features = TF_Dim(input_of(c, kX), 2);
-  s->units = TF_Dim(input_of(c, kRecurrentKernel), 0);
-  return true;
-}
-
-static int64_t dropout_masks(const call* c) {
-  const TF_Tensor* factors = input_of(c, kInputDropout);
-  return TF_NumDims(factors) == 3 && TF_Dim(factors, 0) == 3 ? 3 : 1;
-}
-
-// Checks every input of the layer, in a direction, against the sizes.
-static bool check_direction(call* c) {
-  const gatewise_layer* s = &c->layer;
-  const axis batch = {"batch", s->batch}, timesteps = {"timesteps", s->timesteps}, features = {"features", s->features};
-  const axis units = {"units", s->units}, gates = {"3 * units", 3 * s->units}, three = {"gates", 3}, masks = {"masks", dropout_masks(c)};
-  return SHAPE(c, kRecurrentKernel, units, gates) && SHAPE(c, kKernel, features, gates) &&
-         (is_absent(c, kInitialState) || SHAPE(c, kInitialState, batch, units)) &&
-         (is_absent(c, kBias) || (s->cell == GATEWISE_GRU ? SHAPE(c, kBias, {"input and recurrent", 2}, gates) : SHAPE(c, kBias, gates))) &&
-         (is_absent(c, kMask) || SHAPE(c, kMask, batch, timesteps)) &&
-         (is_absent(c, kInputDropout) || SHAPE(c, kInputDropout, masks, batch, features)) &&
-         (is_absent(c, kRecurrentDropout) || SHAPE(c, kRecurrentDropout, three, batch, units));
-}
-
-static bool check_layer(call* c) {
-  bool fits = take_sizes(c);
-  for (c->direction = 0; fits && c->direction < c->directions; ++c->direction) fits = check_direction(c);
-  return fits;
-}
-
-static int64_t saved_bytes(const call* c) { return gatewise_workspace_floats(&c->layer) * (int64_t)sizeof(float); }
-
-static bool check_gradient(call* c) {
-  if (!check_layer(c)) return false;
-  const axis batch = {"batch", c->layer.batch}, units = {"units", c->layer.units};
-  const axis steps = {"timesteps", c->layer.return_sequences ? c->layer.timesteps : 1},
-             all_units = {"units", c->directions * c->layer.units};
-  bool fits = SHAPE(c, kOutputsGradient, batch, steps, all_units);
-  for (c->direction = 0; fits && c->direction < c->directions; ++c->direction) {
-    fits = SHAPE(c, kSaved, {"bytes", saved_bytes(c)}) && SHAPE(c, kStateGradient, batch, units);
+  // Allocates one that stands for nothing, and returns null.
+  float* allocate_absent(size_t place) {
+    allocate(place, absent());
+    return nullptr;
   }
-  return fits;
-}
 
-// --- Data --------------------------------------------------------------------------------------------------------------------------------
-
-static void* data(const call* c, int input) { return is_absent(c, input) ? NULL : TF_TensorData(input_of(c, input)); }
-
-static void read_inputs(call* c) {
-  for (c->direction = 0; c->direction < c->directions; ++c->direction) {
-    gatewise_inputs* in = &c->inputs[c->direction];
-    in->x = TF_TensorData(input_of(c, kX));
-    in->initial_state[0] = data(c, kInitialState);
-    in->mask = data(c, kMask);
-    in->kernel = TF_TensorData(input_of(c, kKernel));
-    in->recurrent_kernel = TF_TensorData(input_of(c, kRecurrentKernel));
-    in->bias = data(c, kBias);
-    in->input_dropout = data(c, kInputDropout);
-    in->input_dropout_masks = dropout_masks(c);
-    in->recurrent_dropout = data(c, kRecurrentDropout);
+  // Fails if the engine has.
+  void report(int engine_status) {
+    if (const char* const problem = complaint(engine_status)) {
+      fail(engine_status == GATEWISE_OUT_OF_MEMORY ? kResourceExhausted : kInvalidArgument, problem);
+    }
   }
-}
 
-static void* allocate(call* c, int output, int type, int rank, const int64_t* shape) {
-  if (TF_GetCode(c->status) != kOk) return NULL;
-  size_t bytes = type == kFloat ? sizeof(float) : 1;
-  for (int i = 0; i < rank; ++i) bytes *= (size_t)shape[i];
-  const int at = output_place(output, c->direction, c->directions);
-  c->out[at] = TF_AllocateOutput(c->context, at, type, shape, rank, bytes, c->status);
-  return TF_GetCode(c->status) == kOk ? TF_TensorData(c->out[at]) : NULL;
-}
+ private:
+  struct Tensors {
+    int count;
+    TF_Tensor* of[kMostTensors] = {};
 
-// Allocates an output in the shape of an input.
-static void* allocate_like(call* c, int output, int input) {
-  int64_t shape[3] = {0};
-  const int rank = TF_NumDims(input_of(c, input));
-  for (int i = 0; i < rank; ++i) shape[i] = TF_Dim(input_of(c, input), i);
-  void* memory = allocate(c, output, kFloat, rank, shape);
-  return is_absent(c, input) ? NULL : memory;
-}
+    explicit Tensors(int n) : count(n) {}
+    Tensors(const Tensors&) = delete;
+    Tensors& operator=(const Tensors&) = delete;
+    ~Tensors() {
+      for (TF_Tensor* tensor : of) {
+        if (tensor) TF_DeleteTensor(tensor);
+      }
+    }
+  };
 
-static void report(call* c, int engine_status) {
-  if (engine_status == GATEWISE_OUT_OF_MEMORY) {
-    TF_SetStatus(c->status, kResourceExhausted, "GatewiseGru: no memory for the engine's scratch. Use a smaller batch.");
-  } else if (engine_status != GATEWISE_OK) {
-    TF_SetStatus(c->status, kInvalidArgument,
-                 "GatewiseGru: a size is out of range. Expected features and units of at least 1. "
-                 "Check the shapes of x and recurrent_kernel.");
+  static Shape absent() {
+    Shape shape;
+    shape.add("absent", 0);
+    return shape;
   }
-}
+  Shape shape_of_workspace() const {
+    Shape shape;
+    shape.add("bytes", gatewise_workspace_floats(&layer_.layer) * static_cast<int64_t>(sizeof(float)));
+    return shape;
+  }
+
+  [[noreturn]] void fail(int code, const char* message) {
+    TF_SetStatus(status_, code, message);
+    throw Failed();
+  }
+  void complain(const std::string& problem) {
+    if (!problem.empty()) fail(kInvalidArgument, problem.c_str());
+  }
+  void require_success() const {
+    if (!is_ok(status_)) throw Failed();
+  }
+
+  void take_inputs() {
+    size_t place[kInputCount];
+    for (size_t i = 0; i < kInputCount; ++i) place[i] = places_.next(kInputs[i].owner);
+    {
+      const Given x(tensors_.of[place[kInput_x]]), recurrent_kernel(tensors_.of[place[kInput_recurrent_kernel]]);
+      complain(layer_.take_sizes(x.sizes, recurrent_kernel.sizes));
+    }
+    for (size_t i = 0; i < kInputCount; ++i) {
+      const Operand& row = kInputs[i];
+      for (size_t d = 0; d < directions_; ++d) {
+        const Given given(tensors_.of[place[i] + (row.owner == SHARED ? 0 : d)]);
+        has_[i][d] = row.presence == REQUIRED || !given.sizes.is_absent();
+        complain(layer_.take(i, d, given.sizes, has_[i][d] ? given.data : nullptr));
+      }
+    }
+  }
+
+  const void* take(size_t place, const std::string& name, const Shape& shape) {
+    const Given given(tensors_.of[place]);
+    if (!fits(shape, given.sizes)) complain(complaint(name, shape, given.sizes));
+    return given.data;
+  }
+
+  void* allocate(size_t place, int type, const Shape& shape, size_t element) {
+    const size_t bytes = static_cast<size_t>(shape.elements()) * element;
+    TF_Tensor* const made = TF_AllocateOutput(context_, static_cast<int>(place), type, shape.size, shape.rank, bytes, status_);
+    require_success();
+    void* const data = TF_TensorData(made);
+    TF_DeleteTensor(made);  // the context keeps the memory
+    return data;
+  }
+
+  TF_OpKernelContext* context_;
+  TF_Status* status_;
+  Tensors tensors_;
+  size_t directions_;
+  Places places_;  // of the next inputs
+  Layer layer_;
+  bool has_[kInputCount][kMostDirections] = {};
+};
+
+}  // namespace gatewise_bind

@@ -1,27 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine as torch operations on the CPU, through libtorch's stable C interface: no mathematics, no torch header.
 //
-//   gatewise::gru        runs the layer:        x ... recurrent_dropout, options                              -> outputs, state
-//   gatewise::gru_train  the same, and saves:   x ... recurrent_dropout, options                              -> outputs, state, saved
-//   gatewise::gru_grad   the way back:          x ... recurrent_dropout, saved, d_outputs, d_state, options, x_gradient
-//                                               -> d_x, d_initial_state, d_kernel, d_recurrent_kernel, d_bias, d_recurrent_bias
+//   gatewise::rnn        runs the layer:                                inputs, options -> outputs, h, c
+//   gatewise::rnn_train  the same, and keeps what its gradients need:   inputs, options -> outputs, h, c, workspace
+//   gatewise::rnn_grad   the backward pass:                             inputs, workspace, d_outputs, d_h, d_c, options, x_gradient
+//                                                                       -> d_x and the gradients of the others that have one
 //
-// gru_both, gru_both_train and gru_both_grad are those of a layer of both directions, of which the second reads the other way. Each
-// direction has a state of its own, and gradients but for d_x, which is the sum of theirs. Their outputs stand side by side, (batch,
-// timesteps, 2 * units), in the processing order of the first.
+// rnn_both, rnn_both_train and rnn_both_grad are those of a layer of both directions, of which the second reads the other way. Each
+// direction has states of its own, and gradients but for d_x, which is the sum of theirs. Their outputs stand side by side, (batch,
+// timesteps, 2 * units), in the processing order of the first. The order of arguments says torch_layer.h; results stand likewise.
 //
 // Shapes are those of engine.h, strides are free. src/gatewise/ops/torch/ declares the operations, their gradients and their shapes, and
-// calls gatewise_torch_register() once, after torch is loaded. The gradient of an absent input, and d_x without x_gradient, have no
-// element.
+// calls gatewise_torch_register() once, after torch is loaded. A state that the cell has not, the gradient of an absent input, and d_x
+// without x_gradient have no element.
 //
-// `saved` is int32, because integers have no gradient that torch could make up, and (B, values * T, U rounded up to 16), twice as many
+// `workspace` is int32, because integers have no gradient that torch could make up, and (B, values, U rounded up to 16), twice as many
 // rows for both directions: its shape has to follow from those of the inputs by a formula that torch can trace, so it holds what the
-// engine saves at the most.
+// engine keeps at the most.
 #include <pthread.h>
 #include <stdint.h>
 
-#include <array>
-#include <stdexcept>
 #include <string>
 
 #include "bind/torch_layer.h"
@@ -33,14 +31,7 @@ namespace gatewise_torch {
 namespace {
 
 void check_engine(int status) {
-  if (status == GATEWISE_OUT_OF_MEMORY) {
-    throw std::runtime_error("gatewise::gru: no memory for the engine's scratch. Use a smaller batch.");
-  }
-  if (status != GATEWISE_OK) {
-    throw std::runtime_error(
-        "gatewise::gru: a size or an activation is out of range. Expected features and units of at least 1 and activations of 0 to 4. "
-        "Check the shapes of x and recurrent_kernel.");
-  }
+  if (const char* const problem = gatewise_bind::complaint(status)) complain(problem);
 }
 
 // --- Threads -----------------------------------------------------------------------------------------------------------------------------
@@ -64,72 +55,53 @@ class ThreadsOfTorch {
 
 // --- Kernels -----------------------------------------------------------------------------------------------------------------------------
 
-template <size_t kDirections, bool kSaves>
-void run_layer(StableValue* stack, uint64_t, uint64_t) {
-  Layer<kDirections> layer(stack, stack + Layer<kDirections>::kTensors);
-  layer.check_shapes();
-  const gatewise_layer& s = layer.layer;
-  Tensor outputs = Tensor::empty(aoti_torch_dtype_float32(), layer.outputs_shape()), saved;
-  if (kSaves) saved = Tensor::empty(aoti_torch_dtype_int32(), layer.saved_shape());
-  const auto parts = layer.parts_of(saved);
-  std::array<Tensor, kDirections> states;
-  std::array<gatewise_outputs, kDirections> out;
-  for (size_t i = 0; i < kDirections; ++i) {
-    states[i] = Tensor::empty(aoti_torch_dtype_float32(), std::array{s.batch, s.units});
-    out[i] = {outputs.data<float>(), {states[i].template data<float>()}, parts[i]};
+template <size_t kDirections, bool kKeeps>
+void forward(StableValue* stack, uint64_t, uint64_t) {
+  Call call(kDirections, stack, false);
+  call.check_inputs();
+  Tensors<kOutputCount> results(kOutputs);
+  results.each(kDirections,
+               [&call](size_t i, Tensor& result) { result = Tensor::empty(aoti_torch_dtype_float32(), call.shape_of(kOutputs[i])); });
+  Tensor workspace;
+  if (kKeeps) workspace = Tensor::empty(aoti_torch_dtype_int32(), call.workspace_shape());
+  gatewise_outputs out[kDirections]{};
+  for (size_t d = 0; d < kDirections; ++d) {
+    for (size_t i = 0; i < kOutputCount; ++i) {
+      if (call.layer.exists(kOutputs[i])) gatewise_bind::set_output(out[d], i, results.at(i, d).data());
+    }
+    out[d].workspace = call.part_of(workspace, d);
   }
-  const auto in = layer.inputs();
   const ThreadsOfTorch threads;
-  check_engine(gatewise_forward(&s, in.data(), out.data()));
-  *stack++ = outputs.release();
-  for (Tensor& state : states) *stack++ = state.release();
-  if (kSaves) *stack = saved.release();
+  check_engine(gatewise_forward(&call.layer.layer, call.layer.in, out));
+  results.each(kDirections, [&stack](size_t, Tensor& result) { *stack++ = result.release(); });
+  if (kKeeps) *stack = workspace.release();
 }
 
 template <size_t kDirections>
-void run_way_back(StableValue* stack, uint64_t, uint64_t) {
-  using Layer = Layer<kDirections>;
-  const StableValue* const given = stack + Layer::kTensors;
-  const StableValue* const options = given + 2 + kDirections;
-  Tensor saved = Tensor::required(given[0]), d_outputs = Tensor::optional(given[1]);
-  std::array<Tensor, kDirections> d_states;
-  for (size_t i = 0; i < kDirections; ++i) d_states[i] = Tensor::optional(given[2 + i]);
-  Layer layer(stack, options);
-  const bool x_gradient = options[Layer::kOptions] != 0;
-  layer.check_shapes();
-  const gatewise_layer& s = layer.layer;
-  const auto [rows, values, padded] = layer.saved_shape();
-  const auto [batch, timesteps, width] = layer.outputs_shape();
-  expect(saved, {"saved"}, aoti_torch_dtype_int32(), {{"rows", rows}, {"values", values}, {"padded units", padded}});
-  expect(d_outputs, {"d_outputs"}, aoti_torch_dtype_float32(), {{"batch", batch}, {"timesteps", timesteps}, {"units", width}});
-
-  std::array<Tensor, Layer::kDifferentiable> gradients;
-  size_t made = 0;
-  const auto gradient_of = [&](const Tensor& input) -> float* {
-    Tensor& gradient = gradients[made++];
-    gradient = Tensor::floats_like(input);
-    return input ? gradient.data<float>() : nullptr;
-  };
-  const Tensor unwanted;
-  float* const d_x = gradient_of(x_gradient ? layer.x : unwanted);
-  std::array<gatewise_gradients, kDirections> out;
-  std::array<gatewise_output_gradients, kDirections> of;
-  const auto parts = layer.parts_of(saved);
-  for (size_t i = 0; i < kDirections; ++i) {
-    const Direction& own = layer.directions[i];
-    expect(d_states[i], {"d_state", own.whose}, aoti_torch_dtype_float32(), {{"batch", s.batch}, {"units", s.units}});
-    of[i] = {d_outputs.data<float>(), {d_states[i].template data<float>()}, parts[i]};
-    out[i] = {d_x,
-              {gradient_of(own.initial_state)},
-              gradient_of(own.kernel),
-              gradient_of(own.recurrent_kernel),
-              gradient_of(own.bias),
-              gradient_of(own.recurrent_bias)};
+void backward(StableValue* stack, uint64_t, uint64_t) {
+  Call call(kDirections, stack, true);
+  call.check_inputs();
+  call.check_given();
+  Tensors<kInputCount> gradients(kInputs);
+  gatewise_output_gradients of[kDirections]{};
+  gatewise_gradients out[kDirections]{};
+  for (size_t d = 0; d < kDirections; ++d) {
+    for (size_t i = 0; i < kOutputCount; ++i) gatewise_bind::set_output(of[d], i, call.d_outputs.at(i, d).data());
+    of[d].workspace = call.part_of(call.workspace, d);
+    for (size_t i = 0; i < kInputCount; ++i) {
+      const Tensor& input = call.inputs.at(i, d);
+      Tensor& gradient = gradients.at(i, d);
+      if (kInputs[i].derivative == gatewise_bind::CONSTANT) continue;
+      const bool wanted = input && (i != gatewise_bind::kInput_x || call.x_gradient);
+      if (!gradient) gradient = wanted ? Tensor::floats_like(input) : Tensor::absent();
+      if (wanted) gatewise_bind::set_gradient(out[d], i, gradient.floats());
+    }
   }
-  const auto in = layer.inputs();
   const ThreadsOfTorch threads;
-  check_engine(gatewise_backward(&s, in.data(), of.data(), out.data()));
-  for (Tensor& gradient : gradients) *stack++ = gradient.release();
+  check_engine(gatewise_backward(&call.layer.layer, call.layer.in, of, out));
+  gradients.each(kDirections, [&stack](size_t, Tensor& gradient) {
+    if (gradient) *stack++ = gradient.release();
+  });
 }
 
 // --- Registration ------------------------------------------------------------------------------------------------------------------------
@@ -140,8 +112,8 @@ struct Operation {
 };
 
 constexpr Operation kOperations[] = {
-    {"gru", run_layer<1, false>},      {"gru_train", run_layer<1, true>},      {"gru_grad", run_way_back<1>},
-    {"gru_both", run_layer<2, false>}, {"gru_both_train", run_layer<2, true>}, {"gru_both_grad", run_way_back<2>},
+    {"rnn", forward<1, false>},      {"rnn_train", forward<1, true>},      {"rnn_grad", backward<1>},
+    {"rnn_both", forward<2, false>}, {"rnn_both_train", forward<2, true>}, {"rnn_both_grad", backward<2>},
 };
 
 }  // namespace

@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The inputs of a layer as torch hands them over: taken from a kernel's stack, checked, and given to the engine.
+// A layer as torch hands it over: its arguments taken from a kernel's stack and checked.
 //
-//   x, of every direction: initial_state ... recurrent_bias, mask, of every direction: input_dropout, recurrent_dropout, options
+//   inputs, of the backward pass workspace and the gradients of the outputs, options, and of it whether the gradient of x is wanted
+//
+// Each in the order of operands.h: what all directions share, then each direction's own. The gradient of an output that the cell has not is
+// absent, or without elements as that output is.
 #pragma once
 
 #include <stdint.h>
 
-#include <array>
 #include <cmath>
-#include <stdexcept>
+#include <string>
 
+#include "bind/layer.h"
 #include "bind/torch_shim.h"
 #include "bind/torch_tensor.h"
 #include "engine.h"
@@ -17,148 +20,127 @@
 namespace gatewise_torch {
 namespace {
 
-// What a direction has of its own.
-struct Direction {
-  const char* whose = "";  // begins the names in errors
-  Tensor initial_state, kernel, recurrent_kernel, bias, recurrent_bias, input_dropout, recurrent_dropout;
+using gatewise_bind::kInputCount;
+using gatewise_bind::kInputs;
+using gatewise_bind::kMostDirections;
+using gatewise_bind::kOptionCount;
+using gatewise_bind::kOutputCount;
+using gatewise_bind::kOutputs;
 
-  static constexpr size_t kDifferentiable = 5, kFactors = 2;
+// A tensor for each row of the table and each direction.
+template <size_t kCount>
+class Tensors {
+ public:
+  explicit Tensors(const gatewise_bind::Operand (&rows)[kCount]) : rows_(rows) {}
 
-  Direction() = default;
-  Direction(const char* whose_, const StableValue* differentiable, const StableValue* factors)
-      : whose(whose_),
-        initial_state(Tensor::optional(differentiable[0])),
-        kernel(Tensor::required(differentiable[1])),
-        recurrent_kernel(Tensor::required(differentiable[2])),
-        bias(Tensor::optional(differentiable[3])),
-        recurrent_bias(Tensor::optional(differentiable[4])),
-        input_dropout(Tensor::optional(factors[0])),
-        recurrent_dropout(Tensor::optional(factors[1])) {}
+  // That of all directions if it is shared.
+  Tensor& at(size_t row, size_t direction) { return tensors_[rows_[row].owner == gatewise_bind::SHARED ? 0 : direction][row]; }
 
-  // The number of units that the recurrent kernel tells, once its rank is checked.
-  int64_t units(bool torch_layout) {
-    expect_kernel(recurrent_kernel, "recurrent_kernel", {"units"}, {"3 * units"}, torch_layout);
-    return recurrent_kernel.sizes()[torch_layout ? 1 : 0];
-  }
-
-  // Checks every tensor against the sizes.
-  void check_shapes(const gatewise_layer& layer) {
-    const int32_t real = aoti_torch_dtype_float32();
-    const Axis batch{"batch", layer.batch}, features{"features", layer.features};
-    const Axis units{"units", layer.units}, gates{"3 * units", 3 * layer.units};
-    expect_kernel(recurrent_kernel, "recurrent_kernel", units, gates, layer.torch_layout);
-    expect_kernel(kernel, "kernel", features, gates, layer.torch_layout);
-    expect(initial_state, {"initial_state", whose}, real, {batch, units});
-    if (layer.cell == GATEWISE_GRU && !layer.torch_layout)
-      expect(bias, {"bias", whose}, real, {{"input and recurrent", 2}, gates});
-    else
-      expect(bias, {"bias", whose}, real, {gates});
-    expect(recurrent_bias, {"recurrent_bias", whose}, real, {gates});
-    if (static_cast<bool>(recurrent_bias) != (bias && layer.cell == GATEWISE_GRU && layer.torch_layout)) {
-      throw std::runtime_error(
-          "gatewise::gru: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give or leave out both.");
+  // Calls visit(row, tensor) for all, in the order of an operation.
+  template <class Visit>
+  void each(size_t directions, Visit visit) {
+    for (const auto owner : {gatewise_bind::SHARED, gatewise_bind::OWN}) {
+      for (size_t d = 0; d < (owner == gatewise_bind::SHARED ? 1 : directions); ++d) {
+        for (size_t i = 0; i < kCount; ++i) {
+          if (rows_[i].owner == owner) visit(i, tensors_[d][i]);
+        }
+      }
     }
-    expect(input_dropout, {"input_dropout", whose}, real, {{"masks", dropout_masks()}, batch, features});
-    expect(recurrent_dropout, {"recurrent_dropout", whose}, real, {{"gates", 3}, batch, units});
-  }
-
-  gatewise_inputs inputs(const Tensor& x, const Tensor& mask) const {
-    gatewise_inputs in{};
-    in.x = x.data<float>();
-    in.initial_state[0] = initial_state.data<float>();
-    in.mask = mask.data<uint8_t>();
-    in.kernel = kernel.data<float>();
-    in.recurrent_kernel = recurrent_kernel.data<float>();
-    in.bias = bias.data<float>();
-    in.recurrent_bias = recurrent_bias.data<float>();
-    in.input_dropout = input_dropout.data<float>();
-    in.input_dropout_masks = dropout_masks();
-    in.recurrent_dropout = recurrent_dropout.data<float>();
-    return in;
   }
 
  private:
-  void expect_kernel(Tensor& tensor, const char* name, Axis rows, Axis gates, bool torch_layout) const {
-    if (torch_layout)
-      expect(tensor, {name, whose}, aoti_torch_dtype_float32(), {gates, rows});
-    else
-      expect(tensor, {name, whose}, aoti_torch_dtype_float32(), {rows, gates});
-  }
-
-  int64_t dropout_masks() const { return input_dropout && input_dropout.rank() == 3 && input_dropout.sizes()[0] == 3 ? 3 : 1; }
+  const gatewise_bind::Operand (&rows_)[kCount];
+  Tensor tensors_[kMostDirections][kCount];
 };
 
-// A layer of one direction or two, of which the second reads the other way.
-template <size_t kDirections>
-struct Layer {
-  static constexpr size_t kDifferentiable = 1 + kDirections * Direction::kDifferentiable;
-  static constexpr size_t kTensors = kDifferentiable + 1 + kDirections * Direction::kFactors, kOptions = 8;
-  static constexpr int64_t kCount = kDirections;
+// The arguments of an operation.
+struct Call {
+  gatewise_bind::Layer layer;
+  Tensors<kInputCount> inputs{kInputs};
+  Tensors<kOutputCount> d_outputs{kOutputs};  // of the backward pass, as what follows
+  Tensor workspace;
+  bool x_gradient = false;
 
-  Tensor x, mask;
-  std::array<Direction, kDirections> directions;
-  gatewise_layer layer{};
-
-  // Takes the arguments in the schema's order. All tensors are taken before anything can raise: they are then freed.
-  Layer(const StableValue* tensors, const StableValue* options)
-      : x(Tensor::required(tensors[0])), mask(Tensor::optional(tensors[kDifferentiable])) {
-    static const char* const kWhose[] = {kDirections > 1 ? "first." : "", "second."};
-    for (size_t i = 0; i < kDirections; ++i) {
-      directions[i] =
-          Direction(kWhose[i], tensors + 1 + i * Direction::kDifferentiable, tensors + kDifferentiable + 1 + i * Direction::kFactors);
+  // Takes them in the schema's order. All tensors are taken before anything can raise: they are then freed.
+  Call(size_t directions, const StableValue* next, bool backward) {
+    inputs.each(directions, [&next](size_t i, Tensor& input) {
+      input = kInputs[i].presence == gatewise_bind::REQUIRED ? Tensor::required(*next++) : Tensor::optional(*next++);
+    });
+    if (backward) {
+      workspace = Tensor::required(*next++);
+      d_outputs.each(directions, [&next](size_t, Tensor& gradient) { gradient = Tensor::optional(*next++); });
     }
-    const auto option = [options](int i) { return static_cast<int32_t>(options[i]); };
-    layer.struct_size = sizeof layer;
-    layer.directions = kCount;
-    layer.cell = option(0) ? GATEWISE_GRU : GATEWISE_GRU_RESET_BEFORE;
-    layer.activation = option(1);
-    layer.recurrent_activation = option(2);
-    layer.go_backwards = option(3);
-    layer.return_sequences = option(4);
-    layer.zero_output_for_mask = option(5);
-    layer.recompute = option(6);
-    layer.torch_layout = option(7);
+    layer.layer.directions = static_cast<int32_t>(directions);
+    for (size_t i = 0; i < kOptionCount; ++i) gatewise_bind::set_option(layer.layer, i, static_cast<int32_t>(*next++));
+    if (backward) x_gradient = *next != 0;
   }
 
-  // Sets the sizes from x and the first recurrent_kernel and checks every tensor against them.
-  void check_shapes() {
-    expect(x, {"x"}, aoti_torch_dtype_float32(), {{"batch"}, {"timesteps"}, {"features"}});
-    layer.batch = x.sizes()[0];
-    layer.timesteps = x.sizes()[1];
-    layer.features = x.sizes()[2];
-    layer.units = directions[0].units(layer.torch_layout);
-    for (Direction& direction : directions) direction.check_shapes(layer);
-    expect(mask, {"mask"}, aoti_torch_dtype_bool(), {{"batch", layer.batch}, {"timesteps", layer.timesteps}});
-  }
+  size_t directions() const { return static_cast<size_t>(layer.layer.directions); }
 
-  std::array<gatewise_inputs, kDirections> inputs() const {
-    std::array<gatewise_inputs, kDirections> in;
-    for (size_t i = 0; i < kDirections; ++i) in[i] = directions[i].inputs(x, mask);
-    return in;
-  }
-
-  // The shape of `outputs`: the directions' side by side.
-  std::array<int64_t, 3> outputs_shape() const { return {layer.batch, layer.return_sequences ? layer.timesteps : 1, kCount * layer.units}; }
-
-  // The shape of `saved`: gates and, before every chunk of steps, a state; all rows of the first direction, then those of the second. A
-  // step begins one chunk at the most, and no vector is wider than 16 floats.
-  std::array<int64_t, 3> saved_shape() const {
-    const int64_t values = layer.recompute ? static_cast<int64_t>(std::sqrt(static_cast<double>(layer.timesteps))) + 1
-                                           : (layer.cell == GATEWISE_GRU ? 5 : 4) * layer.timesteps;
-    return {kCount * layer.batch, values, (layer.units + 15) / 16 * 16};
-  }
-
-  // Where each direction's part of `saved` begins; null without it.
-  std::array<float*, kDirections> parts_of(const Tensor& saved) const {
-    if (!saved) return {};
-    const auto [rows, values, units] = saved_shape();
-    const int64_t floats = rows * values * units / kCount;
-    if (gatewise_workspace_floats(&layer) > floats) {
-      throw std::runtime_error("gatewise::gru: the engine saves more than torch was told. This is a defect of gatewise: report it.");
+  // Takes the sizes from x and the first recurrent kernel, checks every input against them and brings it into C order.
+  void check_inputs() {
+    const size_t sizes_of[] = {gatewise_bind::kInput_x, gatewise_bind::kInput_recurrent_kernel};
+    for (const size_t i : sizes_of) expect_type(i, 0);
+    complain(layer.take_sizes(inputs.at(sizes_of[0], 0).sizes(), inputs.at(sizes_of[1], 0).sizes()));
+    for (size_t d = 0; d < directions(); ++d) {
+      for (size_t i = 0; i < kInputCount; ++i) {
+        expect_type(i, d);
+        Tensor& input = inputs.at(i, d);
+        complain(layer.take(i, d, input.sizes(), input.data()));
+        if (!input) continue;
+        input.make_contiguous();
+        gatewise_bind::set_input(layer.in[d], i, input.data());
+      }
     }
-    std::array<float*, kDirections> parts;
-    for (int64_t i = 0; i < kCount; ++i) parts[static_cast<size_t>(i)] = saved.data<float>() + i * floats;
-    return parts;
+  }
+
+  // Likewise what the backward pass is given besides.
+  void check_given() {
+    expect(workspace, "workspace", aoti_torch_dtype_int32(), workspace_shape());
+    for (size_t d = 0; d < directions(); ++d) {
+      for (size_t i = 0; i < kOutputCount; ++i) {
+        Tensor& gradient = d_outputs.at(i, d);
+        if (!layer.exists(kOutputs[i]) && gradient && gradient.sizes().is_absent()) gradient = Tensor();
+        expect(gradient, layer.name_of(kOutputs[i], d, "d_"), aoti_torch_dtype_float32(), shape_of(kOutputs[i]));
+      }
+    }
+  }
+
+  // The shape of an output; that of what stands for one that the cell has not.
+  gatewise_bind::Shape shape_of(const gatewise_bind::Operand& output) const {
+    if (layer.exists(output)) return layer.shape_of(output);
+    gatewise_bind::Shape absent;
+    absent.add("nothing", 0);
+    return absent;
+  }
+
+  // The shape of `workspace`: all rows of the first direction, then those of the second. With `recompute` a step begins one chunk at the
+  // most, before each of which the states are kept; no vector is wider than 16 floats.
+  gatewise_bind::Shape workspace_shape() const {
+    const gatewise_layer& s = layer.layer;
+    gatewise_bind::Shape shape;
+    shape.add("rows", s.directions * s.batch);
+    shape.add("values", s.recompute ? layer.cell.states * (static_cast<int64_t>(std::sqrt(static_cast<double>(s.timesteps))) + 1)
+                                    : layer.cell.workspace * s.timesteps);
+    shape.add("padded units", (s.units + 15) / 16 * 16);
+    return shape;
+  }
+
+  // Where a direction's part of it begins; null without it.
+  float* part_of(const Tensor& of, size_t direction) const {
+    if (!of) return nullptr;
+    const int64_t floats = workspace_shape().elements() / layer.layer.directions;
+    if (gatewise_workspace_floats(&layer.layer) > floats) {
+      complain("gatewise: the engine keeps more than torch was told. This is a defect of gatewise: report it.");
+    }
+    return of.floats() + static_cast<int64_t>(direction) * floats;
+  }
+
+ private:
+  void expect_type(size_t input, size_t direction) {
+    const gatewise_bind::Operand& row = kInputs[input];
+    expect(inputs.at(input, direction), layer.name_of(row, direction),
+           row.type == gatewise_bind::BOOL ? aoti_torch_dtype_bool() : aoti_torch_dtype_float32());
   }
 };
 

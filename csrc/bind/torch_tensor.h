@@ -6,12 +6,12 @@
 
 #include <algorithm>
 #include <array>
-#include <initializer_list>
 #include <iterator>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
+#include "bind/layer.h"
 #include "bind/torch_shim.h"
 
 namespace gatewise_torch {
@@ -20,7 +20,7 @@ namespace {
 // --- Tensors -----------------------------------------------------------------------------------------------------------------------------
 
 void check(int32_t error) {
-  if (error) throw std::runtime_error("gatewise::gru: torch could not serve a call; its log says why. Use a smaller batch.");
+  if (error) throw std::runtime_error("gatewise: torch could not serve a call; its log says why. Use a smaller batch.");
 }
 
 // A tensor of torch, owned; or none.
@@ -62,14 +62,15 @@ class Tensor {
     check(aoti_torch_empty_strided(rank, sizes, strides.data(), dtype, aoti_torch_device_type_cpu(), -1, &handle));
     return Tensor(handle);
   }
-  template <size_t kRank>
-  static Tensor empty(int32_t dtype, const std::array<int64_t, kRank>& sizes) {
-    return empty(dtype, static_cast<int64_t>(kRank), sizes.data());
-  }
-  // In the shape of another; of one axis without elements if there is none.
+  static Tensor empty(int32_t dtype, const gatewise_bind::Shape& shape) { return empty(dtype, shape.rank, shape.size); }
+  // In the shape of another; what stands for an absent one if there is none.
   static Tensor floats_like(const Tensor& other) {
-    const int64_t none = 0, rank = other ? other.rank() : 1;
-    return empty(aoti_torch_dtype_float32(), rank, other ? other.sizes() : &none);
+    return other ? empty(aoti_torch_dtype_float32(), other.rank(), other.sizes().sizes) : absent();
+  }
+  // Of one axis without elements: the result that is none.
+  static Tensor absent() {
+    const int64_t none = 0;
+    return empty(aoti_torch_dtype_float32(), 1, &none);
   }
 
   explicit operator bool() const { return handle_ != nullptr; }
@@ -79,10 +80,12 @@ class Tensor {
     check(aoti_torch_get_dim(handle_, &rank));
     return rank;
   }
-  const int64_t* sizes() const {
+  // Those of no axes without a tensor.
+  gatewise_bind::Sizes sizes() const {
     int64_t* sizes = nullptr;
+    if (!handle_) return {};
     check(aoti_torch_get_sizes(handle_, &sizes));
-    return sizes;
+    return {rank(), sizes};
   }
   int32_t dtype() const {
     int32_t dtype = 0;
@@ -91,19 +94,19 @@ class Tensor {
   }
 
   // The elements, or null without a tensor.
-  template <class T>
-  T* data() const {
+  void* data() const {
     void* data = nullptr;
     if (handle_) check(aoti_torch_get_data_ptr(handle_, &data));
-    return static_cast<T*>(data);
+    return data;
   }
+  float* floats() const { return static_cast<float*>(data()); }
 
   // Copies the elements into C order, unless they stand so. Of rank 8 at the most.
   void make_contiguous() {
     bool contiguous = false;
     check(aoti_torch_is_contiguous(handle_, &contiguous));
     if (contiguous) return;
-    Tensor copy = empty(dtype(), rank(), sizes());
+    Tensor copy = empty(dtype(), rank(), sizes().sizes);
     check(aoti_torch_copy_(copy.handle_, handle_, 0));
     *this = std::move(copy);
   }
@@ -117,25 +120,9 @@ class Tensor {
 
 // --- Checks ------------------------------------------------------------------------------------------------------------------------------
 
-struct Axis {
-  const char* name;
-  int64_t size = -1;  // negative: any
-};
-
-std::string joined(std::initializer_list<Axis> axes) {
-  std::string text;
-  for (const Axis& axis : axes) {
-    if (!text.empty()) text += ", ";
-    text += axis.name;
-    if (axis.size >= 0) text += "=" + std::to_string(axis.size);
-  }
-  return "(" + text + ")";
-}
-
-std::string shape_of(const Tensor& tensor) {
-  std::string text;
-  for (int64_t i = 0; i < tensor.rank(); ++i) text += (i ? ", " : "") + std::to_string(tensor.sizes()[i]);
-  return "(" + text + ")";
+// Raises unless there is nothing to say.
+void complain(const std::string& problem) {
+  if (!problem.empty()) throw std::runtime_error(problem);
 }
 
 // By the numbers of torch's ScalarType.
@@ -148,29 +135,17 @@ const char* dtype_name(int32_t dtype) {
   return dtype >= 0 && dtype < static_cast<int32_t>(std::size(kNames)) ? kNames[dtype] : "another";
 }
 
-// What an argument is called; before it, whose it is, where two are called so.
-struct Name {
-  const char* text;
-  const char* whose = "";
-};
+// Raises unless the tensor is of this type. An absent one passes.
+void expect(const Tensor& tensor, const std::string& name, int32_t dtype) {
+  if (!tensor || tensor.dtype() == dtype) return;
+  complain(gatewise_bind::complaint(name, "has the wrong type", dtype_name(dtype), dtype_name(tensor.dtype()), "Convert it first."));
+}
 
-// Raises unless the tensor is of this type and shape, and brings it into C order. An absent tensor passes.
-void expect(Tensor& tensor, Name name, int32_t dtype, std::initializer_list<Axis> axes) {
+// Raises unless the tensor is of this type and shape, and brings it into C order. An absent one passes.
+void expect(Tensor& tensor, const std::string& name, int32_t dtype, const gatewise_bind::Shape& shape) {
   if (!tensor) return;
-  const auto where = [name] { return std::string("gatewise::gru: ") + name.whose + name.text; };
-  if (tensor.dtype() != dtype) {
-    throw std::runtime_error(where() + " has the wrong type. Expected " + dtype_name(dtype) + "; received " + dtype_name(tensor.dtype()) +
-                             ". Convert it first.");
-  }
-  bool fits = tensor.rank() == static_cast<int64_t>(axes.size());
-  for (size_t i = 0; fits && i < axes.size(); ++i) {
-    const int64_t size = axes.begin()[i].size;
-    fits = size < 0 || size == tensor.sizes()[i];
-  }
-  if (!fits) {
-    throw std::runtime_error(where() + " has the wrong shape. Expected " + joined(axes) + "; received " + shape_of(tensor) +
-                             ". Check what the layer was given.");
-  }
+  expect(tensor, name, dtype);
+  if (!gatewise_bind::fits(shape, tensor.sizes())) complain(gatewise_bind::complaint(name, shape, tensor.sizes()));
   tensor.make_contiguous();
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gatewise: the GRU layer of Keras at the speed of the CPU.
+"""gatewise: recurrent layers at the speed of the CPU.
 
-`gatewise.gru` runs a layer on NumPy arrays, `gatewise.GRUStep` one step of it; `gatewise.keras.GRU` is the drop-in for
+`gatewise.rnn` runs a layer on NumPy arrays, `gatewise.Step` one step of it; `gatewise.keras.GRU` is the drop-in for
 `keras.layers.GRU` and `gatewise.torch.GRU` that for `torch.nn.GRU`; `gatewise.patch_keras()` and
 `gatewise.patch_torch()` put the engine under those two themselves. Importing this package needs NumPy and safetensors
 alone; a framework is imported when one of its names is first used.
@@ -21,10 +21,10 @@ from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.info import info as info
-from gatewise.native import gru as gru
-from gatewise.native import gru_vjp as gru_vjp
+from gatewise.native import rnn as rnn
+from gatewise.native import rnn_vjp as rnn_vjp
 from gatewise.recompute import recompute as recompute
-from gatewise.step import GRUStep as GRUStep
+from gatewise.step import Step as Step
 from gatewise.weights import GRUWeights as GRUWeights
 
 if TYPE_CHECKING:

@@ -1,16 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The cells that the engine has."""
+"""The cells: a row each, which everything else asks. What a cell computes at a step stands in csrc/cells/."""
 
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """What is particular to a cell.
+
+    Attributes:
+        gates: what each column block of both kernels is for, in the order they are stored in, which is Keras's.
+        states: the arrays that a step carries on, h first; h is what the recurrent weights see, and the output.
+        torch: where each gate stands in PyTorch's layout.
+        onnx: likewise, of the ONNX node.
+    """
+
+    gates: tuple[str, ...]
+    states: tuple[str, ...]
+    torch: tuple[int, ...]
+    onnx: tuple[int, ...]
 
 
 class Cell(IntEnum):
-    """A cell, by its number in the engine: `gatewise_cell` in csrc/engine.h."""
+    """A cell, by its number in the engine: `gatewise_cell` in csrc/engine.h.
+
+    Example:
+        >>> Cell.GRU.row.gates
+        ('update', 'reset', 'candidate')
+    """
 
     GRU = 0
     GRU_RESET_BEFORE = 1
+
+    @property
+    def row(self) -> Row:
+        """What is particular to it."""
+        return ROWS[self]
+
+
+# By number
+ROWS = (
+    Row(("update", "reset", "candidate"), ("h",), torch=(1, 0, 2), onnx=(0, 1, 2)),
+    Row(("update", "reset", "candidate"), ("h",), torch=(1, 0, 2), onnx=(0, 1, 2)),
+)
 
 
 def gru(*, reset_after: bool) -> Cell:

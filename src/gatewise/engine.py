@@ -34,7 +34,7 @@ def calls() -> Calls:
         >>> import gatewise, numpy as np
         >>> before = gatewise.native.calls()
         >>> weights = gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12)))
-        >>> _ = gatewise.gru(np.zeros((2, 3, 5)), weights)
+        >>> _ = gatewise.rnn(np.zeros((2, 3, 5)), weights)
         >>> gatewise.native.calls().forward - before.forward
         1
     """

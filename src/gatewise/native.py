@@ -1,27 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine for NumPy: the arguments are checked here, once, and run in C++.
 
-Letters: B = batch, T = timesteps, F = features, U = units. What each argument means is specified in `reference.py`.
+Letters: B = batch, T = timesteps, F = features, U = units, G = gates of the cell. What each argument means is specified
+in `reference/loop.py`.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 
-from gatewise import _native, cells
+from gatewise import _native
 from gatewise.arrays import Axes, mask_array, real_array
 from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num_threads, set_num_threads
+from gatewise.operands import INPUTS, OUTPUTS, engine_options
 from gatewise.options import flag
 from gatewise.recompute import recomputing
-from gatewise.weights import GRUWeights, require_weights
+from gatewise.weights import Weights, require_weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[np.float32]
+    State: TypeAlias = Any  # an array (B, U); of a cell with several states a tuple of such
 
 _MASKED_X = "Fill in what is masked and say which steps count: x.filled(0), mask=~numpy.ma.getmaskarray(x).any(axis=2)."
 
@@ -33,33 +36,33 @@ __all__ = [
     "Gradients",
     "Options",
     "calls",
-    "gru",
-    "gru_vjp",
     "isa",
     "num_threads",
+    "rnn",
+    "rnn_vjp",
     "set_num_threads",
 ]
 
 
 class Gradients(NamedTuple):
-    """Gradients of `gru`'s inputs, each in the shape of its input, float32."""
+    """Gradients of `rnn`'s inputs, each in the shape of its input, float32."""
 
     x: Array  # (B, T, F), zeros in masked steps
-    initial_state: Array  # (B, U)
-    kernel: Array  # (F, 3U)
-    recurrent_kernel: Array  # (U, 3U)
+    initial_state: State
+    kernel: Array  # (F, GU)
+    recurrent_kernel: Array  # (U, GU)
     bias: Array | None  # as the weights' bias
 
 
 class Options(TypedDict, total=False):
-    """The options of `gru` and `gru_vjp` beyond the first five arguments; their defaults are Keras's.
+    """The options of `rnn` and `rnn_vjp` beyond the first five arguments; their defaults are Keras's.
 
     zero_output_for_mask: a masked step's output is zeros; False repeats the output before it.
     return_sequences: False for the last output alone; True.
     activation: the candidate's: "tanh", "sigmoid", "relu", "linear" or "hard_sigmoid"; "tanh".
     recurrent_activation: the gates', likewise; "sigmoid".
-    input_dropout: factors on x, the same at every step: (1, B, F), or (3, B, F), one for each gate; None.
-    recurrent_dropout: factors on the previous state, the same at every step: (3, B, U), one for each gate; None.
+    input_dropout: factors on x, the same at every step: (1, B, F), or (G, B, F), one for each gate; None.
+    recurrent_dropout: factors on the previous state, the same at every step: (G, B, U), one for each gate; None.
     """
 
     zero_output_for_mask: bool
@@ -70,15 +73,15 @@ class Options(TypedDict, total=False):
     recurrent_dropout: npt.ArrayLike | None
 
 
-def gru(
+def rnn(
     x: npt.ArrayLike,
-    weights: GRUWeights,
-    initial_state: npt.ArrayLike | None = None,
+    weights: Weights,
+    initial_state: Any = None,
     mask: npt.ArrayLike | None = None,
     go_backwards: bool = False,
     **options: Unpack[Options],
-) -> tuple[Array, Array]:
-    """Runs a GRU layer over sequences.
+) -> tuple[Array, State]:
+    """Runs a recurrent layer over sequences; the weights say which.
 
     Float32 C-contiguous arrays are read in place; other strides and real dtypes are copied first, and rounded to
     float32: integers beyond 2**24 too, so take from times and identifiers what is large and the same in all.
@@ -96,56 +99,56 @@ def gru(
         outputs (B, T, U), or (B, 1, U) without return_sequences, and the state after the last step (B, U), float32.
 
     Raises:
-        TypeError: an array does not hold real numbers or is a masked array, weights are no GRUWeights, or an option is
-            no bool.
+        TypeError: an array does not hold real numbers or is a masked array, weights are none of gatewise's, or an
+            option is no bool.
         ValueError: an array has the wrong shape, the mask holds NaN, or an activation is unknown.
         MemoryError: there is no memory for the results.
 
     Example:
         >>> import gatewise, numpy as np
         >>> weights = gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12)), np.zeros((2, 12)))
-        >>> outputs, state = gatewise.gru(np.ones((2, 7, 5)), weights)
+        >>> outputs, state = gatewise.rnn(np.ones((2, 7, 5)), weights)
         >>> outputs.shape, state.shape
         ((2, 7, 4), (2, 4))
-        >>> gatewise.gru(["hello", "world"], weights)
+        >>> gatewise.rnn(["hello", "world"], weights)
         Traceback (most recent call last):
-        TypeError: gru: x has the wrong type. Expected real numbers; received dtype <U5. Convert it to float32 first.
+        TypeError: rnn: x has the wrong type. Expected real numbers; received dtype <U5. Convert it to float32 first.
     """
-    call = _call(weights, _checked("gru", x, weights, initial_state, mask, go_backwards, options))
-    outputs, state = _results("gru", call)
-    _native.forward(call, outputs, state, None)
-    return outputs, state
+    call = _native.Call(*_checked("rnn", x, weights, initial_state, mask, go_backwards, options))
+    results = _results("rnn", call)
+    _native.forward(call, results, None)
+    return results[0], _nested(results[1:])
 
 
-def gru_vjp(
+def rnn_vjp(
     x: npt.ArrayLike,
-    weights: GRUWeights,
-    initial_state: npt.ArrayLike | None = None,
+    weights: Weights,
+    initial_state: Any = None,
     mask: npt.ArrayLike | None = None,
     go_backwards: bool = False,
     **options: Unpack[Options],
-) -> tuple[Array, Array, VJP]:
-    """Runs a GRU layer over sequences and keeps what its gradients need: at most 4 floats a unit and step.
+) -> tuple[Array, State, VJP]:
+    """Runs a recurrent layer over sequences and keeps what its gradients need: a GRU some 4 floats a unit and step.
 
-    The arrays given must not change until the gradients are computed. Arguments and errors are those of `gru`.
+    The arrays given must not change until the gradients are computed. Arguments and errors are those of `rnn`.
 
     Returns:
-        outputs and state, as `gru` returns them, and a function from their gradients to those of the inputs.
+        outputs and state, as `rnn` returns them, and a function from their gradients to those of the inputs.
 
     Example:
         >>> import gatewise, numpy as np
         >>> weights = gatewise.GRUWeights([[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]])
-        >>> outputs, state, vjp = gru_vjp(np.ones((1, 2, 1)), weights)
+        >>> outputs, state, vjp = rnn_vjp(np.ones((1, 2, 1)), weights)
         >>> vjp(d_state=[[1.0]]).initial_state  # z * z, z = 1/2
         array([[0.25]], dtype=float32)
     """
-    inputs = _checked("gru_vjp", x, weights, initial_state, mask, go_backwards, options)
-    call = _call(weights, inputs)
-    outputs, state = _results("gru_vjp", call)
+    given = _checked("rnn_vjp", x, weights, initial_state, mask, go_backwards, options)
+    call = _native.Call(*given)
+    results = _results("rnn_vjp", call)
     cure = "Give fewer sequences at once, or call it inside gatewise.recompute()."
-    saved = _empty("gru_vjp", "what the way back needs", (call.saved_floats,), cure)
-    _native.forward(call, outputs, state, saved)
-    return outputs, state, VJP(weights, inputs, call, saved)
+    workspace = _empty("rnn_vjp", "what the backward pass needs", (call.workspace_floats,), cure)
+    _native.forward(call, results, workspace)
+    return results[0], _nested(results[1:]), VJP(weights, given, call, workspace)
 
 
 class VJP:
@@ -155,91 +158,101 @@ class VJP:
     another process needs the same.
     """
 
-    def __init__(self, weights: GRUWeights, inputs: dict[str, Any], call: _native.Call, saved: Array) -> None:
-        self._weights, self._inputs, self._call, self._saved, self._isa = weights, inputs, call, saved, isa()
+    def __init__(self, weights: Weights, given: tuple[Any, ...], call: _native.Call, workspace: Array) -> None:
+        self._weights, self._given, self._call, self._workspace, self._isa = weights, given, call, workspace, isa()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_call"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _call=_call(state["_weights"], state["_inputs"]))
+        self.__dict__.update(state, _call=_native.Call(*state["_given"]))
 
     @property
-    def saved_bytes(self) -> int:
+    def workspace_bytes(self) -> int:
         """How much memory holds what the forward call kept."""
-        return self._saved.nbytes
+        return self._workspace.nbytes
 
-    def __call__(self, d_outputs: npt.ArrayLike | None = None, d_state: npt.ArrayLike | None = None) -> Gradients:
+    def __call__(self, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
         """Computes the gradients. May be called any number of times.
 
         Args:
             d_outputs: the gradient of the outputs, in their shape, or None for zeros.
-            d_state: (B, U), the gradient of the state, or None for zeros.
+            d_state: (B, U), the gradient of the state, or None for zeros; a tuple as the state is one.
 
         Raises:
             TypeError: an array does not hold real numbers or is a masked array.
             ValueError: an array has the wrong shape, or the instruction set is not that of the forward call.
             MemoryError: there is no memory for the gradients.
         """
-        where = "gru_vjp"
+        where, weights = "rnn_vjp", self._weights
         self._require_readable(where)
-        batch, timesteps, units = self._call.output_shape
-        axes = ("batch", batch), ("timesteps", timesteps), ("units", units)
+        shape, state_shape, *_ = self._call.output_shapes
+        axes = tuple(zip(("batch", "timesteps", "units"), shape, strict=True))
+        n = len(weights.cell.row.states)
         dy = _optional(where, "d_outputs", d_outputs, axes)
-        dh = _optional(where, "d_state", d_state, (axes[0], axes[2]))
-        weights = self._weights
-        d = Gradients(
-            _empty(where, "the gradient of x", self._call.x_shape),
-            _empty(where, "the gradient of the initial state", self._call.state_shape),
-            np.empty_like(weights.kernel),
-            np.empty_like(weights.recurrent_kernel),
-            None if weights.bias is None else np.empty_like(weights.bias),
-        )
-        _native.backward(self._call, self._saved, dy, dh, *d)
-        return d
+        d_states = _states(where, "d_state", d_state, weights, (axes[0], axes[2]))
+        initial = [_empty(where, "the gradient of the initial state", state_shape) for _ in range(n)]
+        d = {
+            "x": _empty(where, "the gradient of x", self._given[0][0].shape),
+            "kernel": np.empty_like(weights.kernel),
+            "recurrent_kernel": np.empty_like(weights.recurrent_kernel),
+            "bias": None if weights.bias is None else np.empty_like(weights.bias),
+        } | dict(zip(_INITIAL, initial, strict=False))
+        d_results = (dy, *d_states, *(None,) * (len(OUTPUTS) - 1 - n))
+        _native.backward(self._call, self._workspace, d_results, tuple(d.get(row.name) for row in INPUTS))
+        return Gradients(d["x"], _nested(initial), d["kernel"], d["recurrent_kernel"], d["bias"])
 
     def _require_readable(self, where: str) -> None:
-        """Raises unless the engine that runs here can read what was saved."""
+        """Raises unless the engine that runs here can read what was kept."""
         if isa() != self._isa:
             expected, received = f"the instruction set {self._isa}", isa()
-        elif self._saved.size != self._call.saved_floats:
-            expected, received = f"{self._call.saved_floats} floats", f"{self._saved.size} of another gatewise"
+        elif self._workspace.size != self._call.workspace_floats:
+            expected, received = f"{self._call.workspace_floats} floats", f"{self._workspace.size} of another gatewise"
         else:
             return
         raise ValueError(
-            f"{where}: what was saved cannot be read. Expected {expected}; received {received}. "
+            f"{where}: what was kept cannot be read. Expected {expected}; received {received}. "
             "Run the forward call again."
         )
+
+
+_INITIAL = ("initial_h", "initial_c")  # the operands that initial_state is made of
 
 
 def _checked(
     where: str,
     x: npt.ArrayLike,
-    weights: GRUWeights,
-    initial_state: npt.ArrayLike | None,
+    weights: Weights,
+    initial_state: Any,
     mask: npt.ArrayLike | None,
     go_backwards: bool,
     options: Options,
-) -> dict[str, Any]:
-    """Checks what a caller gives. Returns what the engine takes of it besides the weights."""
+) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Checks what a caller gives. Returns the inputs and the options in the engine's order."""
     require_weights(where, weights)
-    settings = _settings(where, go_backwards, options)
+    settings = _settings(where, weights, go_backwards, options)
     features, units = ("features", weights.features), ("units", weights.units)
     axes: Axes = ("batch", "timesteps", features)
     x = real_array(where, "x", x, axes, np.float32, "Give one sequence a batch axis of 1: x[None].", _MASKED_X)
     batch, timesteps = ("batch", x.shape[0]), ("timesteps", x.shape[1])
-    masks, gates = ("1 or 3", (1, 3)), ("gates", 3)
+    n = len(weights.cell.row.gates)
+    masks, gates = (f"1 or {n}", (1, n)), ("gates", n)
     input_dropout, recurrent_dropout = options.get("input_dropout"), options.get("recurrent_dropout")
-    return settings | {
+    states = _states(where, "initial_state", initial_state, weights, (batch, units))
+    inputs = {
         "x": x,
-        "initial_state": _optional(where, "initial_state", initial_state, (batch, units)),
         "mask": None if mask is None else mask_array(where, mask, (batch, timesteps)),
+        **dict(zip(_INITIAL, states, strict=False)),
+        "kernel": weights.kernel,
+        "recurrent_kernel": weights.recurrent_kernel,
+        "bias": weights.bias,
         "input_dropout": _optional(where, "input_dropout", input_dropout, (masks, batch, features)),
         "recurrent_dropout": _optional(where, "recurrent_dropout", recurrent_dropout, (gates, batch, units)),
     }
+    return tuple([inputs.get(row.name) for row in INPUTS]), settings
 
 
-def _settings(where: str, go_backwards: bool, options: Options) -> dict[str, Any]:
+def _settings(where: str, weights: Weights, go_backwards: bool, options: Options) -> tuple[int, ...]:
     """Checks the options that are no arrays, and adds what the caller does not choose."""
     unknown = options.keys() - Options.__annotations__.keys()
     if unknown:
@@ -248,32 +261,49 @@ def _settings(where: str, go_backwards: bool, options: Options) -> dict[str, Any
             f"{min(unknown)!r}. Check its spelling."
         )
     activation, recurrent_activation = options.get("activation", "tanh"), options.get("recurrent_activation", "sigmoid")
-    return {
-        "activation": activation_code(where, "activation", activation),
-        "recurrent_activation": activation_code(where, "recurrent_activation", recurrent_activation),
-        "go_backwards": flag(where, "go_backwards", go_backwards),
-        "return_sequences": flag(where, "return_sequences", options.get("return_sequences", True)),
-        "zero_output_for_mask": flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
-        "recompute": recomputing(),
-    }
-
-
-def _call(weights: GRUWeights, inputs: dict[str, Any]) -> _native.Call:
-    return _native.make_call(
-        kernel=weights.kernel,
-        recurrent_kernel=weights.recurrent_kernel,
-        bias=weights.bias,
-        cell=cells.gru(reset_after=weights.reset_after),
-        **inputs,
+    return engine_options(
+        cell=weights.cell,
+        activation=activation_code(where, "activation", activation),
+        recurrent_activation=activation_code(where, "recurrent_activation", recurrent_activation),
+        go_backwards=flag(where, "go_backwards", go_backwards),
+        return_sequences=flag(where, "return_sequences", options.get("return_sequences", True)),
+        zero_output_for_mask=flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
+        recompute=recomputing(),
     )
+
+
+def _states(where: str, name: str, state: Any, weights: Weights, axes: Axes) -> list[Array | None]:
+    """Checks what stands for a layer's states. Returns one for each."""
+    names = weights.cell.row.states
+    if state is None:
+        return [None] * len(names)
+    if len(names) == 1:
+        return [real_array(where, name, state, axes, np.float32)]
+    if not isinstance(state, list | tuple) or len(state) != len(names):
+        received = f"{len(state)}" if isinstance(state, list | tuple) else type(state).__name__
+        raise TypeError(
+            f"{where}: {name} is not one array for each state. Expected ({', '.join(names)}); received {received}. "
+            f"Give a tuple of {len(names)} arrays."
+        )
+    return [real_array(where, f"{name}[{i}]", value, axes, np.float32) for i, value in enumerate(state)]
+
+
+def _nested(states: Any) -> State:
+    """Brings states to what a caller sees: one alone as it is, several in a tuple."""
+    there = [state for state in states if state is not None]
+    return there[0] if len(there) == 1 else tuple(there)
 
 
 def _optional(where: str, name: str, value: npt.ArrayLike | None, axes: Axes) -> Array | None:
     return None if value is None else real_array(where, name, value, axes, np.float32)
 
 
-def _results(where: str, call: _native.Call) -> tuple[Array, Array]:
-    return _empty(where, "the outputs", call.output_shape), _empty(where, "the state", call.state_shape)
+def _results(where: str, call: _native.Call) -> tuple[Any, ...]:
+    """Makes room for the outputs, in the engine's order: the sequence, and the states."""
+    return tuple(
+        None if shape is None else _empty(where, "the state" if i else "the outputs", shape)
+        for i, shape in enumerate(call.output_shapes)
+    )
 
 
 def _empty(where: str, name: str, shape: tuple[int, ...], cure: str = "Give fewer sequences at once.") -> Array:

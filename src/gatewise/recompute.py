@@ -27,7 +27,7 @@ def recompute() -> Iterator[None]:
         >>> import gatewise, numpy as np
         >>> weights = gatewise.GRUWeights(np.ones((1, 3)), np.ones((1, 3)))
         >>> with gatewise.recompute():
-        ...     outputs, state, vjp = gatewise.gru_vjp(np.ones((1, 10_000, 1)), weights)
+        ...     outputs, state, vjp = gatewise.rnn_vjp(np.ones((1, 10_000, 1)), weights)
         >>> vjp(d_state=np.ones((1, 1))).kernel.shape
         (1, 3)
     """

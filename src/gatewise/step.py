@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One step of a GRU layer, again and again: what a stream needs, in microseconds a call."""
+"""One step of a layer, again and again: what a stream needs, in microseconds a call."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from gatewise import _native, cells
+from gatewise import _native
 from gatewise.arrays import Axes, real_array
 from gatewise.engine import activation_code
-from gatewise.weights import GRUWeights, require_weights
+from gatewise.operands import INPUTS, engine_options
+from gatewise.weights import Weights, require_weights
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float32]
 
 
-class GRUStep:
+class Step:
     """A layer that takes one step a call, for any number of independent rows. Its weights are packed once.
 
     The states are the caller's, so that rows may join, leave and be stored at will. A row gives the same bits in any
-    batch, and the same as `gatewise.gru` gives for the whole sequence. It can be pickled and copied, and then packs its
+    batch, and the same as `gatewise.rnn` gives for the whole sequence. It can be pickled and copied, and then packs its
     weights for the CPU that it finds itself on.
 
     Args:
@@ -37,7 +38,7 @@ class GRUStep:
     Example:
         >>> import gatewise, numpy as np
         >>> weights = gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12)), np.zeros((2, 12)))
-        >>> step = gatewise.GRUStep(weights)
+        >>> step = gatewise.Step(weights)
         >>> state = np.ones((1, 4), np.float32)
         >>> for x in np.zeros((3, 1, 5), np.float32):
         ...     state = step(x, state)
@@ -45,23 +46,19 @@ class GRUStep:
         array([[0.125, 0.125, 0.125, 0.125]], dtype=float32)
     """
 
-    def __init__(self, weights: GRUWeights, *, activation: str = "tanh", recurrent_activation: str = "sigmoid") -> None:
-        self._weights = require_weights("GRUStep", weights)
-        self._activation = activation_code("GRUStep", "activation", activation)
-        self._recurrent_activation = activation_code("GRUStep", "recurrent_activation", recurrent_activation)
+    def __init__(self, weights: Weights, *, activation: str = "tanh", recurrent_activation: str = "sigmoid") -> None:
+        self._weights = require_weights("Step", weights)
+        self._options = engine_options(
+            cell=weights.cell,
+            activation=activation_code("Step", "activation", activation),
+            recurrent_activation=activation_code("Step", "recurrent_activation", recurrent_activation),
+        )
         self.features, self.units = weights.features, weights.units
         self._native = self._pack()
         self._run = self._native.run
 
     def _pack(self) -> Any:
-        return _native.Step(
-            kernel=self._weights.kernel,
-            recurrent_kernel=self._weights.recurrent_kernel,
-            bias=self._weights.bias,
-            cell=cells.gru(reset_after=self._weights.reset_after),
-            activation=self._activation,
-            recurrent_activation=self._recurrent_activation,
-        )
+        return _native.Step(tuple(getattr(self._weights, row.name, None) for row in INPUTS), self._options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in {"_native", "_run"}}
@@ -71,19 +68,19 @@ class GRUStep:
         self._native = self._pack()  # for the instruction set that runs here
         self._run = self._native.run
 
-    def __call__(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Array | None = None) -> Array:
+    def __call__(self, x: npt.ArrayLike, state: Any, out: Any = None) -> Any:
         """Takes one step.
 
         Float32 C-contiguous arrays are read in place; other strides and real dtypes are copied first.
 
         Args:
             x: (rows, features), the rows' next inputs.
-            state: (rows, units), their states.
-            out: (rows, units), float32, C-contiguous: where the next states go; or None. It may be `state` itself, and
-                shares no memory with anything else that is read.
+            state: (rows, units), their states; a tuple of such where the cell has several.
+            out: (rows, units), float32, C-contiguous, nested as `state`: where the next states go; or None. It may be
+                `state` itself, and shares no memory with anything else that is read.
 
         Returns:
-            The next states, (rows, units), float32: `out` if that is given, else a new array.
+            The next states, (rows, units), float32, nested as `state`: `out` if that is given, else new arrays.
 
         Raises:
             TypeError: an array does not hold real numbers or is a masked array, or `out` is no array that can be
@@ -91,20 +88,21 @@ class GRUStep:
             ValueError: an array has the wrong shape, or `out` overlaps what is read.
             MemoryError: there is no memory for the next states.
         """
-        result: Array | None = self._run(x, state, out)
+        result = self._run(x, state, out)
         return self._convert_and_run(x, state, out) if result is None else result
 
-    def update(self, x: npt.ArrayLike, states: Array, rows: npt.ArrayLike | None = None) -> Array:
+    def update(self, x: npt.ArrayLike, states: Any, rows: npt.ArrayLike | None = None) -> Array:
         """Takes one step of some of many streams, whose states stand in one array, and are replaced there.
 
         Args:
             x: (n, features), the next inputs of those streams.
-            states: (streams, units), float32, C-contiguous and writeable: all states. No other row changes.
+            states: (streams, units), float32, C-contiguous and writeable: all states; a tuple of such where the cell
+                has several. No other row changes.
             rows: (n,), whole numbers: where the state of each row of x stands in `states`, no two the same; or None for
                 all rows in their order.
 
         Returns:
-            The next states of those streams, (n, units), float32, in a new array.
+            The next states of those streams, of several the first, h, (n, units), float32, in a new array.
 
         Raises:
             TypeError: an array does not hold numbers of its kind or is a masked array, or `states` cannot be written
@@ -115,7 +113,7 @@ class GRUStep:
 
         Example:
             >>> import gatewise, numpy as np
-            >>> step = gatewise.GRUStep(gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12))))
+            >>> step = gatewise.Step(gatewise.GRUWeights(np.zeros((5, 12)), np.zeros((4, 12))))
             >>> states = np.ones((1000, 4), np.float32)
             >>> step.update(np.zeros((2, 5), np.float32), states, rows=[7, 3])
             array([[0.5, 0.5, 0.5, 0.5],
@@ -128,47 +126,78 @@ class GRUStep:
         return self._convert_and_update(x, states, rows) if result is None else result
 
     def _convert_and_update(self, x: npt.ArrayLike, states: Any, rows: npt.ArrayLike | None) -> Array:
-        place = self._place("states", states, ("streams", ("units", self.units)))
-        places = _places(rows, len(place))
-        shape = (("rows", len(places)), ("features", self.features))
-        inputs = real_array("GRUStep", "x", x, shape, np.float32, "Give one row a batch axis of 1: x[None].")
-        result: Array | None = self._native.update(inputs, place, places)
+        shape: Axes = ("streams", ("units", self.units))
+        all_states = self._several("states", states)
+        places_of = [self._place(name, array, shape) for name, array in all_states.items()]
+        for name, array in zip(all_states, places_of, strict=True):
+            real_array("Step", name, array, (("streams", len(places_of[0])), shape[1]), np.float32)
+        rows_of = _places(rows, len(places_of[0]))
+        wanted = (("rows", len(rows_of)), ("features", self.features))
+        inputs = real_array("Step", "x", x, wanted, np.float32, _ROW_HINT)
+        result: Array | None = self._native.update(inputs, _nested(places_of), rows_of)
         if result is None:  # all else has been checked
-            self._raise_overlap("states", place, inputs, place)
+            self._raise_overlap(dict(zip(all_states, places_of, strict=True)), inputs, places_of)
         return result
 
-    def _convert_and_run(self, x: npt.ArrayLike, state: npt.ArrayLike, out: Any) -> Array:
-        hint = "Give one row a batch axis of 1: x[None]."
-        inputs = real_array("GRUStep", "x", x, ("rows", ("features", self.features)), np.float32, hint)
+    def _convert_and_run(self, x: npt.ArrayLike, state: Any, out: Any) -> Any:
+        inputs = real_array("Step", "x", x, ("rows", ("features", self.features)), np.float32, _ROW_HINT)
         shape = (("rows", len(inputs)), ("units", self.units))
-        states = real_array("GRUStep", "state", state, shape, np.float32, hint)
-        place = None if out is None else self._place("out", out, shape)
-        result: Array | None = self._run(inputs, states, place)
+        given = self._several("state", state).items()
+        states = [real_array("Step", name, value, shape, np.float32, _ROW_HINT) for name, value in given]
+        places = {} if out is None else self._several("out", out)
+        places = {name: self._place(name, array, shape) for name, array in places.items()}
+        result = self._run(inputs, _nested(states), _nested([*places.values()]) if places else None)
         if result is None:  # all else has been checked
-            self._raise_overlap("out", place, inputs, states)
+            self._raise_overlap(places, inputs, states)
         return result if out is None else out
 
+    def _several(self, name: str, value: Any) -> dict[str, Any]:
+        """Lists by name what stands for the states: one array, or a tuple with one for each."""
+        states = self._weights.cell.row.states
+        if len(states) == 1:
+            return {name: value}
+        if not isinstance(value, list | tuple) or len(value) != len(states):
+            received = str(len(value)) if isinstance(value, list | tuple) else type(value).__name__
+            raise TypeError(
+                f"Step: {name} is not one array for each state. Expected ({', '.join(states)}); received {received}. "
+                f"Give a tuple of {len(states)} arrays."
+            )
+        return {f"{name}[{i}]": each for i, each in enumerate(value)}
+
     def _place(self, name: str, out: Any, shape: Axes) -> Array:
-        """Checks where the next states go. Returns the array itself, or the plain array that it is."""
+        """Checks where next states go. Returns the array itself, or the plain array that it is."""
         masked = isinstance(out, np.ma.MaskedArray)
         if not isinstance(out, np.ndarray) or masked or out.dtype != np.float32 or not out.flags.carray:
             raise TypeError(
-                f"GRUStep: {name} cannot be written to. Expected a float32, C-contiguous, writeable numpy array; "
+                f"Step: {name} cannot be written to. Expected a float32, C-contiguous, writeable numpy array; "
                 f"received {_describe(out)}. Make it by np.empty((rows, units), np.float32)."
             )
-        return real_array("GRUStep", name, out, shape, np.float32)
+        return real_array("Step", name, out, shape, np.float32)
 
-    def _raise_overlap(self, out: str, place: Any, inputs: Array, states: Array) -> NoReturn:
+    def _raise_overlap(self, places: dict[str, Array], inputs: Array, states: list[Array]) -> NoReturn:
         weights = self._weights
         read = {"x": inputs, "kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
         read |= {} if weights.bias is None else {"bias": weights.bias}
-        read |= {} if place.ctypes.data == states.ctypes.data else {"state": states}
-        names = " and ".join(name for name, array in read.items() if np.may_share_memory(place, array))
-        own = "state itself, or memory" if out == "out" else "memory"
+        for i, (out, place) in enumerate(places.items()):
+            others = {name: array for name, array in places.items() if name != out}
+            own = {} if place.ctypes.data == states[i].ctypes.data else {"state": states[i]}
+            others |= own | {f"state[{k}]": state for k, state in enumerate(states) if k != i}
+            names = " and ".join(name for name, array in (read | others).items() if np.may_share_memory(place, array))
+            if names:
+                break
+        free = "state itself, or memory" if out.startswith("out") else "memory"
         raise ValueError(
-            f"GRUStep: {out} overlaps {names}. Expected {own} that nothing is read from; received an array that shares "
+            f"Step: {out} overlaps {names}. Expected {free} that nothing is read from; received an array that shares "
             f"memory with {names}. Make it by np.empty((rows, units), np.float32)."
         )
+
+
+_ROW_HINT = "Give one row a batch axis of 1: x[None]."
+
+
+def _nested(states: list[Array]) -> Any:
+    """Brings states to what the engine takes, and a caller sees: one alone, several in a tuple."""
+    return states[0] if len(states) == 1 else tuple(states)
 
 
 def _places(rows: npt.ArrayLike | None, streams: int) -> npt.NDArray[np.int64]:
@@ -179,21 +208,21 @@ def _places(rows: npt.ArrayLike | None, streams: int) -> npt.NDArray[np.int64]:
     given = given.astype(np.int64) if given.shape == (0,) else given  # of no rows NumPy says that they are floats
     if given.dtype.kind not in "iu" or isinstance(rows, np.ma.MaskedArray):
         raise TypeError(
-            f"GRUStep: rows has the wrong type. Expected whole numbers; received dtype {given.dtype}. Give the places "
+            f"Step: rows has the wrong type. Expected whole numbers; received dtype {given.dtype}. Give the places "
             "of the streams in states, or np.flatnonzero(mask) for a mask."
         )
     if given.ndim != 1:
-        raise ValueError(f"GRUStep: rows has the wrong shape. Expected (n,); received {given.shape}. Check its axes.")
+        raise ValueError(f"Step: rows has the wrong shape. Expected (n,); received {given.shape}. Check its axes.")
     outside = given[(given < 0) | (given >= streams)]
     if len(outside):
         raise ValueError(
-            f"GRUStep: rows are out of range. Expected 0 to {streams - 1}, places in states; received {outside[0]}. "
+            f"Step: rows are out of range. Expected 0 to {streams - 1}, places in states; received {outside[0]}. "
             "Check the places."
         )
     numbers, counts = np.unique(given, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
-            f"GRUStep: rows name a stream twice. Expected different places; received {numbers[counts > 1][0]} more "
+            f"Step: rows name a stream twice. Expected different places; received {numbers[counts > 1][0]} more "
             "than once. Take the steps of one stream in calls of their own."
         )
     return np.ascontiguousarray(given, np.int64)

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gatewise.arrays import real_array
+from gatewise.cells import Cell, gru
+from gatewise.operands import facts
 from gatewise.options import cut, flag
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class TorchWeights(NamedTuple):
-    """The parameters of one direction of one layer of `torch.nn.GRU`, under PyTorch's names."""
+    """The parameters of one direction of one layer of a recurrent module of PyTorch, under its names."""
 
     weight_ih: Array
     weight_hh: Array
@@ -38,6 +40,14 @@ class TorchWeights(NamedTuple):
 
 
 class OnnxWeights(NamedTuple):
+    """The inputs of a forward recurrent ONNX node, under ONNX's names."""
+
+    W: Array
+    R: Array
+    B: Array | None
+
+
+class OnnxGRUWeights(NamedTuple):
     """The inputs and the attribute of a forward ONNX `GRU` node, under ONNX's names."""
 
     W: Array
@@ -47,7 +57,68 @@ class OnnxWeights(NamedTuple):
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
-class GRUWeights:
+class Weights:
+    """Holds the weights of a recurrent layer in Keras's layout, gates in the cell's order; see its subclasses.
+
+    Whatever `numpy.asarray` takes may be given, but for masked arrays. A C-contiguous float32 array is held in place,
+    so that later writes to it show here; other real dtypes and strides are copied, and rounded to float32. What is held
+    is read-only.
+    """
+
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that these are the weights of."""
+        raise NotImplementedError
+
+    @property
+    def features(self) -> int:
+        """The width of the input."""
+        return len(self.kernel)
+
+    @property
+    def units(self) -> int:
+        """The width of the state."""
+        return len(self.recurrent_kernel)
+
+    def __repr__(self) -> str:
+        settings = "".join(f", {name}={value}" for name, value in self._settings().items())
+        sizes = f"features={self.features}, units={self.units}, bias={self.bias is not None}"
+        return f"{type(self).__name__}({sizes}{settings})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Copies and pickles pass through the constructor: on the way, NumPy forgets that an array is read-only.
+        return type(self), (self.kernel, self.recurrent_kernel, self.bias, *self._settings().values())
+
+    def _settings(self) -> dict[str, Any]:
+        """What the constructor takes besides the arrays."""
+        return {}
+
+    def _hold(self, kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike | None) -> None:
+        """Checks the arrays and takes them; `cell` is settled."""
+        where, n = type(self).__name__, len(self.cell.row.gates)
+        of_gates = _times(n)
+        recurrent = real_array(where, "recurrent_kernel", recurrent_kernel, ("units", of_gates), np.float32)
+        units = len(recurrent)
+        _check_gates(where, "recurrent_kernel", f"(units, {of_gates})", recurrent.shape, recurrent.T.shape, n)
+        gates = (of_gates, n * units)
+        inputs = real_array(where, "kernel", kernel, ("features", gates), np.float32)
+        _check_features(where, "kernel", f"(features, {of_gates}={gates[1]})", inputs.shape, 0)
+        biases = None
+        if bias is not None:
+            axes = (("input and recurrent", 2), gates) if facts(self.cell).recurrent_bias else (gates,)
+            settings = ", ".join(f"{name}={value}" for name, value in self._settings().items())
+            hint = f"With {settings} a bias has rank {len(axes)}: check that option too." if settings else ""
+            biases = real_array(where, "bias", bias, axes, np.float32, rank_hint=hint or _RANK_HINT)
+        for name, array in (("kernel", inputs), ("recurrent_kernel", recurrent), ("bias", biases)):
+            object.__setattr__(self, name, None if array is None else _read_only(array))
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class GRUWeights(Weights):
     """Holds the weights of a GRU layer in Keras's layout, gates in the order z | r | h (update, reset, candidate).
 
     Whatever `numpy.asarray` takes may be given, but for masked arrays. A C-contiguous float32 array is held in place,
@@ -78,9 +149,6 @@ class GRUWeights:
         the last axis.
     """
 
-    kernel: Array
-    recurrent_kernel: Array
-    bias: Array | None
     reset_after: bool
 
     def __init__(
@@ -90,41 +158,17 @@ class GRUWeights:
         bias: npt.ArrayLike | None = None,
         reset_after: bool = True,
     ) -> None:
-        where = "GRUWeights"
-        reset_after = flag(where, "reset_after", reset_after, "Pass the trained layer's own.")
-        recurrent = real_array(where, "recurrent_kernel", recurrent_kernel, ("units", "3 * units"), np.float32)
-        units = len(recurrent)
-        _check_three_gates(where, "recurrent_kernel", "(units, 3 * units)", recurrent.shape, recurrent.T.shape)
-        gates = ("3 * units", 3 * units)
-        inputs = real_array(where, "kernel", kernel, ("features", gates), np.float32)
-        _check_features(where, "kernel", f"(features, 3 * units={gates[1]})", inputs.shape, 0)
-        biases = None
-        if bias is not None:
-            axes = (("input and recurrent", 2), gates) if reset_after else (gates,)
-            hint = f"With reset_after={bool(reset_after)} a bias has rank {len(axes)}: check that option too."
-            biases = real_array(where, "bias", bias, axes, np.float32, rank_hint=hint)
-        object.__setattr__(self, "kernel", _read_only(inputs))
-        object.__setattr__(self, "recurrent_kernel", _read_only(recurrent))
-        object.__setattr__(self, "bias", None if biases is None else _read_only(biases))
-        object.__setattr__(self, "reset_after", bool(reset_after))
+        reset_after = flag("GRUWeights", "reset_after", reset_after, "Pass the trained layer's own.")
+        object.__setattr__(self, "reset_after", reset_after)
+        self._hold(kernel, recurrent_kernel, bias)
 
     @property
-    def features(self) -> int:
-        """The width of the input."""
-        return len(self.kernel)
+    def cell(self) -> Cell:
+        """The cell that these are the weights of."""
+        return gru(reset_after=self.reset_after)
 
-    @property
-    def units(self) -> int:
-        """The width of the state."""
-        return len(self.recurrent_kernel)
-
-    def __repr__(self) -> str:
-        sizes = f"features={self.features}, units={self.units}"
-        return f"GRUWeights({sizes}, bias={self.bias is not None}, reset_after={self.reset_after})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Copies and pickles pass through the constructor: on the way, NumPy forgets that an array is read-only.
-        return type(self), (self.kernel, self.recurrent_kernel, self.bias, self.reset_after)
+    def _settings(self) -> dict[str, Any]:
+        return {"reset_after": self.reset_after}
 
     @classmethod
     def from_torch(
@@ -156,24 +200,10 @@ class GRUWeights:
             >>> GRUWeights.from_torch(np.zeros((12, 5)), np.zeros((12, 4)), np.zeros(12), np.zeros(12))
             GRUWeights(features=5, units=4, bias=True, reset_after=True)
         """
-        where = "GRUWeights.from_torch"
-        recurrent = real_array(where, "weight_hh", _detached(weight_hh), ("3 * units", "units"), np.float32)
-        _check_three_gates(where, "weight_hh", "(3 * units, units)", recurrent.shape, recurrent.shape)
-        gates = ("3 * units", len(recurrent))
-        inputs = real_array(where, "weight_ih", _detached(weight_ih), (gates, "features"), np.float32)
-        _check_features(where, "weight_ih", f"(3 * units={gates[1]}, features)", inputs.shape, 1)
-        if (bias_ih is None) != (bias_hh is None):
-            missing, given = ("bias_ih", "bias_hh") if bias_ih is None else ("bias_hh", "bias_ih")
-            raise ValueError(
-                f"{where}: {missing} is missing. Expected both biases or neither; received {given} alone. "
-                f"Pass {missing} too."
-            )
-        biases = None
-        if bias_ih is not None and bias_hh is not None:
-            pair = (("bias_ih", bias_ih), ("bias_hh", bias_hh))
-            arrays = [real_array(where, name, _detached(bias), (gates,), np.float32) for name, bias in pair]
-            biases = np.stack([_swap_first_gates(array) for array in arrays])
-        return cls(_swap_first_gates(inputs).T, _swap_first_gates(recurrent).T, biases, reset_after=True)
+        inputs, recurrent, biases = _from_torch(
+            "GRUWeights.from_torch", Cell.GRU, weight_ih, weight_hh, bias_ih, bias_hh
+        )
+        return cls(inputs, recurrent, biases)
 
     def to_torch(self) -> TorchWeights:
         """Lays the weights out as `torch.nn.GRU` stores them, in writable arrays of their own.
@@ -195,9 +225,7 @@ class GRUWeights:
                 "GRUWeights.to_torch: PyTorch has no such cell. Expected reset_after=True; received reset_after=False. "
                 "Train with reset_after=True, or use ONNX, which has both cells."
             )
-        bias_ih, bias_hh = (None, None) if self.bias is None else map(_swap_first_gates, self.bias)
-        inputs, recurrent = _swap_first_gates(self.kernel.T), _swap_first_gates(self.recurrent_kernel.T)
-        return TorchWeights(inputs, recurrent, bias_ih, bias_hh)
+        return _to_torch(self)
 
     @classmethod
     def from_onnx(
@@ -234,19 +262,10 @@ class GRUWeights:
                 f"{where}: linear_before_reset is out of range. Expected 0 or 1; received {cut(repr(given))}. "
                 "Pass the node's attribute, an integer."
             )
-        one = ("directions", 1)
-        recurrent = real_array(where, "R", R, (one, "3 * units", "units"), np.float32)
-        _check_three_gates(where, "R", "(directions=1, 3 * units, units)", recurrent.shape, recurrent.shape[1:])
-        gates, units = recurrent.shape[1:]
-        inputs = real_array(where, "W", W, (one, ("3 * units", gates), "features"), np.float32)
-        _check_features(where, "W", f"(directions=1, 3 * units={gates}, features)", inputs.shape, 2)
-        biases = None
-        if B is not None:
-            biases = real_array(where, "B", B, (one, ("6 * units", 6 * units)), np.float32).reshape(2, gates)
-            biases = biases.copy() if linear_before_reset else biases.sum(axis=0)
-        return cls(inputs[0].T.copy(), recurrent[0].T.copy(), biases, reset_after=bool(linear_before_reset))
+        after = bool(linear_before_reset)
+        return cls(*_from_onnx(where, gru(reset_after=after), W, R, B), reset_after=after)
 
-    def to_onnx(self) -> OnnxWeights:
+    def to_onnx(self) -> OnnxGRUWeights:
         """Lays the weights out as an ONNX `GRU` node takes them, in writable arrays of their own.
 
         Returns:
@@ -259,25 +278,107 @@ class GRUWeights:
             >>> node.W.shape, node.R.shape, node.B.shape, node.linear_before_reset
             ((1, 12, 5), (1, 12, 4), (1, 24), 1)
         """
-        biases = None
-        if self.bias is not None:
-            recurrent_bias = self.bias[1] if self.reset_after else np.zeros_like(self.bias)
-            input_bias = self.bias[0] if self.reset_after else self.bias
-            biases = np.concatenate([input_bias, recurrent_bias])[None]
-        inputs, recurrent = self.kernel.T.copy()[None], self.recurrent_kernel.T.copy()[None]
-        return OnnxWeights(inputs, recurrent, biases, int(self.reset_after))
+        return OnnxGRUWeights(*_to_onnx(self), linear_before_reset=int(self.reset_after))
 
 
-def require_weights(where: str, weights: Any) -> GRUWeights:
+# --- Layouts of others: gates along the first axis, in an order of their own ---
+
+
+def _from_torch(
+    where: str, cell: Cell, weight_ih: Any, weight_hh: Any, bias_ih: Any, bias_hh: Any
+) -> tuple[Array, Array, Array | None]:
+    """Brings PyTorch's parameters to Keras's layout."""
+    n = len(cell.row.gates)
+    of_gates, places = _times(n), cell.row.torch
+    recurrent = real_array(where, "weight_hh", _detached(weight_hh), (of_gates, "units"), np.float32)
+    _check_gates(where, "weight_hh", f"({of_gates}, units)", recurrent.shape, recurrent.shape, n)
+    gates = (of_gates, len(recurrent))
+    inputs = real_array(where, "weight_ih", _detached(weight_ih), (gates, "features"), np.float32)
+    _check_features(where, "weight_ih", f"({of_gates}={gates[1]}, features)", inputs.shape, 1)
+    if (bias_ih is None) != (bias_hh is None):
+        missing, given = ("bias_ih", "bias_hh") if bias_ih is None else ("bias_hh", "bias_ih")
+        raise ValueError(
+            f"{where}: {missing} is missing. Expected both biases or neither; received {given} alone. "
+            f"Pass {missing} too."
+        )
+    biases = None
+    if bias_ih is not None and bias_hh is not None:
+        pair = (("bias_ih", bias_ih), ("bias_hh", bias_hh))
+        arrays = [real_array(where, name, _detached(bias), (gates,), np.float32) for name, bias in pair]
+        biases = _one_bias(cell, np.stack([_in_order(array, places) for array in arrays]))
+    return _in_order(inputs, places).T, _in_order(recurrent, places).T, biases
+
+
+def _to_torch(weights: Weights) -> TorchWeights:
+    """Brings weights to PyTorch's layout; a cell that adds its two biases gets zeros for the second."""
+    places = _inverse(weights.cell.row.torch)
+    inputs, recurrent = _in_order(weights.kernel.T, places), _in_order(weights.recurrent_kernel.T, places)
+    both = _two_biases(weights)
+    return TorchWeights(inputs, recurrent, *((None, None) if both is None else (_in_order(b, places) for b in both)))
+
+
+def _from_onnx(where: str, cell: Cell, W: Any, R: Any, B: Any) -> tuple[Array, Array, Array | None]:
+    """Brings the inputs of an ONNX node of one direction to Keras's layout."""
+    n, places, one = len(cell.row.gates), cell.row.onnx, ("directions", 1)
+    of_gates, of_both = _times(n), _times(2 * n)
+    recurrent = real_array(where, "R", R, (one, of_gates, "units"), np.float32)
+    _check_gates(where, "R", f"(directions=1, {of_gates}, units)", recurrent.shape, recurrent.shape[1:], n)
+    gates, units = recurrent.shape[1:]
+    inputs = real_array(where, "W", W, (one, (of_gates, gates), "features"), np.float32)
+    _check_features(where, "W", f"(directions=1, {of_gates}={gates}, features)", inputs.shape, 2)
+    biases = None
+    if B is not None:
+        both = real_array(where, "B", B, (one, (of_both, 2 * n * units)), np.float32).reshape(2, gates)
+        biases = _one_bias(cell, np.stack([_in_order(bias, places) for bias in both]))
+    return _in_order(inputs[0], places).T, _in_order(recurrent[0], places).T, biases
+
+
+def _to_onnx(weights: Weights) -> OnnxWeights:
+    """Brings weights to ONNX's layout; a cell that adds its two biases gets zeros for the second."""
+    places = _inverse(weights.cell.row.onnx)
+    inputs, recurrent = _in_order(weights.kernel.T, places), _in_order(weights.recurrent_kernel.T, places)
+    both = _two_biases(weights)
+    biases = None if both is None else np.concatenate([_in_order(bias, places) for bias in both])[None]
+    return OnnxWeights(inputs[None], recurrent[None], biases)
+
+
+def _one_bias(cell: Cell, both: Array) -> Array:
+    """Brings (2, gates * units) to the cell's: it is their sum where the cell only ever adds the two."""
+    return both if facts(cell).recurrent_bias else both.sum(axis=0)
+
+
+def _two_biases(weights: Weights) -> Array | None:
+    """Brings a bias to (2, gates * units)."""
+    if weights.bias is None or facts(weights.cell).recurrent_bias:
+        return weights.bias
+    return np.stack([weights.bias, np.zeros_like(weights.bias)])
+
+
+def _in_order(array: Array, places: tuple[int, ...]) -> Array:
+    """Takes the blocks of the first axis, one a gate, in the order of these places, to a new C-contiguous array."""
+    blocks = np.split(array, len(places))
+    return np.ascontiguousarray(np.concatenate([blocks[place] for place in places]))
+
+
+def _inverse(places: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(places.index(i) for i in range(len(places)))
+
+
+# --- Checks ---
+
+_RANK_HINT = "Give one bias for each gate and unit."
+
+
+def require_weights(where: str, weights: Any) -> Weights:
     """Takes weights; TypeError, opened by `where`, if they are none, or those of another copy of gatewise."""
-    if isinstance(weights, GRUWeights):
+    if isinstance(weights, Weights):
         return weights
     kind = type(weights)
-    if kind.__name__ == GRUWeights.__name__:
+    if kind.__name__ in {known.__name__ for known in Weights.__subclasses__()}:
         code = getattr(kind.__init__, "__code__", None)
         raise TypeError(
-            f"{where}: weights belong to another copy of gatewise. Expected {GRUWeights.__module__}.GRUWeights as it "
-            f"was imported here, from {__file__}; received {kind.__module__}.GRUWeights of another import, from "
+            f"{where}: weights belong to another copy of gatewise. Expected {Weights.__module__}.{kind.__name__} as it "
+            f"was imported here, from {__file__}; received {kind.__module__}.{kind.__name__} of another import, from "
             f"{getattr(code, 'co_filename', 'elsewhere')}. Import gatewise once: start Python again after a reload, "
             "and keep one copy on sys.path."
         )
@@ -287,13 +388,20 @@ def require_weights(where: str, weights: Any) -> GRUWeights:
     )
 
 
-def _check_three_gates(where: str, name: str, expected: str, received: tuple[int, ...], sizes: tuple[int, ...]) -> None:
-    """Raises unless `sizes`, of the gates and of the units, are three to one."""
+def _times(gates: int) -> str:
+    """Names an axis of so many units."""
+    return "units" if gates == 1 else f"{gates} * units"
+
+
+def _check_gates(
+    where: str, name: str, expected: str, received: tuple[int, ...], sizes: tuple[int, ...], n: int
+) -> None:
+    """Raises unless `sizes`, of the gates and of the units, are n to one."""
     gates, units = sizes
-    if units < 1 or gates != 3 * units:
+    if units < 1 or gates != n * units:
         raise ValueError(
             f"{where}: {name} has the wrong shape. Expected {expected} with units >= 1; received {received}. "
-            "Check that it holds all three gates."
+            f"Check that it holds all of the {n} gates."
         )
 
 
@@ -311,12 +419,6 @@ def _read_only(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
-
-
-def _swap_first_gates(array: Array) -> Array:
-    """Turns r | z | n into z | r | h along the first axis, and back, in a new C-contiguous array."""
-    first, second, candidate = np.split(array, 3)
-    return np.ascontiguousarray(np.concatenate([second, first, candidate]))
 
 
 def _detached(value: Any) -> Any:

@@ -9,8 +9,10 @@ from keras import layers
 
 from gatewise.explain.explanation import Row
 from gatewise.fallback import Obstacle
-from gatewise.keras import GRU, fallback
+from gatewise.keras import fallback
 from gatewise.keras.errors import class_name
+from gatewise.keras.kinds import CELLS, LAYERS
+from gatewise.keras.native import Native
 from gatewise.keras.patch import follows, is_patched
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def parts(layer: Any) -> Iterator[tuple[str, Any]]:
 
 def row(layer: Any, path: str) -> Row | None:
     """Explains a recurrent layer, or a cell without one, which stands at `path`; returns None for any other layer."""
-    if not isinstance(layer, (layers.RNN, layers.GRUCell, layers.StackedRNNCells, *_OTHERS)):
+    if not isinstance(layer, (layers.RNN, layers.StackedRNNCells, *CELLS, *_OTHERS)):
         return None
     found = _obstacle(layer)
     if found is None:
@@ -52,15 +54,15 @@ def _obstacle(layer: Any) -> Obstacle | None:
     if not isinstance(layer, layers.RNN):
         why = "stock: a cell that your own code calls step by step runs as Keras has it"
         return Obstacle(why, "Let keras.layers.RNN(cell) run it over the sequence.")
-    if not isinstance(layer, layers.GRU) and type(layer) is not layers.RNN:
+    if not isinstance(layer, LAYERS) and type(layer) is not layers.RNN:
         return Obstacle(f"stock: gatewise has no {type(layer).__name__}", _SERVES)
     return fallback.settled_obstacle(layer) or fallback.present_obstacle() or _unpatched(layer)
 
 
 def _unpatched(layer: Any) -> Obstacle | None:
-    if isinstance(layer, GRU) or (is_patched() and follows(layer)):
+    if isinstance(layer, Native) or (is_patched() and follows(layer)):
         return None
-    alone = ", or gatewise.keras.convert(model) for this model alone" if type(layer) is layers.GRU else ""
+    alone = ", or gatewise.keras.convert(model) for this model alone" if type(layer) in LAYERS else ""
     return Obstacle("it is Keras's own, and the patch is off", f"Call gatewise.patch_keras(){alone}.")
 
 

@@ -9,7 +9,9 @@ import torch
 
 from gatewise.explain.explanation import Row
 from gatewise.fallback import Obstacle
-from gatewise.torch import GRU, reasons
+from gatewise.torch import reasons
+from gatewise.torch.kinds import MODULES
+from gatewise.torch.native import Native
 from gatewise.torch.patch import is_patched
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def parts(module: Any) -> Iterator[tuple[str, Any]]:
 
 def row(module: Any, path: str) -> Row | None:
     """Explains a recurrent module, or a cell without one, which stands at `path`; returns None for any other module."""
-    if isinstance(module, torch.nn.GRU):
+    if isinstance(module, MODULES):
         found = reasons.settled_obstacle(module) or _unpatched(module)
         if found is None:
             return Row(path, _name(module), native=True, unless=tuple(_unless(module)))
@@ -38,7 +40,7 @@ def row(module: Any, path: str) -> Row | None:
 
 
 def _unpatched(module: Any) -> Obstacle | None:
-    if isinstance(module, GRU) or is_patched():
+    if isinstance(module, Native) or is_patched():
         return None
     return Obstacle(
         "it is PyTorch's own, and the patch is off",
@@ -70,7 +72,7 @@ def _name(module: Any) -> str:
         return f"scripted {module.original_name}"
     if cls.__module__.startswith("torch."):
         return f"{cls.__module__.partition('.modules.')[0]}.{cls.__name__}"
-    return "gatewise.torch.GRU" if cls is GRU else cls.__name__
+    return f"gatewise.torch.{cls.__name__}" if cls.__module__.startswith("gatewise.") else cls.__name__
 
 
 def _unless(module: Any) -> Iterator[str]:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 from keras import ops
 
-from gatewise.keras import fallback, loop, teaching
+from gatewise.keras import fallback, kinds, loop, teaching
 from gatewise.keras.engine import leaves_device_open, operations
-from gatewise.keras.gru import GRU
+from gatewise.keras.layers import LAYERS
+from gatewise.keras.native import Native
 from gatewise.keras.patch import is_ours, is_patched
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def join_directions() -> None:
     wrapper = keras.layers.Bidirectional
     if not hasattr(wrapper.call, "joins_directions"):
         wrapper.call = _joining(wrapper.call)
-        wrapper.__call__ = teaching.call(wrapper, _wraps(is_ours), _wraps(lambda layer: isinstance(layer, GRU)))
+        wrapper.__call__ = teaching.call(wrapper, _wraps(is_ours), _wraps(lambda layer: isinstance(layer, Native)))
 
 
 def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,19 +57,24 @@ def _wraps(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _can_join(wrapper: Any, sequences: Tensor, initial_state: Any) -> bool:
     layers = _layers(wrapper)
-    kinds = {GRU, keras.layers.GRU} if is_patched() else {GRU}
+    known = {*LAYERS, *kinds.LAYERS} if is_patched() else {*LAYERS}
     return (
         operations is not None
         and wrapper.merge_mode == "concat"
         and not wrapper.stateful
         and not leaves_device_open()
-        and all(type(layer) in kinds and layer.built and layer.activity_regularizer is None for layer in layers)
+        and all(type(layer) in known and layer.built and layer.activity_regularizer is None for layer in layers)
         and _common(layers[0]) == _common(layers[1])
         and wrapper.compute_dtype == layers[0].compute_dtype
         and len(sequences.shape) == _SEQUENCES_RANK
-        and (initial_state is None or (isinstance(initial_state, list | tuple) and len(initial_state) == len(layers)))
+        and (initial_state is None or _are_of_both(initial_state, layers))
         and all(fallback.reason(layer, sequences) is None for layer in layers)
     )
+
+
+def _are_of_both(initial_state: Any, layers: tuple[Any, Any]) -> bool:
+    needed = sum(kinds.states_of(layer.cell) for layer in layers)
+    return isinstance(initial_state, list | tuple) and len(initial_state) == needed
 
 
 def _layers(wrapper: Any) -> tuple[Any, Any]:
@@ -83,18 +89,15 @@ def _common(layer: Any) -> tuple[Any, ...]:
 def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool) -> Any:
     layers = _layers(wrapper)
     batch = ops.shape(sequences)[0]
-    starts = [
-        state[0] if isinstance(state, list | tuple) else state  # as Keras takes it, alone or in a list
-        for state in initial_state or [layer.get_initial_state(batch)[0] for layer in layers]
+    given = initial_state or [state for layer in layers for state in layer.get_initial_state(batch)]
+    half = len(given) // 2
+    directions = [
+        _direction(layer, sequences, starts, training)
+        for layer, starts in zip(layers, (given[:half], given[half:]), strict=True)
     ]
-    first, second = (
-        _direction(layer, sequences, ops.convert_to_tensor(start, layer.compute_dtype), training)
-        for layer, start in zip(layers, starts, strict=True)
-    )
-    outputs, states = operations.bidirectional(  # type: ignore[union-attr]  # _can_join has asked
+    outputs, states = operations.rnn(  # type: ignore[union-attr]  # _can_join has asked
         loop.float32(sequences),
-        first,
-        second,
+        directions,
         loop.valid_steps(sequences, mask),
         go_backwards=bool(layers[0].go_backwards),
         return_sequences=bool(wrapper.return_sequences),
@@ -105,16 +108,20 @@ def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | 
     output = ops.cast(outputs if wrapper.return_sequences else outputs[:, -1], wrapper.compute_dtype)
     if not wrapper.return_state:
         return output
-    return output, *(ops.cast(state, wrapper.compute_dtype) for state in states)
+    return output, *(ops.cast(state, wrapper.compute_dtype) for of_each in states for state in of_each)
 
 
-def _direction(layer: Any, sequences: Tensor, start: Tensor, training: bool) -> Any:
+def _direction(layer: Any, sequences: Tensor, starts: list[Tensor], training: bool) -> Any:
     """Reads a layer as its own call would: dropout is drawn for this call, in training or not, and forgotten after."""
     layer.fallback_reason = None
     cell = layer.cell
+    states = [
+        ops.convert_to_tensor(state[0] if isinstance(state, list | tuple) else state, layer.compute_dtype)
+        for state in starts  # as Keras takes them, alone or in a list
+    ]
     cell.get_dropout_mask(sequences[:, 0, :])
-    cell.get_recurrent_dropout_mask(start)
-    direction = loop.direction(cell, sequences, start, training)
+    cell.get_recurrent_dropout_mask(states[0])
+    direction = loop.direction(cell, sequences, states, training)
     cell.reset_dropout_mask()
     cell.reset_recurrent_dropout_mask()
     return direction

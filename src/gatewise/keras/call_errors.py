@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What recurrent layers are called with, sequences, states and masks: checked, with the cure.
 
-`gatewise.keras.GRU`, and a `Bidirectional` of it, are checked before Keras sees the call; a patched layer when Keras
+Our layers, and a `Bidirectional` of such, are checked before Keras sees the call; a patched layer when Keras
 has refused, but for states that are too few, with which Keras computes something else.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from gatewise.keras import sequence_errors
 from gatewise.keras.errors import describe, is_text, named
-from gatewise.keras.fallback import cells_of
+from gatewise.keras.kinds import cells_of, states_of
 from gatewise.keras.sequence_errors import Shape, check_real, shape_of
 
 _RANK = 3
@@ -25,7 +25,7 @@ def check_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
     """Checks what a layer is called with: sequences, initial_state and mask.
 
     Args:
-        layer: a GRU, an RNN of GRUCells, or a Bidirectional of such.
+        layer: a recurrent layer, an RNN of cells, or a Bidirectional of such.
         args: the positional arguments.
         kwargs: the others.
 
@@ -78,10 +78,8 @@ def check_number_of_states(layer: Any, initial_state: Any, *, or_more: bool) -> 
         cure = f"Write initial_state=[{', '.join(['forward'] * each + ['backward'] * each)}], each (batch, units)."
     else:
         expected = str(needed)
-        cure = (
-            "A GRU has one state, and a Bidirectional GRU two, one for each direction."
-            if needed == 1
-            else "Give one state for each cell, in the order of the cells."
+        cure = {1: "It has one state, and a Bidirectional of it two, one for each direction."}.get(
+            needed, "Give all states of each cell, in the order of the cells."
         )
     raise ValueError(
         f"{named(layer)}: initial_state holds the wrong number of states. Expected {expected}; received {received}. "
@@ -104,11 +102,19 @@ def _layers(layer: Any) -> list[Any]:
 
 def _units(layer: Any) -> list[int | None]:
     """Lists the width of each state, in Keras's order."""
-    return [getattr(cell, "units", None) for part in _layers(layer) for cell in cells_of(part)]
+    cells = [cell for part in _layers(layer) for cell in cells_of(part)]
+    return [getattr(cell, "units", None) for cell in cells for _ in range(states_of(cell))]
 
 
 def _states(initial_state: Any) -> list[Any]:
-    return list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+    """Lists states one by one; those of several cells stand in lists of their own."""
+    if not isinstance(initial_state, list | tuple):
+        return [initial_state]
+    found: list[Any] = []
+    for state in initial_state:
+        nested = isinstance(state, list | tuple) and len(state) and all(shape_of(part) for part in state)
+        found += state if nested else [state]
+    return found
 
 
 # --- States and masks ---

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the constructors of recurrent layers and cells are given: checked, with the cure.
 
-`gatewise.keras.GRU` checks before Keras does; a patched layer when Keras has refused.
+Our layers check before Keras does; a patched one when Keras has refused.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import keras
 import numpy as np
 
 from gatewise.keras.errors import describe
+from gatewise.keras.kinds import CELLS, LAYERS
 
-_SIGNATURES = {kind: inspect.signature(kind.__init__) for kind in (keras.layers.GRU, keras.layers.GRUCell)}
+_SIGNATURES = {kind: inspect.signature(kind.__init__) for kind in (*LAYERS, *CELLS)}
 _ACTIVATIONS = ("activation", "recurrent_activation")
 _FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll", "reset_after")
 # The module of Keras that knows the names which an argument may have, by the argument's last word.
@@ -39,11 +40,11 @@ CELL_CURE = """A cell holds the weights of a step and carries its state: write i
 
 
 def check_constructor(where: str, kind: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Checks what a GRU layer or cell is made with, of which Keras says too little.
+    """Checks what a recurrent layer or cell is made with, of which Keras says too little.
 
     Args:
         where: the class as users write it.
-        kind: `keras.layers.GRU` or `keras.layers.GRUCell`, whose signature counts.
+        kind: stock's class, as `keras.layers.GRU` or `keras.layers.GRUCell`, whose signature counts.
         args: the positional arguments.
         kwargs: the others.
 

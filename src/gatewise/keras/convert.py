@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`convert`: a model with the GRU layers of stock Keras as one with gatewise's, and back."""
+"""`convert`: a model with the recurrent layers of stock Keras as one with gatewise's, and back."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 
 from gatewise.keras.errors import describe
-from gatewise.keras.gru import GRU
+from gatewise.keras.layers import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_CLASSES = {"gatewise": GRU, "stock": keras.layers.GRU}
+_NAMES = ("gatewise", "stock")
 
 
 def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise") -> Any:
-    """Rewrites a model's GRU layers, at any depth: in `Bidirectional`, in `TimeDistributed`, in nested models.
+    """Rewrites a model's recurrent layers, at any depth: in `Bidirectional`, in `TimeDistributed`, in nested models.
 
     The model goes through its configuration, as it does when it is saved. Names, shared layers, weights, the states of
     stateful layers and of random generators, `compile` and the optimizer's state are kept.
 
     Args:
         model: a Keras model, or a layer. It stays as it is.
-        to: "gatewise" turns `keras.layers.GRU` into `gatewise.keras.GRU`; "stock" does the opposite.
+        to: "gatewise" turns `keras.layers.GRU` into `gatewise.keras.GRU`, and so on; "stock" does the opposite.
 
     Returns:
         A new model.
 
     Raises:
         TypeError: model is no Keras layer.
-        ValueError: to is unknown; or GRU layers would remain that a model class of yours makes in its own code, where
+        ValueError: to is unknown; or layers would remain that a model class of yours makes in its own code, where
             no configuration reaches.
 
     Example:
@@ -49,18 +49,19 @@ def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise") -> Any:
             f"gatewise.keras.convert: model has the wrong type. Expected a Keras model or layer; received "
             f"{type(model).__name__}. Load a file with keras.saving.load_model first."
         )
-    if to not in tuple(_CLASSES):
+    if to not in _NAMES:
         raise ValueError(
             f"gatewise.keras.convert: to is unknown. Expected 'gatewise' or 'stock'; received {describe(to)}. "
             "Choose one."
         )
-    source, target = _CLASSES["stock" if to == "gatewise" else "gatewise"], _CLASSES[to]
+    pairs = [(cls.STOCK, cls) if to == "gatewise" else (cls, cls.STOCK) for cls in LAYERS]
     lambdas = _lambdas(model)
-    config = _rewritten(keras.saving.serialize_keras_object(model), _address(source), _address(target), lambdas)
+    addresses = [(_address(source), _address(target)) for source, target in pairs]
+    config = _rewritten(keras.saving.serialize_keras_object(model), addresses, lambdas)
     with keras.saving.custom_object_scope({**_custom_objects(model), **lambdas}):
         # safe_mode guards against code in files; this configuration comes from the live model.
         converted = keras.saving.deserialize_keras_object(config, safe_mode=False)
-    _check_complete(converted, source, to)
+    _check_complete(converted, [source for source, _ in pairs], to)
     _copy_state(model, converted)
     return converted
 
@@ -71,14 +72,15 @@ def _address(cls: type) -> dict[str, Any]:
     return {name: config[name] for name in ("module", "class_name", "registered_name")}
 
 
-def _rewritten(config: Any, source: dict[str, Any], target: dict[str, Any], lambdas: dict[str, Any]) -> Any:
+def _rewritten(config: Any, addresses: list[tuple[dict[str, Any], dict[str, Any]]], lambdas: dict[str, Any]) -> Any:
     if isinstance(config, list | tuple):
-        return type(config)(_rewritten(part, source, target, lambdas) for part in config)
+        return type(config)(_rewritten(part, addresses, lambdas) for part in config)
     if not isinstance(config, dict):
         return config
-    parts = {name: _rewritten(part, source, target, lambdas) for name, part in config.items()}
-    if source.items() <= parts.items():
-        return {**parts, **target}
+    parts = {name: _rewritten(part, addresses, lambdas) for name, part in config.items()}
+    for source, target in addresses:
+        if source.items() <= parts.items():
+            return {**parts, **target}
     if parts.get("class_name") == "Lambda" and (name := _lambda_name(parts["config"])) in lambdas:
         function = {"module": "builtins", "class_name": "function", "config": name, "registered_name": name}
         parts["config"] = {**parts["config"], "function": function}
@@ -120,16 +122,16 @@ def _custom_objects(model: Any) -> dict[str, Any]:
     }
 
 
-def _check_complete(converted: Any, source: Any, to: str) -> None:
-    left = [part.name for part in parts_of(converted) if type(part) is source]
+def _check_complete(converted: Any, sources: list[Any], to: str) -> None:
+    left = [part.name for part in parts_of(converted) if type(part) in sources]
     if left:
         some = ", ".join(map(repr, left[:5])) + (" and others" if len(left) > 5 else "")
         own = f"{type(converted).__name__} makes them in its own code"
-        cure = "Write that class with gatewise.keras.GRU, or call gatewise.patch_keras() and convert nothing"
+        cure = "Write that class with the layers of gatewise.keras, or call gatewise.patch_keras() and convert nothing"
         raise ValueError(
-            f"gatewise.keras.convert: {len(left)} GRU layers cannot be converted to {to!r}. Expected layers that the "
-            f"model's configuration holds; received {some}: {own}. "
-            f"{cure if to == 'gatewise' else 'Write that class with keras.layers.GRU'}."
+            f"gatewise.keras.convert: {len(left)} recurrent layers cannot be converted to {to!r}. Expected layers that "
+            f"the model's configuration holds; received {some}: {own}. "
+            f"{cure if to == 'gatewise' else 'Write that class with those of keras.layers'}."
         )
 
 

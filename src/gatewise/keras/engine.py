@@ -20,8 +20,7 @@ class Operations(Protocol):
     CONDITIONS: tuple[
         str, ...
     ]  # where `obstacle` finds something, as clauses behind "unless"; tracing for export apart
-    gru: Callable[..., tuple[Tensor, Tensor]]
-    bidirectional: Callable[..., tuple[Tensor, tuple[Tensor, Tensor]]]
+    rnn: Callable[..., tuple[Tensor, tuple[tuple[Tensor, ...], ...]]]
 
     def available(self) -> str | None:
         """Returns None if the operations can be used in this process, else the reason why not."""

@@ -12,6 +12,7 @@ import keras
 from gatewise.fallback import PORTABLE, Obstacle, is_portable, warn_once
 from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.errors import class_name
+from gatewise.keras.kinds import CELLS, KINDS, cells_of
 from gatewise.native import ACTIVATIONS
 
 _DTYPES = ("float32", "float16", "bfloat16")  # half precision is computed in float32
@@ -47,12 +48,6 @@ class FallbackReason:
         vars(layer)[_KEY] = why
 
 
-def cells_of(layer: Any) -> list[Any]:
-    """Returns a recurrent layer's cells, from the lowest to the highest."""
-    cell = layer.cell
-    return list(cell.cells) if type(cell) is keras.layers.StackedRNNCells else [cell]
-
-
 def settled_reason(layer: Any) -> str | None:
     """Says why a recurrent layer can never run on the engine as it is configured; None if it can."""
     found = settled_obstacle(layer)
@@ -72,11 +67,11 @@ def settled_obstacle(layer: Any) -> Obstacle | None:
 
 
 def _cells_obstacle(layer: Any, cell: Any) -> Obstacle | None:
-    if type(cell) is not keras.layers.GRUCell:
-        why = f"the engine has no cell {type(cell).__name__}, only keras.layers.GRUCell"
+    if type(cell) not in CELLS:
+        known = ", ".join(f"keras.layers.{kind.cell.__name__}" for kind in KINDS)
+        why = f"the engine has no cell {type(cell).__name__}, only {known}"
         return Obstacle(why, "Use keras.layers.GRUCell if it serves as well.")
-    for argument in ("activation", "recurrent_activation"):
-        function = getattr(cell, argument)
+    for argument, function in activations_of(cell).items():
         if function not in ACTIVATION_NAMES:
             name = getattr(function, "__name__", type(function).__name__)
             why = f"the engine has no {argument} {name!r}, only {', '.join(ACTIVATIONS)}"
@@ -91,6 +86,11 @@ def _cells_obstacle(layer: Any, cell: Any) -> Obstacle | None:
         why = "the cell has an activity_regularizer, which asks for every step"
         return Obstacle(why, "Give it to the layer, if the outputs alone shall count.")
     return None
+
+
+def activations_of(cell: Any) -> dict[str, Any]:
+    """Returns the functions of a cell by the names of their arguments; a simple cell has no gates."""
+    return {name: getattr(cell, name) for name in ("activation", "recurrent_activation") if hasattr(cell, name)}
 
 
 def present_obstacle() -> Obstacle | None:

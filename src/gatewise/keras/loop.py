@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loop over time, on the engine: what `inner_loop` of a recurrent Keras layer computes when its cells are GRUCells.
+"""The loop over time, on the engine: what `inner_loop` of a recurrent Keras layer computes whose cells the engine has.
 
-`gatewise.keras.GRU` and the patched layers of Keras come here alike.
+Our layers and the patched ones of Keras come here alike.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from keras import ops
 
 from gatewise.keras import fallback, stock_loop
 from gatewise.keras.engine import by_device, operations
-from gatewise.ops.direction import Direction
+from gatewise.keras.kinds import cells_of, engine_cell, states_of
+from gatewise.operands import Direction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +33,10 @@ def inner_loop(
     """Carries the states of a layer through time; notes in `layer.fallback_reason` whether the engine did it.
 
     Args:
-        layer: a `keras.layers.GRU`, or a `keras.layers.RNN` of a GRUCell or of several.
+        layer: a recurrent layer of a cell in `kinds.py`, or of several.
         sequences: (batch, timesteps, features).
-        initial_state: (batch, units), alone or in a list; for several cells, a list of one such for each.
+        initial_state: (batch, units), alone or in a list of the cell's states; for several cells, a list of one such
+            for each.
         mask: (batch, timesteps), any dtype, nonzero = valid; or None.
         training: whether dropout acts and a gradient will follow.
         otherwise: Keras's own loop, a function of these four arguments, run when the engine cannot.
@@ -53,7 +55,7 @@ def inner_loop(
     if layer.fallback_reason is not None or operations is None:
         return stock()
     results: Results = by_device(
-        lambda: _alike(layer, _through_cells(layer, operations.gru, sequences, initial_state, valid, training)),
+        lambda: _alike(layer, _through_cells(layer, operations.rnn, sequences, initial_state, valid, training)),
         lambda: _alike(layer, stock()),
     )
     return results
@@ -68,60 +70,66 @@ def _alike(layer: Any, results: Results) -> Results:
 
 def _through_cells(
     layer: Any,
-    run: Callable[..., tuple[Tensor, Tensor]],
+    run: Callable[..., tuple[Tensor, tuple[tuple[Tensor, ...], ...]]],
     sequences: Tensor,
     initial_state: Tensor | list[Tensor],
     valid: Tensor | None,
     training: bool,
 ) -> Results:
-    cells = fallback.cells_of(layer)
-    starts = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+    cells = cells_of(layer)
     outputs, go_backwards, last_states = sequences, bool(layer.go_backwards), []
-    for cell, start in zip(cells, starts, strict=False):  # Keras takes more states than a GRU has, and drops them
+    for cell, start in zip(cells, _starts(cells, initial_state), strict=False):
         is_last = cell is cells[-1]
-        outputs, last_state = run(
-            x=float32(outputs),
-            **direction(cell, outputs, _state(layer, start), training)._asdict(),
+        states = [_state(layer, state) for state in (start if isinstance(start, list | tuple) else [start])]
+        outputs, (last,) = run(
+            float32(outputs),
+            [direction(cell, outputs, states, training)],
+            valid,
             **options(cell),
-            mask=valid,
             go_backwards=go_backwards,
             return_sequences=bool(layer.return_sequences) or not is_last,
             zero_output_for_mask=bool(layer.zero_output_for_mask) and is_last,
             training=bool(training),
         )
-        last_states.append([last_state] if isinstance(start, list | tuple) else last_state)
+        last_states.append(list(last) if isinstance(start, list | tuple) else last[0])
         if go_backwards and valid is not None:  # the next cell reads what this one wrote, in processing order
             valid = ops.flip(valid, axis=1)
         go_backwards = False
-    return outputs[:, -1], outputs, last_states
+    nested = isinstance(layer.cell, keras.layers.StackedRNNCells)
+    return outputs[:, -1], outputs, last_states if nested else keras.tree.flatten(last_states)
 
 
-def _state(layer: Any, start: Tensor | list[Tensor]) -> Tensor:
-    state = start[0] if isinstance(start, list | tuple) else start
+def _starts(cells: list[Any], initial_state: Tensor | list[Tensor]) -> list[Tensor | list[Tensor]]:
+    """Lists what each cell starts from: a state alone, or a list of its states."""
+    given = list(initial_state) if isinstance(initial_state, list | tuple) else [initial_state]
+    if len(cells) > 1 or isinstance(given[0], list | tuple):
+        return given
+    return [given[: states_of(cells[0])]]  # Keras takes more states than a cell has, and drops them
+
+
+def _state(layer: Any, state: Tensor) -> Tensor:
     # On torch a stateful layer overwrites the very tensor later on, which the gradient still needs.
     return ops.copy(state) if layer.stateful and keras.backend.backend() == "torch" else state
 
 
-def direction(cell: Any, sequences: Tensor, state: Tensor, training: bool) -> Direction:
-    """Reads what a cell holds, for a run over sequences (batch, timesteps, features) from a state (batch, units)."""
+def direction(cell: Any, sequences: Tensor, states: list[Tensor], training: bool) -> Any:
+    """Reads what a cell holds, for a run over sequences (batch, timesteps, features) from states (batch, units)."""
     drops, drops_recurrently = training and 0 < cell.dropout < 1, training and 0 < cell.recurrent_dropout < 1
+    initial = (_for_every_row(float32(state), sequences) for state in states)
     return Direction(
-        initial_state=_for_every_row(float32(state), sequences),
+        **dict(zip(("initial_h", "initial_c"), initial, strict=False)),
         kernel=float32(cell.kernel),
         recurrent_kernel=float32(cell.recurrent_kernel),
         bias=None if cell.bias is None else float32(cell.bias),
         input_dropout=_factors(cell.get_dropout_mask(sequences[:, 0, :])) if drops else None,
-        recurrent_dropout=_factors(cell.get_recurrent_dropout_mask(state)) if drops_recurrently else None,
+        recurrent_dropout=_factors(cell.get_recurrent_dropout_mask(states[0])) if drops_recurrently else None,
     )
 
 
 def options(cell: Any) -> dict[str, Any]:
-    """Reads what a cell computes, as `operations.gru` takes it."""
-    return {
-        "reset_after": bool(cell.reset_after),
-        "activation": fallback.ACTIVATION_NAMES[cell.activation],
-        "recurrent_activation": fallback.ACTIVATION_NAMES[cell.recurrent_activation],
-    }
+    """Reads what a cell computes, as `operations.rnn` takes it."""
+    names = {name: fallback.ACTIVATION_NAMES[function] for name, function in fallback.activations_of(cell).items()}
+    return {"cell": engine_cell(cell), **names}
 
 
 def float32(value: Tensor) -> Tensor:
@@ -149,5 +157,5 @@ def _for_every_row(value: Tensor, sequences: Tensor) -> Tensor:
 
 
 def _factors(masks: Tensor | list[Tensor]) -> Tensor:
-    """Brings Keras's dropout masks, one (batch, width) or a list of three, to (1 or 3, batch, width) float32."""
+    """Brings Keras's dropout masks, one (batch, width) or a list of one for each gate, to (masks, batch, width)."""
     return float32(ops.stack(masks) if isinstance(masks, list) else ops.expand_dims(masks, 0))

@@ -15,14 +15,17 @@ import keras
 from gatewise.fallback import warn_once
 from gatewise.keras import constructor_errors, fallback, loop, teaching
 from gatewise.keras.engine import leaves_xla_off
-from gatewise.keras.gru import GRU
+from gatewise.keras.kinds import CELLS, LAYERS, cells_of
+from gatewise.keras.native import Native
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewise.keras.stock_loop import Results, Tensor
 
-_RNN, _GRU, _CELL, _STACK = keras.layers.RNN, keras.layers.GRU, keras.layers.GRUCell, keras.layers.StackedRNNCells
+_RNN, _STACK = keras.layers.RNN, keras.layers.StackedRNNCells
+# Layers with a loop over time of their own; the others inherit that of RNN.
+_LOOPING = tuple(layer for layer in LAYERS if "inner_loop" in vars(layer))
 _ABSENT = object()
 
 _lock = threading.Lock()
@@ -100,21 +103,24 @@ def is_patched() -> bool:
 
 def follows(layer: Any) -> bool:
     """Says whether a layer runs on the engine while the patch is on, if nothing is in the engine's way."""
-    return isinstance(layer, _GRU) or _is_stock(layer)
+    return isinstance(layer, LAYERS) or _is_stock(layer)
 
 
 def is_ours(layer: Any) -> bool:
-    """Says whether a layer is `gatewise.keras.GRU`, or one of stock Keras that follows."""
-    return isinstance(layer, GRU) or (_active and follows(layer))
+    """Says whether a layer is one of ours, or one of stock Keras that follows."""
+    return isinstance(layer, Native) or (_active and follows(layer))
 
 
 def _replacements() -> list[tuple[type, str, Any]]:
     return [
-        (_GRU, "inner_loop", _looping(_GRU.inner_loop, lambda _layer: True)),
-        (_RNN, "inner_loop", _looping(_RNN.inner_loop, _is_stock)),
+        *((layer, "inner_loop", _looping(layer.inner_loop, lambda _layer: True)) for layer in _LOOPING),
+        (_RNN, "inner_loop", _looping(_RNN.inner_loop, _loops_as_rnn)),
         (_RNN, "__call__", teaching.call(_RNN, lambda layer: _active and follows(layer))),
         *((kind, "__init__", teaching.constructor(kind, _check_cells, is_patched)) for kind in (_RNN, _STACK)),
-        *((kind, "__init__", teaching.constructor(kind, _check_arguments(kind), is_patched)) for kind in (_GRU, _CELL)),
+        *(
+            (kind, "__init__", teaching.constructor(kind, _check_arguments(kind), is_patched))
+            for kind in (*LAYERS, *CELLS)
+        ),
         (_RNN, "supports_jit", _SupportsJit()),
         (_RNN, "fallback_reason", fallback.FallbackReason()),
     ]
@@ -131,8 +137,13 @@ def _check_arguments(kind: Any) -> Callable[..., None]:
 
 
 def _is_stock(layer: Any) -> bool:
-    """Says whether a layer is stock's RNN, its cells stock's GRUCells. The stock GRU's own loop comes here too."""
-    return type(layer) is _RNN and all(type(cell) is _CELL for cell in fallback.cells_of(layer) or [None])
+    """Says whether a layer is stock's RNN, with cells of stock's that the engine has."""
+    return type(layer) is _RNN and all(type(cell) in CELLS for cell in cells_of(layer) or [None])
+
+
+def _loops_as_rnn(layer: Any) -> bool:
+    """Says whether the loop of RNN is a layer's own, and not what its own loop, or ours, falls back on."""
+    return _is_stock(layer) or (isinstance(layer, LAYERS) and not isinstance(layer, (*_LOOPING, Native)))
 
 
 def _looping(stock: Callable[..., Results], engine_has: Callable[[Any], bool]) -> Callable[..., Results]:

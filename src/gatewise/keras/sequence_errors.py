@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeAlias
 import numpy as np
 
 from gatewise.keras.errors import TEXT_CURE, describe, is_text, named
-from gatewise.keras.fallback import cells_of
+from gatewise.keras.kinds import cells_of
 from gatewise.options import cut
 
 Shape: TypeAlias = tuple[int | None, ...]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 from keras import ops
 
-from gatewise.keras.fallback import cells_of
+from gatewise.keras.kinds import CELLS, cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ def run(
     """Carries the states of a layer through time, as `loop.inner_loop` says, by the operations of Keras.
 
     Args:
-        layer: a `keras.layers.GRU`, or a `keras.layers.RNN` of a GRUCell or of several.
+        layer: a recurrent layer of a cell in `kinds.py`, or of several.
         sequences: (batch, timesteps, features).
         initial_state: (batch, units), alone or in a list; for several cells, a list of one such for each.
         valid: (batch, timesteps) bool; or None.
@@ -41,7 +41,7 @@ def run(
         otherwise: Keras's own loop, a function of these four arguments.
     """
     sequences = _of_this_length(sequences)
-    if valid is None or any(type(cell) is not keras.layers.GRUCell for cell in cells_of(layer)):
+    if valid is None or any(type(cell) not in CELLS for cell in cells_of(layer)):
         return otherwise(sequences, initial_state, valid, training=training)
     if layer.unroll:
         return _unrolled(layer, sequences, initial_state, valid, training)

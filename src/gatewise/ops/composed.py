@@ -1,20 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The GRU composed of a framework's own operations: slow, and differentiable as often as the framework likes.
+"""A layer composed of a framework's own operations: slow, and differentiable as often as the framework likes.
 
-The engine has a first derivative. A second one is the derivative of what stands here: each file of `ops/` brings its
-framework's few functions and registers it as the gradient of its way back.
+The engine has a first derivative. A second one is the derivative of what stands here: each framework brings its few
+functions and registers it as the gradient of its backward pass. What a cell computes at a step says `reference/`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+from gatewise.operands import facts
+from gatewise.reference import EQUATIONS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatewise.ops.direction import Direction
-
 Tensor: TypeAlias = Any  # an array of the framework; with @, *, + and slicing
+Tensors: TypeAlias = tuple[Tensor, ...]
 
 
 class Framework(Protocol):
@@ -38,96 +40,95 @@ class Framework(Protocol):
     def flip(self, value: Tensor) -> Tensor:
         """Reverses the first axis."""
 
-    def scan(
-        self, step: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]],
-        start: tuple[Tensor, Tensor], sequences: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
-        """Carries two tensors along the first axis of the sequences; returns both at every step, stacked."""
-
-
-class JoiningFramework(Framework, Protocol):
-    """What both directions of a layer take besides."""
+    def scan(self, step: Callable[[Tensors, Tensors], Tensors], start: Tensors, sequences: Tensors) -> Tensors:
+        """Carries tensors along the first axis of the sequences; returns each at every step, stacked."""
 
     def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
         """Joins tensors along the last axis."""
 
 
-def directions(
-    framework: JoiningFramework,
+def layer(
+    framework: Framework,
     x: Tensor,
     mask: Tensor | None,
-    each: Sequence[Direction],
+    directions: Sequence[Any],
     *,
     go_backwards: bool,
     return_sequences: bool,
     **options: Any,
-) -> tuple[Tensor, tuple[Tensor, ...]]:
+) -> tuple[Tensor, tuple[Tensors, ...]]:
     """Runs a layer of one direction or two, of which the second reads the other way.
 
+    Args:
+        framework: the framework's functions.
+        x: (batch, timesteps, features), of at least one step.
+        mask: (batch, timesteps), or None.
+        directions: an `operands.Direction` each, in Keras's layout.
+        go_backwards: of the first.
+        return_sequences: as everywhere.
+        options: those of `direction`.
+
     Returns:
-        The outputs side by side, in the processing order of the first direction, and the state of each.
+        The outputs side by side, in the processing order of the first direction, and the states of each.
     """
     outputs, states = [], []
-    for i, (initial_state, kernel, recurrent_kernel, bias, *dropout) in enumerate(each):
+    for i, own in enumerate(directions):
         is_second = i > 0
-        y, state = gru(
-            framework, x, initial_state, kernel, recurrent_kernel, bias, mask, *dropout,
-            go_backwards=go_backwards != is_second, return_sequences=return_sequences, **options,
+        y, own_states = direction(
+            framework, x, mask, own, go_backwards=go_backwards != is_second, return_sequences=return_sequences,
+            **options,
         )  # fmt: skip
         if is_second and return_sequences:
             y = framework.time_first(framework.flip(framework.time_first(y)))
         outputs.append(y)
-        states.append(state)
+        states.append(own_states)
     return framework.side_by_side(outputs), tuple(states)
 
 
-def gru(
+def direction(
     framework: Framework,
     x: Tensor,
-    initial_state: Tensor | None,
-    kernel: Tensor,
-    recurrent_kernel: Tensor,
-    bias: Tensor | None,
     mask: Tensor | None,
-    input_dropout: Tensor | None,
-    recurrent_dropout: Tensor | None,
+    own: Any,
     *,
-    reset_after: bool,
+    cell: int,
     activation: str,
     recurrent_activation: str,
     go_backwards: bool,
     return_sequences: bool,
     zero_output_for_mask: bool,
     recompute: bool = False,  # noqa: ARG001  # changes no number
-) -> tuple[Tensor, Tensor]:
-    """Runs a GRU layer over sequences of at least one step. Arguments and results are those of `ops/X.gru`."""
-    gate, candidate = framework.activation(recurrent_activation), framework.activation(activation)
-    units = recurrent_kernel.shape[0]
-    gates = [slice(g * units, (g + 1) * units) for g in range(3)]
+) -> tuple[Tensor, Tensors]:
+    """Runs one direction of a layer: its outputs and its states after the last step."""
+    equations, n = EQUATIONS[cell], facts(cell).gates
+    activate, of_gates = framework.activation(activation), framework.activation(recurrent_activation)
+    units = own.recurrent_kernel.shape[0]
+    gates = [slice(g * units, (g + 1) * units) for g in range(n)]
     zeros = framework.zero_state(x, units)
-    state = zeros if initial_state is None else initial_state
-    input_bias, recurrent_bias = (bias[0], bias[1]) if bias is not None and reset_after else (bias, None)
+    given = (own.initial_h, own.initial_c)[: facts(cell).states]
+    start = tuple(zeros if state is None else state for state in given)
+    both = own.bias is not None and equations.recurrent_bias
+    input_bias, recurrent_bias = (own.bias[0], own.bias[1]) if both else (own.bias, None)
 
     def drop(value: Tensor, factors: Tensor | None, g: int) -> Tensor:
-        return value if factors is None else value * factors[g if factors.shape[0] == 3 else 0]
+        return value if factors is None else value * factors[g if factors.shape[0] == n else 0]
 
     def add(value: Tensor, b: Tensor | None, g: int) -> Tensor:
         return value if b is None else value + b[gates[g]]
 
-    def step(carried: tuple[Tensor, Tensor], inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        (h, output), (x_t, valid) = carried, inputs
-        z_x, r_x, h_x = (add(drop(x_t, input_dropout, g) @ kernel[:, gates[g]], input_bias, g) for g in range(3))
-        z_h, r_h = (
-            add(drop(h, recurrent_dropout, g) @ recurrent_kernel[:, gates[g]], recurrent_bias, g) for g in range(2)
-        )
-        z, r, seen = gate(z_x + z_h), gate(r_x + r_h), drop(h, recurrent_dropout, 2)
-        if reset_after:
-            h_tilde = candidate(h_x + r * add(seen @ recurrent_kernel[:, gates[2]], recurrent_bias, 2))
-        else:
-            h_tilde = candidate(h_x + (r * seen) @ recurrent_kernel[:, gates[2]])
-        new = z * h + (1 - z) * h_tilde
+    def step(carried: Tensors, inputs: Tensors) -> Tensors:
+        (*states, output), (x_t, valid) = carried, inputs
+
+        def recurrent(g: int, factor: Tensor | None = None) -> Tensor:
+            left = drop(states[0], own.recurrent_dropout, g)
+            left = left if factor is None else left * factor
+            return add(left @ own.recurrent_kernel[:, gates[g]], recurrent_bias, g)
+
+        of_x = [add(drop(x_t, own.input_dropout, g) @ own.kernel[:, gates[g]], input_bias, g) for g in range(n)]
+        new = equations.step(of_x, recurrent, tuple(states), activate, of_gates)
         repeated = zeros if zero_output_for_mask else output
-        return framework.where(valid, new, h), framework.where(valid, new, repeated)
+        kept = (framework.where(valid, value, state) for value, state in zip(new, states, strict=True))
+        return *kept, framework.where(valid, new[0], repeated)
 
     # A masked x is replaced before it is used: the derivative of a choice made after it would be 0 * NaN.
     valid = framework.all_valid(x) if mask is None else mask[..., None]
@@ -135,6 +136,6 @@ def gru(
     valid = framework.time_first(valid)
     if go_backwards:
         sequence, valid = framework.flip(sequence), framework.flip(valid)
-    states, outputs = framework.scan(step, (state, zeros), (sequence, valid))
+    *states, outputs = framework.scan(step, (*start, zeros), (sequence, valid))
     outputs = framework.time_first(outputs if return_sequences else outputs[-1:])
-    return outputs, states[-1]
+    return outputs, tuple(state[-1] for state in states)

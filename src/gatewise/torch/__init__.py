@@ -9,7 +9,7 @@ from gatewise.extras import required_by
 
 with required_by("gatewise.torch", "torch"):
     from gatewise.torch.convert import convert
-    from gatewise.torch.gru import GRU
+    from gatewise.torch.layers import GRU
 
 from gatewise.torch.patch import patch_torch, unpatch_torch
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`torch.nn.GRU` itself on the engine: every module of the process follows, whoever made it and whenever."""
+"""PyTorch's own modules on the engine: every one of the process follows, whoever made it and whenever."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from gatewise.torch import gru
+from gatewise.torch import loop
+from gatewise.torch.kinds import KINDS, Kind
 
 
 def patch_torch() -> None:
@@ -35,26 +36,24 @@ def patch_torch() -> None:
         >>> unpatch_torch()
     """
     if not is_patched():
-        _set("forward", _PATCHED_FORWARD)
-        _set("fallback_reason", None)
+        for kind in KINDS:
+            kind.module.forward = _PATCHED[kind]
+            kind.module.fallback_reason = None
         _forget_compiled()
 
 
 def unpatch_torch() -> None:
     """Gives `torch.nn.GRU` its own forward back; see `patch_torch`. Without a patch, it changes nothing."""
     if is_patched():
-        _set("forward", gru.STOCK_FORWARD)
-        delattr(torch.nn.GRU, "fallback_reason")
+        for kind in KINDS:
+            kind.module.forward = kind.forward
+            del kind.module.fallback_reason
         _forget_compiled()
 
 
 def is_patched() -> bool:
-    """Says whether `torch.nn.GRU` runs on the engine now."""
+    """Says whether the modules of PyTorch run on the engine now."""
     return "fallback_reason" in vars(torch.nn.GRU)
-
-
-def _set(name: str, value: Any) -> None:
-    setattr(torch.nn.GRU, name, value)
 
 
 def _forget_compiled() -> None:
@@ -68,13 +67,13 @@ def _in_place_of(stock: Any) -> Any:
 
     It looks names up in the function's globals, which therefore are stock's; ours is in the closure.
     """
-    run = gru.forward
+    run = loop.forward
 
-    def forward(self: Any, input: Any, hx: torch.Tensor | None = None) -> Any:  # noqa: A002
+    def forward(self: Any, input: Any, hx: Any = None) -> Any:  # noqa: A002
         return run(self, input, hx)
 
     code, defaults, closure = forward.__code__, forward.__defaults__, forward.__closure__
     return functools.update_wrapper(types.FunctionType(code, stock.__globals__, "forward", defaults, closure), stock)
 
 
-_PATCHED_FORWARD = _in_place_of(gru.STOCK_FORWARD)
+_PATCHED: dict[Kind, Any] = {kind: _in_place_of(kind.forward) for kind in KINDS}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layer as a function that JAX differentiates, forward and backward.
 
-Three operations: the layer; its tangent, a linear map whose operands are what the layer was given, what it saved, and
+Three operations: the layer; its tangent, a linear map whose operands are what the layer was given, what it kept, and
 tangents; and the tangent's transpose, the gradient. The layer and the gradient are the engine's; the tangent, which
 reverse mode transposes and never runs, is composed of JAX's operations, and so are the derivatives of the last two.
 """
@@ -9,14 +9,15 @@ reverse mode transposes and never runs, is composed of JAX's operations, and so 
 from __future__ import annotations
 
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from gatewise.native import isa
+from gatewise.engine import isa
+from gatewise.operands import OWN, Direction
 from gatewise.ops import composed
-from gatewise.ops.direction import Direction
 from gatewise.ops.jax import xla
 from gatewise.ops.jax.primitives import Call, Linear, Operation, moving_among, transpose_each_other, zero_tangent
 
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 Array: TypeAlias = Any  # a jax.Array or a tracer
+_Arrays: TypeAlias = tuple[Array, ...]
 _Named: TypeAlias = dict[str, Array]  # as xla.py names the inputs and the results of a layer
 
 
 class _Jax:
-    """JAX's functions for `composed.directions`."""
+    """JAX's functions for `composed.layer`."""
 
     def activation(self, name: str) -> Callable[[Array], Array]:
         return (lambda x: x) if name == "linear" else getattr(jax.nn, name)
@@ -51,25 +53,20 @@ class _Jax:
     def side_by_side(self, values: Sequence[Array]) -> Array:
         return jnp.concatenate(values, axis=-1)
 
-    def scan(
-        self,
-        step: Callable[[tuple[Array, Array], tuple[Array, Array]], tuple[Array, Array]],
-        start: tuple[Array, Array],
-        sequences: tuple[Array, Array],
-    ) -> tuple[Array, Array]:
-        def carry(state: tuple[Array, Array], inputs: tuple[Array, Array]) -> tuple[Any, Any]:
-            state = step(state, inputs)
-            return state, state
+    def scan(self, step: Callable[[_Arrays, _Arrays], _Arrays], start: _Arrays, sequences: _Arrays) -> _Arrays:
+        def carry(carried: _Arrays, inputs: _Arrays) -> tuple[_Arrays, _Arrays]:
+            carried = step(carried, inputs)
+            return carried, carried
 
-        states: tuple[Array, Array] = jax.lax.scan(carry, start, sequences)[1]
-        return states
+        every: _Arrays = jax.lax.scan(carry, start, sequences)[1]
+        return every
 
 
 class _About(NamedTuple):
     """What is fixed about a layer, besides names."""
 
     options: xla.Options
-    isa: str  # how much is saved depends on it
+    isa: str  # how much is kept depends on it
 
 
 def layer(options: xla.Options, inputs: _Named) -> _Named:
@@ -82,31 +79,31 @@ def layer(options: xla.Options, inputs: _Named) -> _Named:
     Returns:
         The results by name.
     """
-    gives = xla.results(xla.FORWARD, inputs)
+    gives = xla.results(xla.FORWARD, options, inputs)
     call = Call(_About(options, isa()), tuple(inputs), (), gives)
     return dict(zip(gives, _layer(call, *inputs.values()), strict=True))
 
 
 def _run_layer(call: Call, *operands: Array) -> list[Array]:
-    target = xla.FORWARD_SAVING if any(map(xla.is_saved, call.gives)) else xla.FORWARD
+    target = xla.FORWARD_KEEPING if any(map(xla.is_workspace, call.gives)) else xla.FORWARD
     found = xla.run(target, call.about.options, _split(call, operands)[0])
     return [found[name] for name in call.gives]
 
 
 def _follow(call: Call, primals: Sequence[Array], tangents: Sequence[Any]) -> tuple[list[Array], list[Any]]:
-    moving, gives = moving_among(tangents), xla.results(xla.FORWARD_SAVING, call.point)
+    moving, gives = moving_among(tangents), xla.results(xla.FORWARD_KEEPING, call.about.options, call.point)
     found = dict(zip(gives, _layer(call._replace(gives=gives), *primals), strict=True))
-    saved = [name for name in gives if xla.is_saved(name)]
+    kept = [name for name in gives if xla.is_workspace(name)]
     followed = Call(
         call.about,
-        point=(*call.point, *saved),
+        point=(*call.point, *kept),
         takes=tuple(call.point[i] for i in moving),
-        gives=tuple(name for name in gives if name not in saved),
-        mapped=tuple((*axes, *[0] * len(saved), *(axes[i] for i in moving)) for axes in call.mapped),
+        gives=tuple(name for name in gives if name not in kept),
+        mapped=tuple((*axes, *[0] * len(kept), *(axes[i] for i in moving)) for axes in call.mapped),
     )
     tangent_of = {name: zero_tangent(value) for name, value in found.items()}
     if moving:
-        operands = *primals, *(found[name] for name in saved), *(tangents[i] for i in moving)
+        operands = *primals, *(found[name] for name in kept), *(tangents[i] for i in moving)
         tangent_of |= zip(followed.gives, _tangent(followed, *operands), strict=True)
     return [found[name] for name in call.gives], [tangent_of[name] for name in call.gives]
 
@@ -143,21 +140,20 @@ def _compose(
 ) -> list[Array]:
     """Computes some results of the layer, at a point some of whose inputs have other values."""
     given = point | dict(zip(moving, values, strict=True))
-    each = [
-        Direction(*(given.get(xla.own(name, i)) for name in Direction._fields)) for i in range(xla.directions(given))
-    ]
+    each = [Direction(*(given.get(xla.own(row.name, i)) for row in OWN)) for i in range(xla.directions(given))]
     x, mask = given["x"], given.get("mask")
     batch, timesteps, features = x.shape
     if not timesteps:  # the composition takes at least one step, and a masked one changes nothing
         x, mask = jnp.zeros((batch, 1, features), x.dtype), jnp.zeros((batch, 1), bool)
-    outputs, states = composed.directions(_Jax(), x, mask, each, **options._asdict())
+    outputs, states = composed.layer(_Jax(), x, mask, each, **options._asdict())
     if options.return_sequences:
         outputs = outputs[:, :timesteps]
-    results = {"outputs": outputs} | {xla.own("state", i): state for i, state in enumerate(states)}
+    names = xla.results(xla.FORWARD, options, given)
+    results = dict(zip(names, (outputs, *chain.from_iterable(states)), strict=True))
     return [results[name] for name in wanted]
 
 
-_layer = Operation("gatewise_gru", _run_layer, jvp=_follow, is_shown=xla.on_several_devices)
-_tangent = Linear("gatewise_gru_tangent", _compose_tangent, smooth=_compose_tangent, like=_run_layer)
-_gradient = Linear("gatewise_gru_gradient", _run_gradient, smooth=_compose_gradient, is_shown=xla.on_several_devices)
+_layer = Operation("gatewise_rnn", _run_layer, jvp=_follow, is_shown=xla.on_several_devices)
+_tangent = Linear("gatewise_rnn_tangent", _compose_tangent, smooth=_compose_tangent, like=_run_layer)
+_gradient = Linear("gatewise_rnn_gradient", _run_gradient, smooth=_compose_gradient, is_shown=xla.on_several_devices)
 transpose_each_other(_tangent, _gradient)

@@ -2,8 +2,7 @@
 """The engine's handlers in XLA (csrc/bind/xla.cpp): their registration, and calls of them on one device or on several.
 
 A layer has one direction or two, whose inputs and results are told apart by name: "kernel/0" is the first's, "kernel/1"
-the second's, and "x" belongs to both. Letters of axes: b = batch, t = timesteps, f = features, u = units, g = 3 *
-units, v = the units of all directions.
+the second's, and "x" belongs to both. Axes have the letters of csrc/operands.h.
 """
 
 from __future__ import annotations
@@ -21,55 +20,72 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend import backend
 from jax.sharding import NamedSharding, PartitionSpec
 
-from gatewise import cells
-from gatewise.native import ACTIVATIONS
-from gatewise.ops.direction import Direction
+from gatewise import _native
+from gatewise.engine import ACTIVATIONS
+from gatewise.operands import (
+    INPUTS,
+    OPTIONS,
+    OUTPUTS,
+    OWN,
+    OWN_OUTPUTS,
+    SHARED,
+    SHARED_OUTPUTS,
+    Operand,
+    axes_of,
+    engine_options,
+    exists,
+    sizes_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
+    from gatewise.cells import Cell
+
 Array: TypeAlias = Any  # a jax.Array or a tracer
 Mesh: TypeAlias = Any  # a jax.sharding.Mesh, concrete or abstract
 
-FORWARD, FORWARD_SAVING, BACKWARD = "gatewise_xla_gru", "gatewise_xla_gru_train", "gatewise_xla_gru_grad"
+FORWARD, FORWARD_KEEPING, BACKWARD = "gatewise_xla_rnn", "gatewise_xla_rnn_train", "gatewise_xla_rnn_grad"
 
 _LIBRARY = Path(__file__).parents[2] / "libgatewise_xla.so"
 _OLDEST_JAX = (0, 5, 0)  # the first with jax.ffi
 _SHARDY = (0, 7, 0)  # the first that cuts programs up by rules; the others ask a function
 
+# What forward keeps for backward; s = what is kept for a row of the batch.
+_WORKSPACE = Operand("workspace", "bs", "uint32", "required", "own", differentiable=False)
+_ROWS = {row.name: row for row in (*INPUTS, *OUTPUTS, _WORKSPACE)}
+# Every part of the batch has a share in their gradients.
+_WEIGHTS = {row.name for row in OWN if row.differentiable and "b" not in row.axes}
+
+
+def _named(*rows: Operand) -> tuple[str, ...]:
+    return tuple(row.name for row in rows)
+
+
+def _gradients(*rows: Operand) -> tuple[str, ...]:
+    return tuple(f"d_{row.name}" for row in rows if row.differentiable)
+
+
 # What all directions share and what each has of its own, in the handlers' order
 _OPERANDS = {
-    FORWARD: (("x", "mask"), Direction._fields),
-    FORWARD_SAVING: (("x", "mask"), Direction._fields),
-    BACKWARD: (("x", "mask", "d_outputs"), (*Direction._fields, "saved", "d_state")),
+    FORWARD: (_named(*SHARED), _named(*OWN)),
+    FORWARD_KEEPING: (_named(*SHARED), _named(*OWN)),
+    BACKWARD: (
+        (*_named(*SHARED), *_gradients(*SHARED_OUTPUTS)),
+        (*_named(*OWN, _WORKSPACE), *_gradients(*OWN_OUTPUTS)),
+    ),
 }
 _RESULTS = {
-    FORWARD: (("outputs",), ("state",)),
-    FORWARD_SAVING: (("outputs",), ("state", "saved")),
-    BACKWARD: (("d_x",), ("d_initial_state", "d_kernel", "d_recurrent_kernel", "d_bias")),
+    FORWARD: (_named(*SHARED_OUTPUTS), _named(*OWN_OUTPUTS)),
+    FORWARD_KEEPING: (_named(*SHARED_OUTPUTS), _named(*OWN_OUTPUTS, _WORKSPACE)),
+    BACKWARD: (_gradients(*SHARED), _gradients(*OWN)),
 }
-_WEIGHTS = {"kernel", "recurrent_kernel", "bias"}  # every part of the batch has a share in their gradients
-
-# The axes of an array; its gradient's are the same. bias and outputs hang on an option, see _axes. Other letters: m, n
-# and k count factors and biases, s what is saved for a row, l the last step.
-_AXES = {
-    "x": "btf",
-    "initial_state": "bu",
-    "kernel": "fg",
-    "recurrent_kernel": "ug",
-    "mask": "bt",
-    "input_dropout": "mbf",
-    "recurrent_dropout": "nbu",
-    "saved": "bs",
-    "state": "bu",
-}
-_DTYPES: dict[str, type[np.generic]] = {"mask": np.bool_, "saved": np.uint32}  # all others are float32
 
 
 class Options(NamedTuple):
-    """What a layer computes, apart from numbers and sizes; see `gatewise.ops.jax.gru`."""
+    """What a layer computes, apart from numbers and sizes; see `gatewise.ops.jax.rnn`."""
 
-    reset_after: bool
+    cell: Cell
     activation: str
     recurrent_activation: str
     go_backwards: bool
@@ -85,27 +101,7 @@ class Call(NamedTuple):
     options: Options
     operands: tuple[str, ...]  # those that are there
     results: tuple[str, ...]  # those that are wanted
-    saved_row: int  # how many numbers are saved for a row
-
-
-class _Layer(ctypes.Structure):
-    """gatewise_layer of csrc/engine.h."""
-
-    _fields_ = (
-        ("struct_size", ctypes.c_int64),
-        *((name, ctypes.c_int32) for name in ("cell", "format", "directions", "activation", "recurrent_activation")),
-        *((name, ctypes.c_int32) for name in ("go_backwards", "return_sequences", "zero_output_for_mask")),
-        *((name, ctypes.c_int32) for name in ("recompute", "torch_layout")),
-        *((name, ctypes.c_int64) for name in ("batch", "timesteps", "features", "units")),
-    )
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    library = ctypes.CDLL(str(_LIBRARY))
-    library.gatewise_workspace_floats.argtypes = [ctypes.POINTER(_Layer)]  # libgatewise's, which it is linked to
-    library.gatewise_workspace_floats.restype = ctypes.c_int64
-    return library
+    workspace_row: int  # how many numbers are kept for a row
 
 
 @cache
@@ -117,7 +113,7 @@ def available() -> str | None:
     if not _LIBRARY.exists():
         return f"{_LIBRARY.name} is missing, because gatewise was built without XLA's headers"
     try:
-        library = _library()
+        library = ctypes.CDLL(str(_LIBRARY))
     except OSError as error:
         return f"{_LIBRARY.name} cannot be loaded ({error})"
     for target in _OPERANDS:
@@ -149,10 +145,10 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
     """Runs a handler, or traces a call of it. It has no derivative.
 
     Args:
-        target: FORWARD, FORWARD_SAVING or BACKWARD.
+        target: FORWARD, FORWARD_KEEPING or BACKWARD.
         options: what the layer computes.
-        operands: the arrays that are there, by name: those of the layer; and for BACKWARD `saved` and the gradients
-            `d_outputs` and `d_state`, absent where they are zeros. Others are not looked at.
+        operands: the arrays that are there, by name: those of the layer; and for BACKWARD each workspace and the
+            gradients of the outputs, absent where they are zeros. Others are not looked at.
         gradients: names of those that are wanted of BACKWARD, which computes those of the weights in any case.
 
     Returns:
@@ -160,31 +156,38 @@ def run(target: str, options: Options, operands: dict[str, Array], gradients: Co
     """
 
     def is_wanted(name: str) -> bool:
-        is_weight = _kind(name) in _WEIGHTS and name.removeprefix("d_") in operands
-        return target != BACKWARD or is_weight or name in gradients
+        return name in gradients or (_kind(name) in _WEIGHTS and name.removeprefix("d_") in operands)
 
-    wanted = tuple(name for name in _names(_RESULTS[target], directions(operands)) if is_wanted(name))
+    if target == BACKWARD:
+        wanted = tuple(filter(is_wanted, _names(_RESULTS[target], directions(operands))))
+    else:
+        wanted = results(target, options, operands)
     present = tuple(name for name in _names(_OPERANDS[target], directions(operands)) if name in operands)
     devices = _cpu_devices()
-    saved_row = _saved_row(options, operands, devices) if target == FORWARD_SAVING else 0
-    call = Call(target, options, present, wanted, saved_row)
+    workspace_row = _workspace_row(options, operands, devices) if target == FORWARD_KEEPING else 0
+    call = Call(target, options, present, wanted, workspace_row)
     function = _on_one_device(call) if devices == 1 else _on_devices(call)
     return dict(zip(wanted, function(*(operands[name] for name in present)), strict=True))
 
 
 def directions(operands: Iterable[str]) -> int:
     """Counts the directions of a layer by the names of its operands."""
-    return sum(_kind(name) == "kernel" for name in operands)
+    return sum(_kind(name) == "recurrent_kernel" for name in operands)
 
 
-def results(target: str, inputs: Iterable[str]) -> tuple[str, ...]:
-    """Lists the results of FORWARD or FORWARD_SAVING for inputs of these names."""
-    return _names(_RESULTS[target], directions(inputs))
+def results(target: str, options: Options, inputs: Iterable[str]) -> tuple[str, ...]:
+    """Lists the results of FORWARD or FORWARD_KEEPING for inputs of these names: those that the cell has."""
+    return _results(target, options.cell, directions(inputs))
 
 
-def is_saved(name: str) -> bool:
-    """Says whether a result of FORWARD_SAVING is what the way back needs, and nothing else is to look at."""
-    return _kind(name) == "saved"
+@cache
+def _results(target: str, cell: Cell, directions: int) -> tuple[str, ...]:
+    return tuple(name for name in _names(_RESULTS[target], directions) if exists(_row(name), cell))
+
+
+def is_workspace(name: str) -> bool:
+    """Says whether a result of FORWARD_KEEPING is what the backward pass needs, and nothing else is to look at."""
+    return _kind(name) == _WORKSPACE.name
 
 
 def _names(names: tuple[tuple[str, ...], tuple[str, ...]], directions: int) -> tuple[str, ...]:
@@ -198,56 +201,51 @@ def _kind(name: str) -> str:
     return name.partition("/")[0].removeprefix("d_")
 
 
-def _dtype(name: str) -> type[np.generic]:
-    return _DTYPES.get(_kind(name), np.float32)
+def _row(name: str) -> Operand:
+    return _ROWS[_kind(name)]
 
 
 def _axes(name: str, options: Options) -> str:
-    name = _kind(name)
-    if name == "bias":
-        return "kg" if options.reset_after else "g"
-    if name == "outputs":
-        return "btv" if options.return_sequences else "blv"
-    return _AXES[name]
+    return axes_of(_row(name), options.cell)
 
 
-def _saved_row(options: Options, operands: dict[str, Array], devices: int) -> int:
-    """Counts what is saved for a row of the batch, at most, over the ways of cutting the batch up for the devices.
+def _workspace_row(options: Options, operands: dict[str, Array], devices: int) -> int:
+    """Counts what is kept for a row of the batch, at most, over the ways of cutting the batch up for the devices.
 
     One number besides, for each part, says how many rows it is for.
     """
     (batch, timesteps, features), most = operands["x"].shape, 0
-    units = operands[own("recurrent_kernel", 0)].shape[0]
+    units, values = operands[own("recurrent_kernel", 0)].shape[0], _values(options)
     for parts in range(1, devices + 1):
         if batch % parts == 0:
             rows = max(batch // parts, 1)
-            sizes = {"batch": rows, "timesteps": timesteps, "features": features, "units": units}
-            most = max(most, -(-(_library().gatewise_workspace_floats(_layer(options, sizes)) + 1) // rows))
+            most = max(most, -(-(_native.workspace_floats(values, rows, timesteps, features, units) + 1) // rows))
     return most
 
 
-def _layer(options: Options, sizes: dict[str, int]) -> _Layer:
-    attributes = _attributes(options)
-    cell = cells.gru(reset_after=bool(attributes.pop("reset_after")))
-    return _Layer(ctypes.sizeof(_Layer), cell=cell, directions=1, **attributes, **sizes)
-
-
-def _attributes(options: Options) -> dict[str, int]:
-    numbers = {"activation", "recurrent_activation"}
-    return {
-        name: ACTIVATIONS.index(value) if name in numbers else int(value) for name, value in options._asdict().items()
-    }
+def _values(options: Options) -> tuple[int, ...]:
+    """Brings options to the engine's numbers and order."""
+    named = options._asdict()
+    return engine_options(
+        **named | {name: ACTIVATIONS.index(value) for name, value in named.items() if isinstance(value, str)}
+    )
 
 
 @cache
 def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
     """Makes the function of a call's operands that calls the handler."""
 
-    def gatewise_gru(*operands: Array) -> tuple[Array, ...]:
+    def gatewise_rnn(*operands: Array) -> tuple[Array, ...]:
         given = dict(zip(call.operands, operands, strict=True))
-        units = given[own("recurrent_kernel", 0)].shape[0]
-        sizes = dict(zip("btf", given["x"].shape, strict=True))
-        sizes |= {"u": units, "v": directions(given) * units, "s": call.saved_row, "l": 1}
+        batch, timesteps, features = given["x"].shape
+        of_layer = sizes_of(
+            call.options.cell,
+            directions=directions(given),
+            units=given[own("recurrent_kernel", 0)].shape[0],
+            timesteps=timesteps,
+            return_sequences=call.options.return_sequences,
+        )
+        sizes = {"b": batch, "f": features, "s": call.workspace_row, **of_layer}
 
         def shape_of(name: str) -> tuple[int, ...]:
             if name not in call.results:
@@ -256,16 +254,16 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             return given[of].shape if of in given else tuple(sizes[axis] for axis in _axes(name, call.options))
 
         names = _names(_RESULTS[call.target], directions(given))
-        results = [jax.ShapeDtypeStruct(shape_of(name), _dtype(name)) for name in names]
+        results = [jax.ShapeDtypeStruct(shape_of(name), _row(name).dtype) for name in names]
         arrays = [
-            given[name] if name in given else jnp.zeros((0,), _dtype(name))
+            given[name] if name in given else jnp.zeros((0,), _row(name).dtype)
             for name in _names(_OPERANDS[call.target], directions(given))
         ]
-        attributes = {name: np.int32(value) for name, value in _attributes(call.options).items()}
+        attributes = dict(zip(OPTIONS, map(np.int32, _values(call.options)), strict=True))
         made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
         return tuple(value for name, value in zip(names, made, strict=True) if name in call.results)
 
-    return gatewise_gru
+    return gatewise_rnn
 
 
 @cache

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The engine as a differentiable TensorFlow function.
 
-Three operations stand behind it (csrc/bind/tensorflow.c): `GatewiseGruTrain` runs the layer and saves what the way back
-needs, `GatewiseGruGrad` is that way back, and `GatewiseGru` runs the layer without saving. The gradient of the last one
-runs the forward pass once more: inference stays lean, and a tape over it is right all the same. The gradient of
-`GatewiseGruGrad`, a second derivative, is that of the GRU composed of TensorFlow's operations; TensorFlow takes
-forward-mode derivatives from it too.
+Three operations stand behind it (csrc/bind/tensorflow.cpp): `GatewiseRnnTrain` runs the layer and keeps what its
+gradient needs, `GatewiseRnnGrad` is the backward pass, and `GatewiseRnn` runs the layer and keeps nothing. The gradient
+of the last one runs the forward pass once more: inference stays lean, and a tape over it is right all the same. The
+gradient of `GatewiseRnnGrad`, a second derivative, is that of the layer composed of TensorFlow's operations; TensorFlow
+takes forward-mode derivatives from it too.
 """
 
 from __future__ import annotations
@@ -18,14 +18,19 @@ with required_by("gatewise.ops.tensorflow", "tensorflow"):
     import tensorflow as tf
 
 import gatewise.ops.tensorflow.gradients  # noqa: F401  # registers them
-from gatewise.ops.direction import Direction
-from gatewise.ops.tensorflow.operations import ABSENT, load
+from gatewise.engine import activation_code
+from gatewise.operands import SHARED, facts
+from gatewise.ops.tensorflow.operations import load
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from gatewise.cells import Cell
+
 Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can follow
+
+_WHERE = "gatewise.ops.tensorflow.rnn"
 
 # Where a call may find an obstacle
 CONDITIONS = ("its code is traced for XLA, as in a tf.function(jit_compile=True)",)
@@ -83,42 +88,34 @@ def _tracing_for_xla() -> bool:
     return False
 
 
-def gru(
+def rnn(
     x: Tensor,
-    initial_state: Tensor | None,
-    kernel: Tensor,
-    recurrent_kernel: Tensor,
-    bias: Tensor | None = None,
+    directions: Sequence[Any],
     mask: Tensor | None = None,
-    input_dropout: Tensor | None = None,
-    recurrent_dropout: Tensor | None = None,
     *,
-    reset_after: bool = True,
+    cell: Cell,
     activation: str = "tanh",
     recurrent_activation: str = "sigmoid",
     go_backwards: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
     training: bool = False,
-) -> tuple[Tensor, Tensor]:
-    """Runs a GRU layer over sequences, eagerly or in a graph.
+) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
+    """Runs a recurrent layer over sequences, eagerly or in a graph.
 
-    Every float32 argument but the dropout factors has a gradient, and that gradient has one, and so on.
+    Every float32 argument but the dropout factors has a gradient, and that gradient has one, and so on. Letters: B =
+    batch, T = timesteps, F = features, U = units.
 
     Args:
-        x: (batch, timesteps, features) float32. Masked steps are never read.
-        initial_state: (batch, units) float32, or None for zeros.
-        kernel: (features, 3 * units) float32, gates in the order z | r | h.
-        recurrent_kernel: (units, 3 * units) float32.
-        bias: (2, 3 * units) float32 if `reset_after`, else (3 * units,); or None for zeros.
-        mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the state.
-        input_dropout: (1 or 3, batch, features) float32, factors on x, one for all gates or one for each; or None.
-        recurrent_dropout: (3, batch, units) float32, factors on the previous state, one for each gate; or None.
-        reset_after: whether the reset gate acts after the product with the recurrent kernel (Keras, cuDNN) or before
-            it.
-        activation: the candidate's, one of `gatewise.native.ACTIVATIONS`.
+        x: (B, T, F) float32. Masked steps are never read.
+        directions: one `operands.Direction`, or two, of which the second reads the other way: tensors under their
+            names, in the shapes of Keras's layout; see csrc/operands.h.
+        mask: (B, T) bool, True = valid; or None. A masked step keeps the states.
+        cell: what is computed at a step.
+        activation: of what is added to the state, one of `gatewise.native.ACTIVATIONS`.
         recurrent_activation: the gates', likewise.
-        go_backwards: reads x and mask from the last step to the first; outputs are in processing order.
+        go_backwards: the first direction reads x and mask from the last step to the first; outputs are in its
+            processing order.
         return_sequences: False makes `outputs` hold the last output alone.
         zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
             first valid step.
@@ -126,95 +123,44 @@ def gru(
             computes it again.
 
     Returns:
-        outputs (batch, timesteps, units), or (batch, 1, units) without `return_sequences`, and the last state (batch,
-        units), float32.
+        outputs (B, T, directions * U), or (B, 1, directions * U) without `return_sequences`, and for each direction a
+        tuple of its last states, (B, U) each; float32.
 
     Raises:
         tf.errors.InvalidArgumentError: an array has the wrong shape.
         tf.errors.ResourceExhaustedError: there is no memory for the engine's scratch.
         RuntimeError: the operations are not available.
+        ValueError: an activation is unknown.
 
     Example:
-        >>> outputs, state = gru(tf.ones((2, 3, 1)), None, tf.zeros((1, 6)), tf.zeros((2, 6)))
+        >>> from gatewise.cells import Cell
+        >>> from gatewise.operands import Direction
+        >>> one = Direction(kernel=tf.zeros((1, 6)), recurrent_kernel=tf.zeros((2, 6)))
+        >>> outputs, ((state,),) = rnn(tf.ones((2, 3, 1)), [one], cell=Cell.GRU)
         >>> tuple(outputs.shape), tuple(state.shape)
         ((2, 3, 2), (2, 2))
+        >>> outputs, (first, second) = rnn(tf.ones((2, 3, 1)), [one, one], cell=Cell.GRU)
+        >>> tuple(outputs.shape)
+        (2, 3, 4)
     """
-    direction = Direction(initial_state, kernel, recurrent_kernel, bias, input_dropout, recurrent_dropout)
-    outputs, (state,) = _run(
-        x, mask, [direction], training=training, reset_after=reset_after, activation=activation,
-        recurrent_activation=recurrent_activation, go_backwards=go_backwards, return_sequences=return_sequences,
-        zero_output_for_mask=zero_output_for_mask,
-    )  # fmt: skip
-    return outputs, state
-
-
-def bidirectional(
-    x: Tensor,
-    first: Direction,
-    second: Direction,
-    mask: Tensor | None = None,
-    *,
-    training: bool = False,
-    **options: Any,
-) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Runs two GRU layers of one size over sequences, the second the other way, and joins their outputs.
-
-    It computes what two calls of `gru` do, one of whose outputs is reversed, and saves going through the outputs and
-    their gradients again.
-
-    Args:
-        x: (batch, timesteps, features) float32. Masked steps are never read.
-        first: the weights, the initial state and the dropout factors of a layer, as in `gru`.
-        second: those of the layer that reads the other way.
-        mask: (batch, timesteps) bool, True = valid; or None.
-        training: as in `gru`.
-        options: the others of `gru`, all of them; `go_backwards` is the first layer's.
-
-    Returns:
-        outputs (batch, timesteps, 2 * units), or (batch, 1, 2 * units) without `return_sequences`, in the processing
-        order of the first layer, and the last state of each, (batch, units), float32.
-
-    Raises:
-        tf.errors.InvalidArgumentError: an array has the wrong shape.
-        tf.errors.ResourceExhaustedError: there is no memory for the engine's scratch.
-        RuntimeError: the operations are not available.
-
-    Example:
-        >>> one = Direction(None, tf.zeros((1, 6)), tf.zeros((2, 6)), None)
-        >>> outputs, (state, _) = bidirectional(
-        ...     tf.ones((2, 3, 1)),
-        ...     one,
-        ...     one,
-        ...     reset_after=True,
-        ...     activation="tanh",
-        ...     recurrent_activation="sigmoid",
-        ...     go_backwards=False,
-        ...     return_sequences=True,
-        ...     zero_output_for_mask=False,
-        ... )
-        >>> tuple(outputs.shape), tuple(state.shape)
-        ((2, 3, 4), (2, 2))
-    """
-    outputs, (first_state, second_state) = _run(x, mask, [first, second], training=training, **options)
-    return outputs, (first_state, second_state)
-
-
-def _run(
-    x: Tensor, mask: Tensor | None, directions: Sequence[Direction], *, training: bool, **options: Any
-) -> tuple[Tensor, Sequence[Tensor]]:
     operations, problem = load()
     if operations is None:
-        raise RuntimeError(f"gatewise.ops.tensorflow.gru: the engine is not available. {problem}. Reinstall gatewise.")
-    run = operations.gatewise_gru_train if training else operations.gatewise_gru
-    initial_states, kernels, recurrent_kernels, biases, *dropout = (
-        [ABSENT if value is None else value for value in values] for values in zip(*directions, strict=True)
-    )
-    outputs, states, *_ = run(
-        x, initial_states, kernels, recurrent_kernels, biases, ABSENT if mask is None else mask, *dropout,
-        recompute=recomputing(), **options,
+        raise RuntimeError(f"gatewise.ops.tensorflow.rnn: the engine is not available. {problem}. Reinstall gatewise.")
+    run = operations.gatewise_rnn_train if training else operations.gatewise_rnn
+    given = {"x": x, "mask": () if mask is None else mask}  # () becomes a tensor of shape (0,)
+    own = [[() if value is None else value for value in values] for values in zip(*directions, strict=True)]
+    outputs, *others = run(
+        *(given[row.name] for row in SHARED), *own, cell=int(cell),
+        activation=activation_code(_WHERE, "activation", activation),
+        recurrent_activation=activation_code(_WHERE, "recurrent_activation", recurrent_activation),
+        go_backwards=int(go_backwards), return_sequences=int(return_sequences),
+        zero_output_for_mask=int(zero_output_for_mask), recompute=int(recomputing()), torch_layout=0,
     )  # fmt: skip
+    states = others[: facts(int(cell)).states]
     if not tf.executing_eagerly():  # the operation's shape function cannot read return_sequences, nor multiply
-        units = states[0].shape[-1]
+        units = directions[0].recurrent_kernel.shape[0]
         width = None if units is None else len(directions) * units
-        outputs.set_shape((None, x.shape[1] if options["return_sequences"] else 1, width))
-    return outputs, states
+        outputs.set_shape((None, x.shape[1] if return_sequences else 1, width))
+        for state in (state for of_each in states for state in of_each):
+            state.set_shape((x.shape[0], units))
+    return outputs, tuple(zip(*states, strict=True))

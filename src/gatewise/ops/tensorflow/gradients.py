@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The gradients of the engine's operations, registered with TensorFlow by importing this.
 
-The gradient of the way back, a second derivative, is that of the GRU composed of TensorFlow's operations.
+The gradient of the backward pass, a second derivative, is that of the layer composed of TensorFlow's operations.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import tensorflow as tf
 
+from gatewise.engine import ACTIVATIONS
+from gatewise.operands import OPTIONS, OWN, SHARED, SHARED_OUTPUTS, Direction, facts
 from gatewise.ops import composed
-from gatewise.ops.direction import Direction
-from gatewise.ops.tensorflow.operations import in_lists, layer_inputs, load
+from gatewise.ops.tensorflow.operations import in_lists, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,55 +22,89 @@ Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can 
 
 # TensorFlow cannot vectorise a loop's derivatives, as tape.jacobian of a gradient does: short sequences have no loop.
 _UNROLLED_TIMESTEPS = 32
-_OPTIONS = (
-    "reset_after",
-    "go_backwards",
-    "return_sequences",
-    "zero_output_for_mask",
-    "recompute",
-    "activation",
-    "recurrent_activation",
-)
+_X, _MASK = (next(i for i, row in enumerate(SHARED) if row.name == name) for name in ("x", "mask"))
 
 
-@tf.RegisterGradient("GatewiseGruTrain")
-def _gradient_of_train(op: Any, d_outputs: Tensor, *d_states_and_saved: Tensor | None) -> list[Tensor | None]:
+@tf.RegisterGradient("GatewiseRnnTrain")
+def _gradient_of_train(op: Any, *d_results: Tensor | None) -> list[Tensor | None]:
+    n, first = op.get_attr("directions"), len(SHARED_OUTPUTS)
+    d_outputs, *d_states, _ = in_lists(d_results, first, n)
+    return _backward(op, op.outputs[-n:], d_outputs, d_states)
+
+
+@tf.RegisterGradient("GatewiseRnn")
+def _gradient_of_inference(op: Any, *d_results: Tensor) -> list[Tensor | None]:
+    n, first = op.get_attr("directions"), len(SHARED_OUTPUTS)
+    again = load()[0].gatewise_rnn_train(*in_lists(op.inputs, len(SHARED), n), **_options(op))
+    d_outputs, *d_states = in_lists(d_results, first, n)
+    return _backward(op, again.workspace, d_outputs, d_states)
+
+
+def _backward(op: Any, workspace: Sequence[Tensor], d_outputs: Tensor, d_states: Sequence[Any]) -> list[Tensor | None]:
+    """Takes the gradients of outputs and states to those of the layer's inputs; constants have none."""
+    # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
+    x_gradient = _X not in (getattr(op, "skip_input_indices", None) or ())
     n = op.get_attr("directions")
-    return _way_back(op, op.outputs[-n:], d_outputs, d_states_and_saved[:n])
+    lists = in_lists(op.inputs, len(SHARED), n)
+    shared, own = lists[: len(SHARED)], lists[len(SHARED) :]
+    found = iter(
+        load()[0].gatewise_rnn_grad(
+            *shared, d_outputs, *own, workspace, *d_states, x_gradient=x_gradient, **_options(op)
+        )
+    )
+    gradients: list[Tensor | None] = [next(found) if row.differentiable else None for row in SHARED]
+    if x_gradient:
+        gradients[_X].set_shape(op.inputs[_X].shape)
+    else:
+        gradients[_X] = None
+    for row in OWN:
+        gradients += next(found) if row.differentiable else [None] * n
+    return gradients
 
 
-@tf.RegisterGradient("GatewiseGru")
-def _gradient_of_inference(op: Any, d_outputs: Tensor, *d_states: Tensor) -> list[Tensor | None]:
-    again = load()[0].gatewise_gru_train(*in_lists(op.inputs, op.get_attr("directions")), **_options(op))
-    return _way_back(op, again.saved, d_outputs, d_states)
-
-
-@tf.RegisterGradient("GatewiseGruGrad")
-def _gradient_of_way_back(op: Any, *gradients: Tensor | None) -> list[Tensor | None]:
-    """Takes the gradients of the way back's results to those of its inputs: the layer's, d_outputs and d_states."""
-    n, differentiable = op.get_attr("directions"), len(gradients)
-    given = [None if _is_absent(value) else value for value in op.inputs[: layer_inputs(n)]]
-    present = [i for i, value in enumerate(given[:differentiable]) if value is not None]
+@tf.RegisterGradient("GatewiseRnnGrad")
+def _gradient_of_backward(op: Any, *gradients: Tensor | None) -> list[Tensor | None]:
+    """Takes the gradients of what the backward pass gives to those of what it takes."""
+    n, options = op.get_attr("directions"), _options(op)
+    first = len(SHARED) + len(SHARED_OUTPUTS)
+    own = range(first, first + n * len(OWN))  # places of what the directions have of their own
+    rows = [*SHARED, *SHARED_OUTPUTS, *(row for row in OWN for _ in range(n))]
+    given = [None if _is_absent(value) else value for value in op.inputs]
+    of_outputs = [i for i, row in enumerate(rows) if row in SHARED_OUTPUTS]
+    with_gradient = [i for i, row in enumerate(rows) if row.differentiable and i not in of_outputs]  # as they are given
+    present = [i for i in with_gradient if given[i] is not None]
+    states = range(own.stop + n, own.stop + n + n * facts(options["cell"]).states)  # behind the workspaces
+    d_results = [op.inputs[i] for i in (*of_outputs, *states)]
     values = [given[i] for i in present]
-    d_outputs, *d_states = op.inputs[-1 - n :]
     with tf.GradientTape() as second:
-        second.watch([*values, d_outputs, *d_states])
-        with tf.GradientTape() as first:
-            first.watch(values)
-            x, *per_direction, mask, input_dropout, recurrent_dropout = in_lists(given, n)
-            each = [Direction(*own) for own in zip(*per_direction, input_dropout, recurrent_dropout, strict=True)]
-            outputs, states = composed.directions(_TensorFlow(), x, mask, each, **_options(op))
-        d_values = first.gradient([outputs, *states], values, [d_outputs, *d_states], tf.UnconnectedGradients.ZERO)
-    asked = [i for i in present if gradients[i] is not None and (i > 0 or op.get_attr("x_gradient"))]
+        second.watch([*values, *d_results])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            lists = in_lists([given[i] for i in own], 0, n)
+            each = [Direction(*of_one) for of_one in zip(*lists, strict=True)]
+            outputs, of_each = composed.layer(_TensorFlow(), given[_X], given[_MASK], each, **_composed(options))
+            results = [outputs, *(state for of_all in zip(*of_each, strict=True) for state in of_all)]
+        d_values = tape.gradient(results, values, d_results, tf.UnconnectedGradients.ZERO)
+    of_places = dict(zip(with_gradient, gradients, strict=True))
+    asked = [i for i in present if of_places[i] is not None and (i != _X or op.get_attr("x_gradient"))]
     found = second.gradient(
         [d_values[present.index(i)] for i in asked],
-        [*values, d_outputs, *d_states],
-        [gradients[i] for i in asked],
+        [*values, *d_results],
+        [of_places[i] for i in asked],
         tf.UnconnectedGradients.ZERO,
     )
-    count = len(op.inputs)
-    of_inputs = dict(zip([*present, *range(count - 1 - n, count)], found, strict=True))
-    return [of_inputs.get(i) for i in range(count)]
+    of_inputs = dict(zip([*present, *of_outputs, *states], found, strict=True))
+    return [of_inputs.get(i) for i in range(len(op.inputs))]
+
+
+def _composed(options: dict[str, Any]) -> dict[str, Any]:
+    """Brings the options of an operation to what `composed.layer` takes."""
+    named: dict[str, Any] = {name: value for name, value in options.items() if name != "torch_layout"}
+    return named | {name: ACTIVATIONS[named[name]] for name in ("activation", "recurrent_activation")}
+
+
+def _options(op: Any) -> dict[str, int]:
+    return {name: op.get_attr(name) for name in OPTIONS}
 
 
 def _is_absent(value: Tensor) -> bool:
@@ -77,7 +112,7 @@ def _is_absent(value: Tensor) -> bool:
 
 
 class _TensorFlow:
-    """The functions that the composed GRU takes from TensorFlow."""
+    """The functions that the composed layer takes from TensorFlow."""
 
     def activation(self, name: str) -> Callable[[Tensor], Tensor]:
         functions: dict[str, Callable[[Tensor], Tensor]] = {
@@ -108,34 +143,13 @@ class _TensorFlow:
         return tf.concat(values, axis=-1)
 
     def scan(
-        self, step: Callable[..., tuple[Tensor, Tensor]], start: tuple[Tensor, Tensor], sequences: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, Tensor]:
+        self, step: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], sequences: tuple[Tensor, ...]
+    ) -> tuple[Tensor, ...]:
         timesteps = sequences[0].shape[0]
         if timesteps is None or timesteps > _UNROLLED_TIMESTEPS:
-            states, outputs = tf.scan(step, sequences, start)
-            return states, outputs
+            return tuple(tf.scan(step, sequences, start))
         carried, steps = start, []
         for inputs in zip(*(tf.unstack(sequence) for sequence in sequences), strict=True):
             carried = step(carried, inputs)
             steps.append(carried)
-        states, outputs = zip(*steps, strict=True)
-        return tf.stack(states), tf.stack(outputs)
-
-
-def _way_back(op: Any, saved: Sequence[Tensor], d_outputs: Tensor, d_states: Sequence[Tensor]) -> list[Tensor | None]:
-    """Takes the gradients of outputs and states to those of the layer's inputs; the mask and the factors have none."""
-    # A tape says which inputs need no gradient; tf.gradients does not. Without x's, a first layer saves a product.
-    x_gradient = 0 not in (getattr(op, "skip_input_indices", None) or ())
-    options, n = _options(op), op.get_attr("directions")
-    d_x, *others = load()[0].gatewise_gru_grad(
-        *in_lists(op.inputs, n), saved, d_outputs, d_states, x_gradient=x_gradient, **options
-    )
-    if x_gradient:
-        d_x.set_shape(op.inputs[0].shape)
-    gradients = [d_x if x_gradient else None, *(gradient for of_each in others for gradient in of_each)]
-    return gradients + [None] * (layer_inputs(n) - len(gradients))
-
-
-def _options(op: Any) -> dict[str, Any]:
-    values = {name: op.get_attr(name) for name in _OPTIONS}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in values.items()}
+        return tuple(tf.stack(values) for values in zip(*steps, strict=True))

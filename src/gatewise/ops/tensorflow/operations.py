@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine's operations in TensorFlow (csrc/bind/tensorflow.c): their library, and their inputs as lists."""
+"""The engine's operations in TensorFlow (csrc/bind/tensorflow.cpp): their library, and what they take.
+
+An operation takes the shared inputs of the table (operands.py), then a list for each of a direction's own; the backward
+pass takes the gradient of the outputs behind the first, and the workspaces and the gradients of the states last.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,6 @@ import tensorflow as tf
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ABSENT: tuple[()] = ()  # becomes a tensor of shape (0,)
 _LIBRARY = Path(__file__).parents[2] / "libgatewise_tensorflow.so"
 
 
@@ -25,7 +28,7 @@ def load() -> tuple[Any, str | None]:
         operations = tf.load_op_library(str(_LIBRARY))
     except (tf.errors.NotFoundError, RuntimeError) as error:
         return None, f"{_LIBRARY.name} cannot be loaded ({error})"
-    if hasattr(operations, "gatewise_gru_grad"):
+    if hasattr(operations, "gatewise_rnn_grad"):
         return operations, None
     report = ctypes.CDLL(str(_LIBRARY)).gatewise_tensorflow_problem
     report.restype = ctypes.c_char_p
@@ -33,13 +36,6 @@ def load() -> tuple[Any, str | None]:
     return None, problem.decode() if problem else f"{_LIBRARY.name} was opened by other means than TensorFlow"
 
 
-def layer_inputs(directions: int) -> int:
-    """Counts the inputs that all operations have: x and mask, and six of every direction."""
-    return 2 + 6 * directions
-
-
-def in_lists(inputs: Sequence[Any], n: int) -> list[Any]:
-    """Brings the inputs of a layer of n directions to the operations' arguments, lists of what a direction has."""
-    own = [list(inputs[1 + i * n : 1 + i * n + n]) for i in range(4)]
-    mask = inputs[1 + 4 * n]
-    return [inputs[0], *own, mask, list(inputs[2 + 4 * n : 2 + 5 * n]), list(inputs[2 + 5 * n : layer_inputs(n)])]
+def in_lists(tensors: Sequence[Any], shared: int, n: int) -> list[Any]:
+    """Brings an operation's inputs or outputs to its arguments: so many that are shared, then lists of n."""
+    return [*tensors[:shared], *(list(tensors[i : i + n]) for i in range(shared, len(tensors), n))]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from gatewise.native import ACTIVATIONS
+from gatewise.engine import ACTIVATIONS
+from gatewise.operands import OWN_OUTPUTS, facts
 from gatewise.ops import composed
-from gatewise.ops.direction import Direction
 from gatewise.ops.torch import layout, signatures
 
 if TYPE_CHECKING:
@@ -18,25 +18,27 @@ if TYPE_CHECKING:
 Tensor: TypeAlias = torch.Tensor
 
 
-def run(inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Tensor, ...]:
-    """Runs a layer on the inputs and the options of its operation. Returns outputs, and each direction's last state."""
-    options = dict(options)
+def run(inputs: Sequence[Any], options: Sequence[int]) -> tuple[Tensor | None, ...]:
+    """Runs a layer on the inputs and the options of its operation. Returns its results, None for a state it has not."""
+    told = signatures.Options(*options)._asdict()
     for name in ("activation", "recurrent_activation"):
-        options[name] = ACTIVATIONS[options[name]]
-    torch_layout = options.pop("torch_layout")
-    each = signatures.of_each_direction(inputs)
-    directions = [_direction(*own, torch_layout=torch_layout) for own in each]
-    mask = inputs[signatures.differentiable(len(each))]
-    outputs, states = composed.directions(_Torch(), inputs[0], mask, directions, **options)
-    return outputs, *states
+        told[name] = ACTIVATIONS[told[name]]
+    shared, directions = signatures.parted(inputs)
+    if told.pop("torch_layout"):
+        directions = [layout.to_keras(told["cell"], own) for own in directions]
+    outputs, states = composed.layer(_Torch(), shared.x, shared.mask, directions, **told)
+    missing = (None,) * (len(OWN_OUTPUTS) - facts(told["cell"]).states)
+    return outputs, *(state for own in states for state in (*own, *missing))
 
 
-def way_back(inputs: Sequence[Any], d_results: Sequence[Tensor | None], options: dict[str, Any]) -> list[Tensor | None]:
-    """The gradients of the inputs that have one, from those of outputs and states, with tangents if these have some."""
-    n, again = signatures.differentiable(signatures.directions_of(inputs)), torch.is_grad_enabled()
+def backward(inputs: Sequence[Any], d_results: Sequence[Tensor | None], options: Sequence[int]) -> list[Tensor | None]:
+    """The gradients of the inputs that have one, from those of the results, with tangents if these have some."""
+    inputs, places, again = list(inputs), signatures.of(inputs).differentiable, torch.is_grad_enabled()
     with torch.enable_grad():
-        layer = variables(inputs[:n])
-        return derivatives(run([*layer, *inputs[n:]], options), d_results, layer, again=again)
+        layer = variables([inputs[i] for i in places])
+        for place, variable in zip(places, layer, strict=True):
+            inputs[place] = variable
+        return derivatives(run(inputs, options), d_results, layer, again=again)
 
 
 def variables(values: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -69,18 +71,8 @@ def derivatives(
     return [None if variable is None else next(remaining) for variable in variables]
 
 
-def _direction(
-    _x: Tensor, initial_state: Tensor | None, kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor | None,
-    recurrent_bias: Tensor | None, _mask: Tensor | None, *factors: Tensor | None, torch_layout: bool,
-) -> Direction:  # fmt: skip
-    """What a direction has of its own, in Keras's layout, from the inputs of a layer."""
-    if torch_layout:
-        kernel, recurrent_kernel, bias = layout.to_keras(kernel, recurrent_kernel, bias, recurrent_bias)
-    return Direction(initial_state, kernel, recurrent_kernel, bias, *factors)
-
-
 class _Torch:
-    """The functions that the composed GRU takes from torch."""
+    """The functions that the composed layer takes from torch."""
 
     def activation(self, name: str) -> Callable[[Tensor], Tensor]:
         if name == "linear":
@@ -110,13 +102,12 @@ class _Torch:
 
     def scan(
         self,
-        step: Callable[[tuple[Tensor, Tensor], tuple[Tensor, Tensor]], tuple[Tensor, Tensor]],
-        start: tuple[Tensor, Tensor],
-        sequences: tuple[Tensor, Tensor],
-    ) -> tuple[Tensor, Tensor]:
+        step: Callable[[tuple[Tensor, ...], tuple[Tensor, ...]], tuple[Tensor, ...]],
+        start: tuple[Tensor, ...],
+        sequences: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
         carried, steps = start, []
         for inputs in zip(*sequences, strict=True):
             carried = step(carried, inputs)
             steps.append(carried)
-        states, outputs = zip(*steps, strict=True)
-        return torch.stack(states), torch.stack(outputs)
+        return tuple(torch.stack(values) for values in zip(*steps, strict=True))

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gatewise.ops.torch import signatures
+from gatewise.ops.torch import shapes, signatures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gatewise.ops.torch.signatures import Signature
 
 
 def register() -> None:
@@ -27,10 +29,10 @@ def register() -> None:
         return
     from torch.utils.flop_counter import register_flop_formula
 
-    for directions, name in signatures.NAMES.items():
-        for suffix, formula in (("", _forward), ("_train", _forward), ("_grad", _way_back)):
-            packet = getattr(torch.ops.gatewise, name + suffix)
-            register_flop_formula(packet)(partial(formula, directions))
+    for signature in signatures.SIGNATURES.values():
+        for suffix, formula in (("", _forward), ("_train", _forward), ("_grad", _backward)):
+            packet = getattr(torch.ops.gatewise, signature.name + suffix)
+            register_flop_formula(packet)(partial(formula, signature))
 
 
 def _counter_ends_the_process() -> bool:
@@ -48,26 +50,26 @@ def _counter_ends_the_process() -> bool:
     return True
 
 
-def _of_a_step(shapes: Sequence[Any], *, torch_layout: bool) -> tuple[int, int]:
-    """Counts a step of one direction: the product of the input with the kernel, and that of the state with its own."""
-    batch, _, features = shapes[0]
-    units = shapes[3][1 if torch_layout else 0]
-    return 2 * batch * features * 3 * units, 2 * batch * units * 3 * units
+def _products(signature: Signature, inputs: Sequence[Any], options: Any) -> tuple[int, int, int]:
+    """Counts a step of one direction: the product of x with the kernel, that of h with its own; and the steps."""
+    layer = shapes.Layer(signature.directions, options)
+    layer.take_sizes(inputs[0], inputs[signatures.RECURRENT_KERNEL])
+    batch, timesteps, features, units, columns = (layer.sizes[axis] for axis in "btfug")
+    return 2 * batch * features * columns, 2 * batch * units * columns, timesteps
 
 
-def _forward(directions: int, *shapes: Any, torch_layout: bool, **_options: Any) -> int:
-    timesteps: int = shapes[0][1]
-    return directions * timesteps * sum(_of_a_step(shapes, torch_layout=torch_layout))
+def _forward(signature: Signature, *arguments: Any, **_out_shape: Any) -> int:
+    n = len(signature.inputs)
+    of_x, of_h, timesteps = _products(signature, arguments[:n], signatures.Options(*arguments[n:]))
+    return signature.directions * timesteps * (of_x + of_h)
 
 
-def _way_back(
-    directions: int, *shapes: Any, torch_layout: bool, recompute: bool, x_gradient: bool, **options: Any
-) -> int:
-    """Counts two products for each of the way forward, by either factor: but for gradients that are not asked for."""
-    timesteps: int = shapes[0][1]
-    of_input, of_state = _of_a_step(shapes, torch_layout=torch_layout)
-    count = directions * timesteps * (of_input + (of_input if x_gradient else 0) + 2 * of_state)
-    each = signatures.of_each_direction(shapes[: signatures.layer_inputs(directions)])
-    without_state = sum(own[1] is None for own in each)
-    count -= min(timesteps, 1) * without_state * of_state  # the zeros that these start with have no gradient
-    return count + (_forward(directions, *shapes, torch_layout=torch_layout, **options) if recompute else 0)
+def _backward(signature: Signature, *arguments: Any, **_out_shape: Any) -> int:
+    """Counts two products for each of the forward pass, by either factor: but for gradients that are not asked for."""
+    inputs, _, _, options, x_gradient = signature.of_grad(arguments)
+    of_x, of_h, timesteps = _products(signature, inputs, options)
+    count = signature.directions * timesteps * (of_x + (of_x if x_gradient else 0) + 2 * of_h)
+    _, directions = signatures.parted(inputs)
+    without_state = sum(own.initial_h is None for own in directions)
+    count -= min(timesteps, 1) * without_state * of_h  # the zeros that these start with have no gradient
+    return count + (_forward(signature, *inputs, *options) if options.recompute else 0)

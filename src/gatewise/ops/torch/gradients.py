@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The derivatives of the operations: the first from the engine, the second from the GRU composed of torch's own.
+"""The derivatives of the operations: the first from the engine, the second from the layer composed of torch's own.
 
 `keep...` and `of_...` are what a `torch.autograd.Function` does on its way forward and back: `differentiable` makes an
 operation of them that can be traced, `Layer` is the same for eager code.
@@ -18,6 +18,8 @@ from gatewise.ops.torch.transforms import refuse_tangents, unruled
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gatewise.ops.torch.signatures import Signature
+
 Tensor: TypeAlias = torch.Tensor
 Gradients: TypeAlias = tuple[Tensor | None, ...]
 
@@ -25,44 +27,51 @@ Gradients: TypeAlias = tuple[Tensor | None, ...]
 BELOW_AUTOGRAD: Any = torch._C._AutoDispatchBelowAutograd  # noqa: SLF001  # what torch.library takes itself; not public
 
 
-def differentiable(operation: Any, keep: Callable[..., None], way_back: Callable[..., Gradients]) -> Callable[..., Any]:
+def differentiable(
+    operation: Any, tensors: int, keep: Callable[..., None], backward: Callable[..., Gradients]
+) -> Callable[..., Any]:
     """Makes the kernel that stands above an operation's own, with the meaning of `torch.library.register_autograd`.
 
     That one's would drop the tangents of forward-mode derivatives without a word.
+
+    Args:
+        operation: it.
+        tensors: how many of its arguments are tensors, the first ones; the others are numbers.
+        keep: takes the node, the tensors, the numbers and the results, for the backward pass.
+        backward: takes the node and the gradients of the results to those of the tensors.
     """
 
     class Node(torch.autograd.Function):
         @staticmethod
-        def forward(ctx: Any, *inputs_and_options: Any) -> tuple[Tensor, ...]:
-            *inputs, options = inputs_and_options
+        def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
             with BELOW_AUTOGRAD():
-                results: tuple[Tensor, ...] = operation(*inputs, **options)
-            keep(ctx, inputs, options, results)
+                results: tuple[Tensor, ...] = operation(*arguments)
+            keep(ctx, arguments[:tensors], arguments[tensors:], results)
             return results
 
         @staticmethod
         def backward(ctx: Any, *d_results: Tensor | None) -> Gradients:
-            return *way_back(ctx, *d_results), None
+            return *backward(ctx, *d_results), *(None,) * len(ctx.options)
 
-    def kernel(*inputs: Tensor | None, **options: Any) -> tuple[Tensor, ...]:
-        refuse_tangents(inputs)
-        if torch.is_grad_enabled() and any(value.requires_grad for value in inputs if value is not None):
-            return Node.apply(*inputs, options)  # type: ignore[no-untyped-call, no-any-return]
+    def kernel(*arguments: Any) -> tuple[Tensor, ...]:
+        refuse_tangents(arguments[:tensors])
+        if torch.is_grad_enabled() and any(v.requires_grad for v in arguments[:tensors] if v is not None):
+            return Node.apply(*arguments)  # type: ignore[no-untyped-call, no-any-return]
         with BELOW_AUTOGRAD():
-            return operation(*inputs, **options)  # type: ignore[no-any-return]
+            return operation(*arguments)  # type: ignore[no-any-return]
 
     return kernel
 
 
 class Layer(torch.autograd.Function):
-    """The operation that saves, with its gradient, without `saved`: what registration costs a call is left out."""
+    """The operation that keeps a workspace, with its gradient, without it: what registration costs is left out."""
 
     @staticmethod
     def forward(ctx: Any, *inputs_and_options: Any) -> tuple[Tensor, ...]:
-        """Runs the layer on the inputs of the operation and a dictionary of its options."""
+        """Runs the layer on the inputs of the operation and its options."""
         *inputs, options = inputs_and_options
         with BELOW_AUTOGRAD():
-            results: tuple[Tensor, ...] = _train(inputs)(*inputs, **options)
+            results: tuple[Tensor, ...] = signatures.of(inputs).operations["_train"](*inputs, *options)
         keep(ctx, inputs, options, results)
         return results[:-1]
 
@@ -71,75 +80,74 @@ class Layer(torch.autograd.Function):
         """Returns the gradients of the inputs and None for the options."""
         asks_more = torch.is_grad_enabled() or unruled() is not None  # another derivative may be taken of these
         with nullcontext() if asks_more else BELOW_AUTOGRAD():
-            return *of_gru_train(ctx, *d_results, None), None
+            return *of_rnn_train(ctx, *d_results, None), None
 
 
-def keep(ctx: Any, inputs: Sequence[Any], keyword_only_inputs: dict[str, Any], output: tuple[Tensor, ...]) -> None:
-    """Keeps the inputs of the layer, and what the operation saved if it did, for the way back."""
+def keep(ctx: Any, inputs: Sequence[Any], options: Sequence[int], results: tuple[Tensor, ...]) -> None:
+    """Keeps the inputs of the layer, and the workspace if there is one, for the backward pass."""
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs, *output[1 + signatures.directions_of(inputs) :])
-    ctx.options = keyword_only_inputs
+    ctx.save_for_backward(*inputs, *results[len(signatures.of(inputs).outputs) :])
+    ctx.options = options
 
 
-def of_gru_train(ctx: Any, *d_results: Tensor | None) -> Gradients:
-    """The gradients of the inputs of the operation that saves, from those of outputs, states and, None, `saved`."""
-    *inputs, saved = ctx.saved_tensors
-    return _way_back(ctx, inputs, saved, d_results[:-1])
+def of_rnn_train(ctx: Any, *d_results: Tensor | None) -> Gradients:
+    """The gradients of the inputs of the operation that keeps a workspace, from those of its results."""
+    *inputs, workspace = ctx.saved_tensors
+    return _backward(ctx, inputs, workspace, d_results[:-1])
 
 
-def of_gru(ctx: Any, *d_results: Tensor | None) -> Gradients:
-    """The gradients of the inputs of the operation that saved nothing: the layer runs once more."""
+def of_rnn(ctx: Any, *d_results: Tensor | None) -> Gradients:
+    """The gradients of the inputs of the operation that kept nothing: the layer runs once more."""
     inputs = ctx.saved_tensors
-    return _way_back(ctx, inputs, _train(inputs)(*inputs, **ctx.options)[-1], d_results)
+    return _backward(ctx, inputs, signatures.of(inputs).operations["_train"](*inputs, *ctx.options)[-1], d_results)
 
 
-def _train(inputs: Sequence[Any]) -> Any:
-    return signatures.operation(signatures.directions_of(inputs), "_train")
-
-
-def _way_back(ctx: Any, inputs: Sequence[Any], saved: Tensor, d_results: Sequence[Tensor | None]) -> Gradients:
-    """Takes the gradients of outputs and states to those of the layer's inputs; the mask and the factors have none."""
+def _backward(ctx: Any, inputs: Sequence[Any], workspace: Tensor, d_results: Sequence[Tensor | None]) -> Gradients:
+    """Takes the gradients of a layer's results to those of its inputs, None for those that have none."""
+    signature, x_gradient = signatures.of(inputs), ctx.needs_input_grad[0]
+    gradients: list[Tensor | None] = [None] * len(inputs)
     if unruled() is not None:
-        found = composition.way_back(inputs, d_results, ctx.options)
-        return *found, *_none(len(inputs) - len(found))
-    x_gradient = ctx.needs_input_grad[0]
-    run = signatures.operation(signatures.directions_of(inputs), "_grad")
-    found = run(*inputs, saved, *d_results, **ctx.options, x_gradient=x_gradient)
-    present = (x_gradient, *(value is not None for value in inputs[1 : len(found)]))
-    return *(g if there else None for g, there in zip(found, present, strict=True)), *_none(len(inputs) - len(found))
-
-
-def _none(count: int) -> tuple[None, ...]:
-    return (None,) * count
+        found: Sequence[Tensor | None] = composition.backward(inputs, d_results, ctx.options)
+    else:
+        found = signature.operations["_grad"](*inputs, workspace, *d_results, *ctx.options, x_gradient)
+    for place, gradient in zip(signature.differentiable, found, strict=True):
+        if inputs[place] is not None:
+            gradients[place] = gradient
+    if not x_gradient:
+        gradients[0] = None
+    return tuple(gradients)
 
 
 # --- Second derivatives ---
 
 
-def keep_for_second(
-    ctx: Any, inputs: Sequence[Any], keyword_only_inputs: dict[str, Any], output: tuple[Tensor, ...]
-) -> None:
-    """Keeps the inputs of the way back but what the engine saved."""
+def keep_for_second(ctx: Any, arguments: Sequence[Any], options: Sequence[int], gradients: tuple[Tensor, ...]) -> None:
+    """Keeps the tensors that the backward pass takes but the workspace."""
     ctx.set_materialize_grads(False)
-    saved = signatures.layer_inputs(_directions_of(output))
-    ctx.save_for_backward(*inputs[:saved], *inputs[saved + 1 :])
-    ctx.options = keyword_only_inputs
+    given = _of_gradients(gradients).of_grad((*arguments, *options))
+    ctx.save_for_backward(*given.inputs, *given.d_results)
+    ctx.options = options
 
 
-def of_gru_grad(ctx: Any, *gradients: Tensor | None) -> Gradients:
-    """The gradients of the inputs of the way back: the derivative of the composed GRU's first derivative."""
-    n, m = len(gradients), signatures.layer_inputs(_directions_of(gradients))
-    inputs, given = ctx.saved_tensors[:m], ctx.saved_tensors[m:]
-    options = dict(ctx.options)
-    wanted = gradients if options.pop("x_gradient") else (None, *gradients[1:])
+def of_rnn_grad(ctx: Any, *gradients: Tensor | None) -> Gradients:
+    """The gradients of the inputs of the backward pass: the derivative of the composed layer's first derivative."""
+    signature = _of_gradients(gradients)
+    n, places = len(signature.inputs), signature.differentiable
+    inputs, given = list(ctx.saved_tensors[:n]), ctx.saved_tensors[n:]
+    *options, x_gradient = ctx.options
+    wanted = gradients if x_gradient else (None, *gradients[1:])
     again = torch.is_grad_enabled()
     with torch.enable_grad():
-        layer, d_results = composition.variables(inputs[:n]), composition.variables(given)
-        results = composition.run([*layer, *inputs[n:]], options)
-        first = composition.derivatives(results, d_results, layer, again=True)
+        layer, d_results = composition.variables([inputs[i] for i in places]), composition.variables(given)
+        for place, variable in zip(places, layer, strict=True):
+            inputs[place] = variable
+        first = composition.derivatives(composition.run(inputs, options), d_results, layer, again=True)
         second = composition.derivatives(first, wanted, [*layer, *d_results], again=again)
-    return *second[:n], *_none(m + 1 - n), *second[n:]
+    of_inputs: list[Tensor | None] = [None] * n
+    for place, gradient in zip(places, second, strict=False):
+        of_inputs[place] = gradient
+    return *of_inputs, None, *second[len(places) :]
 
 
-def _directions_of(gradients: Sequence[Tensor | None]) -> int:
-    return next(n for n in signatures.NAMES if signatures.differentiable(n) == len(gradients))
+def _of_gradients(gradients: Sequence[Tensor | None]) -> Signature:
+    return next(s for s in signatures.SIGNATURES.values() if len(s.differentiable) == len(gradients))

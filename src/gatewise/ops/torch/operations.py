@@ -2,7 +2,7 @@
 """The engine's operations as torch knows them: shapes, kernels, gradients and costs, registered by importing this.
 
 Their kernels are those of csrc/bind/torch.cpp or, where torch lacks its stable C interface, those of `fallback.py`. The
-gradients registered here serve what traces operations; `gru` brings its own to eager code, at less overhead.
+gradients registered here serve what traces operations; `rnn` brings its own to eager code, at less overhead.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from gatewise.ops.torch import fallback, flops, gradients, signatures
+from gatewise.ops.torch.shapes import Layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from gatewise.ops.torch.signatures import Signature
 
 Tensor: TypeAlias = torch.Tensor
 
@@ -26,61 +29,29 @@ _LIBRARY = Path(__file__).parents[2] / "libgatewise_torch.so"
 # --- Shapes, for tensors without numbers ---
 
 
-def saved_shape(
-    directions: int,
-    x: Tensor,
-    recurrent_kernel: Tensor,
-    *,
-    reset_after: bool,
-    recompute: bool,
-    torch_layout: bool,
-    **_options: Any,
-) -> tuple[int, int, int]:
-    """Bounds what the engine saves by a formula that torch can trace: (directions * batch, values, padded units).
-
-    A step and unit saves its gates, 4 or 3 floats, and one state at the most, or with `recompute` one state in the
-    square root of all steps; no vector is wider than 16 floats.
-    """
-    timesteps = x.shape[1]
-    values = (5 if reset_after else 4) * timesteps
-    if recompute:
-        values = torch.sym_int(torch.sym_sqrt(timesteps)) + 1  # type: ignore[no-untyped-call]
-    return directions * x.shape[0], values, (_units(recurrent_kernel, torch_layout=torch_layout) + 15) // 16 * 16
+def _shapes(signature: Signature, *arguments: Any, keeps: bool = False) -> tuple[Tensor, ...]:
+    n, x = len(signature.inputs), arguments[0]
+    _refuse_other_devices(arguments[:n])
+    layer = Layer(signature.directions, signatures.Options(*arguments[n:]))
+    layer.take_sizes(x.shape, arguments[signatures.RECURRENT_KERNEL].shape)
+    results = [x.new_empty(layer.of_output(row)) for _, row in signature.outputs]
+    return *results, *([x.new_empty(layer.of_workspace(), dtype=torch.int32)] if keeps else [])
 
 
-def _units(recurrent_kernel: Tensor, *, torch_layout: bool) -> int:
-    return recurrent_kernel.shape[1 if torch_layout else 0]
-
-
-def _gru_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
-    x: Tensor = inputs[0]
+def _gradient_shapes(signature: Signature, *arguments: Any) -> tuple[Tensor, ...]:
+    inputs, _, _, _, x_gradient = signature.of_grad(arguments)
     _refuse_other_devices(inputs)
-    steps = x.shape[1] if options["return_sequences"] else 1
-    units = _units(inputs[3], torch_layout=options["torch_layout"])
-    states = (x.new_empty((x.shape[0], units)) for _ in range(directions))
-    return x.new_empty((x.shape[0], steps, directions * units)), *states
+    wanted = (inputs[i] if i or x_gradient else None for i in signature.differentiable)
+    return tuple(inputs[0].new_empty((0,) if value is None else value.shape) for value in wanted)
 
 
-def _gru_train_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
-    x, recurrent_kernel = inputs[0], inputs[3]
-    saved = x.new_empty(saved_shape(directions, x, recurrent_kernel, **options), dtype=torch.int32)
-    return *_gru_shapes(directions, *inputs, **options), saved
-
-
-def _gru_grad_shapes(directions: int, *inputs: Any, **options: Any) -> tuple[Tensor, ...]:
-    x = inputs[0]
-    _refuse_other_devices(inputs)
-    wanted = (x if options["x_gradient"] else None, *inputs[1 : signatures.differentiable(directions)])
-    return tuple(x.new_empty((0,) if value is None else value.shape) for value in wanted)
-
-
-def _refuse_other_devices(inputs: tuple[Any, ...]) -> None:
+def _refuse_other_devices(tensors: Sequence[Any]) -> None:
     """Raises if some tensors have numbers and some have none: the results would have none."""
-    devices = {value.device for value in inputs if value is not None}
+    devices = {value.device for value in tensors if value is not None}
     if len(devices) > 1:
         received = ", ".join(sorted(map(str, devices)))
         raise RuntimeError(
-            f"gatewise::gru: tensors are on different devices. Expected one; received {received}. Move all to the CPU."
+            f"gatewise: tensors are on different devices. Expected one; received {received}. Move all to the CPU."
         )
 
 
@@ -90,12 +61,9 @@ def _refuse_other_devices(inputs: tuple[Any, ...]) -> None:
 def _one_by_one(operation: Any) -> Callable[..., tuple[tuple[Tensor, ...], tuple[int, ...]]]:
     """The rule of `torch.library.register_vmap` that runs an operation on each element in turn."""
 
-    def mapped(info: Any, in_dims: tuple[int | None, ...], *inputs: Any, **options: Any) -> Any:
+    def mapped(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> Any:
         results = [
-            operation(
-                *(value if dim is None else value.select(dim, i) for value, dim in zip(inputs, in_dims, strict=True)),
-                **options,
-            )
+            operation(*(v if dim is None else v.select(dim, i) for v, dim in zip(arguments, in_dims, strict=True)))
             for i in range(info.batch_size)
         ]
         stacked = tuple(torch.stack(parts) for parts in zip(*results, strict=True))
@@ -112,21 +80,27 @@ def _register() -> tuple[Any, str | None]:
     if not hasattr(torch.compiler, "is_exporting"):  # of torch 2.7: what else is used here is older
         return None, f"torch {torch.__version__} is too old; torch 2.9 or later is needed"
     library: Any = torch.library.Library("gatewise", "DEF")  # type: ignore[no-untyped-call]
-    for directions in signatures.NAMES:
-        for schema in signatures.schemas(directions):
-            library.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    for signature in signatures.SIGNATURES.values():
+        signature.declare(library)
     if _why_not_native() is not None:
-        fallback.register(library, saved_shape)
-    for directions, name in signatures.NAMES.items():
-        for suffix, shapes, keep, way_back in (
-            ("", _gru_shapes, gradients.keep, gradients.of_gru),
-            ("_train", _gru_train_shapes, gradients.keep, gradients.of_gru_train),
-            ("_grad", _gru_grad_shapes, gradients.keep_for_second, gradients.of_gru_grad),
+        fallback.register(library)
+    for signature in signatures.SIGNATURES.values():
+        n = len(signature.inputs)
+        for suffix, tensors, shapes, keep, backward in (
+            ("", n, _shapes, gradients.keep, gradients.of_rnn),
+            ("_train", n, partial(_shapes, keeps=True), gradients.keep, gradients.of_rnn_train),
+            (
+                "_grad",
+                n + 1 + len(signature.outputs),
+                _gradient_shapes,
+                gradients.keep_for_second,
+                gradients.of_rnn_grad,
+            ),
         ):
-            full_name, operation = f"gatewise::{name}{suffix}", signatures.operation(directions, suffix)
-            torch.library.register_fake(full_name, partial(shapes, directions), lib=library)
-            library.impl(f"{name}{suffix}", gradients.differentiable(operation, keep, way_back), "Autograd")
-            torch.library.register_vmap(full_name, _one_by_one(operation), lib=library)
+            name, operation = signature.name + suffix, signature.operations[suffix]
+            torch.library.register_fake(f"gatewise::{name}", partial(shapes, signature), lib=library)
+            library.impl(name, gradients.differentiable(operation, tensors, keep, backward), "Autograd")
+            torch.library.register_vmap(f"gatewise::{name}", _one_by_one(operation), lib=library)
     flops.register()
     return library, None
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the operations take: the checks of csrc/bind/torch_layer.h once more, for what runs in its kernels' place."""
+"""The shapes that tensors have in a layer, and the checks of csrc/bind/layer.h for what runs in its kernels' place."""
 
 from __future__ import annotations
 
@@ -7,35 +7,140 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from gatewise.operands import INPUTS, axes_of, exists, facts, label_of, sizes_of
 from gatewise.ops.torch import signatures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gatewise.operands import Operand
+
 Tensor: TypeAlias = torch.Tensor
-Axes: TypeAlias = tuple[tuple[str, int | None], ...]  # name and size of each, None for any
+Shape: TypeAlias = "Sequence[int]"
+Axes: TypeAlias = "Sequence[tuple[str, int | None]]"  # the name and the size of each, None for any
 
-WHERE = "gatewise::gru"
+_X, _RECURRENT_KERNEL = (next(row for row in INPUTS if row.name == name) for name in ("x", "recurrent_kernel"))
 
 
-def check_inputs(inputs: Sequence[Any], options: Mapping[str, Any]) -> None:
-    """Checks the inputs of a layer.
+class Layer:
+    """A layer of so many directions, its cell and the shapes that follow.
 
-    Args:
-        inputs: those of an operation, in its order.
-        options: those of `gru`, of which the layout and `reset_after` matter.
-
-    Raises:
-        TypeError: a tensor has the wrong dtype.
-        ValueError: a tensor has the wrong shape, or only one bias of two is there.
+    Attributes:
+        facts: of its cell.
+        options: a `signatures.Options`.
+        sizes: of its axes by their letters, once they are taken; they may be symbols.
     """
-    each, torch_layout = signatures.of_each_direction(inputs), options["torch_layout"]
-    x, mask = inputs[0], inputs[signatures.differentiable(len(each))]
-    expect("x", x, (("batch", None), ("timesteps", None), ("features", None)))
-    units = _units(f"{whose(len(each))[0]}recurrent_kernel", each[0][3], torch_layout=torch_layout)
-    for prefix, own in zip(whose(len(each)), each, strict=True):
-        _check_direction(prefix, own, units, reset_after=options["reset_after"], torch_layout=torch_layout)
-    expect("mask", mask, (("batch", x.shape[0]), ("timesteps", x.shape[1])), torch.bool)
+
+    def __init__(self, directions: int, options: Any) -> None:
+        self.directions, self.options, self.facts = directions, options, facts(options.cell)
+        self.sizes: Mapping[str, Any] = {}
+
+    def take_sizes(self, x: Shape, recurrent_kernel: Shape) -> None:
+        """Takes the sizes from the shapes of x and of a recurrent kernel."""
+        options, (batch, timesteps, features) = self.options, x
+        others = sizes_of(
+            options.cell, directions=self.directions, timesteps=timesteps, return_sequences=options.return_sequences,
+            units=recurrent_kernel[1 if options.torch_layout else 0],
+        )  # fmt: skip
+        self.sizes = {"b": batch, "f": features, **others}
+
+    def exists(self, row: Operand) -> bool:
+        """Says whether it may have an input, or has an output."""
+        return exists(row, self.options.cell, torch_layout=self.options.torch_layout)
+
+    def of_output(self, row: Operand) -> tuple[Any, ...]:
+        """Returns the shape of an output; (0,) of one that it has not."""
+        return tuple([self.sizes[axis] for axis in row.axes]) if self.exists(row) else (0,)
+
+    def of_workspace(self) -> tuple[Any, Any, Any]:
+        """Bounds what the engine keeps by a formula that torch can trace: (directions * batch, values, padded units).
+
+        A step and unit keeps what the cell says or, with `recompute`, its states in the square root of all steps; no
+        vector is wider than 16 floats.
+        """
+        timesteps = self.sizes["t"]
+        values = self.facts.workspace * timesteps
+        if self.options.recompute:
+            values = self.facts.states * (torch.sym_int(torch.sym_sqrt(timesteps)) + 1)  # type: ignore[no-untyped-call]
+        return self.directions * self.sizes["b"], values, (self.sizes["u"] + 15) // 16 * 16
+
+    # --- Checks ---
+
+    def check(self, inputs: Sequence[Any]) -> None:
+        """Checks the inputs of an operation, and takes the sizes from them.
+
+        Raises:
+            TypeError: a tensor has the wrong dtype.
+            ValueError: a tensor has the wrong shape or no place in the layer, or one bias of two is missing.
+        """
+        shared, directions = signatures.parted(inputs)
+        given = [shared._asdict() | own._asdict() for own in directions]
+        sizing = [(row, self.name_of(row, 0), given[0][row.name]) for row in (_X, _RECURRENT_KERNEL)]
+        for row, name, value in sizing:
+            _expect_dtype(name, value, row.dtype)
+        for row, name, value in sizing:
+            self._expect_shape(name, value, row)
+        self.take_sizes(*(value.shape for *_, value in sizing))
+        for i, values in enumerate(given):
+            for row in INPUTS:
+                self.expect(self.name_of(row, i), values[row.name], row)
+                if row.presence == "beside bias" and self.exists(row):
+                    _expect_both(self.name_of(row, i), values[row.name], values["bias"])
+
+    def expect(self, name: str, value: Tensor | None, row: Operand) -> None:
+        """Raises unless a tensor is of a row's dtype and shape; an absent tensor passes."""
+        if value is not None:
+            _expect_dtype(name, value, row.dtype)
+            self._expect_shape(name, value, row)
+
+    def expect_workspace(self, value: Tensor) -> None:
+        """Raises unless a tensor is what the engine keeps of this layer."""
+        _expect_dtype("workspace", value, "int32")
+        _expect_axes(
+            "workspace", value, tuple(zip(("rows", "values", "padded units"), self.of_workspace(), strict=True))
+        )
+
+    def _expect_shape(self, name: str, value: Tensor, row: Operand) -> None:
+        if not self.exists(row):
+            raise ValueError(complaint(name, "has no place in this layer", "none", _shape(value), "Leave it out."))
+        gates, options = self.facts.gates, self.options
+        sizes = {**self.sizes, "m": gates if value.dim() and value.shape[0] == gates else 1}
+        axes = axes_of(row, options.cell, torch_layout=options.torch_layout)
+        _expect_axes(name, value, [(label_of(axis, options.cell, self.directions), sizes.get(axis)) for axis in axes])
+
+    def name_of(self, row: Operand, direction: int, prefix: str = "") -> str:
+        """What errors call an operand: kernel, or first.kernel where there are two."""
+        whose = "" if row.owner == "shared" else signatures.WHOSE[self.directions][direction]
+        return f"{whose}{prefix}{row.name}"
+
+
+def complaint(
+    name: str, what: str, expected: str, received: object, cure: str = "Check what the layer was given."
+) -> str:
+    """What is said of a tensor, in the one form that all faces have."""
+    return f"gatewise: {name} {what}. Expected {expected}; received {received}. {cure}"
+
+
+def _expect_dtype(name: str, value: Tensor, dtype: str) -> None:
+    if _of(value.dtype) != dtype:
+        raise TypeError(complaint(name, "has the wrong type", dtype, _of(value.dtype), "Convert it first."))
+
+
+def _expect_axes(name: str, value: Tensor, axes: Axes) -> None:
+    fits = value.dim() == len(axes) and all(n is None or n == m for (_, n), m in zip(axes, value.shape, strict=True))
+    if not fits:
+        expected = ", ".join(axis if n is None else f"{axis}={n}" for axis, n in axes)
+        raise ValueError(complaint(name, "has the wrong shape", f"({expected})", _shape(value)))
+
+
+def _shape(value: Tensor) -> str:
+    return f"({', '.join(map(str, value.shape))})"
+
+
+def _expect_both(name: str, value: Tensor | None, bias: Tensor | None) -> None:
+    if (value is None) != (bias is None):
+        what, received = ("is missing", "bias") if value is None else ("stands alone", "it")
+        raise ValueError(complaint(name, what, "it beside bias, or neither", received, "Give or leave out both."))
 
 
 def refuse_foreign(inputs: Sequence[Any]) -> None:
@@ -45,74 +150,23 @@ def refuse_foreign(inputs: Sequence[Any]) -> None:
         TypeError: an input is no tensor, or not a dense one.
         ValueError: an input is on another device.
     """
-    for name, value in zip(signatures.input_names(signatures.directions_of(inputs)), inputs, strict=True):
+    for (name, row), value in zip(signatures.of(inputs).inputs, inputs, strict=True):
         if not isinstance(value, torch.Tensor):
-            if value is not None or name.rpartition(".")[2] in {"x", "kernel", "recurrent_kernel"}:
-                raise TypeError(_message(name, "type", "a torch.Tensor", type(value).__name__, "Make it one first"))
+            if value is not None or row.presence == "required":
+                raise TypeError(_wrong(name, "type", "a torch.Tensor", type(value).__name__, "Make it one first"))
             continue
         if value.is_nested:
-            raise TypeError(_message(name, "layout", "a dense tensor", "a nested one", "Pad it, and give a mask"))
+            raise TypeError(_wrong(name, "layout", "a dense tensor", "a nested one", "Pad it, and give a mask"))
         if value.layout != torch.strided:
-            raise TypeError(_message(name, "layout", "a dense tensor", _of(value.layout), "Call to_dense() on it"))
+            raise TypeError(_wrong(name, "layout", "a dense tensor", _of(value.layout), "Call to_dense() on it"))
         if value.is_quantized:
-            raise TypeError(_message(name, "type", "float32", _of(value.dtype), "Call dequantize() on it"))
+            raise TypeError(_wrong(name, "type", "float32", _of(value.dtype), "Call dequantize() on it"))
         if value.device.type != "cpu" and not value.device == inputs[0].device == torch.device("meta"):
-            raise ValueError(_message(name, "device", "cpu", value.device, "Call cpu() on it"))
+            raise ValueError(_wrong(name, "device", "cpu", value.device, "Call cpu() on it"))
 
 
-def _message(name: str, what: str, expected: str, received: object, cure: str) -> str:
-    return f"{WHERE}: {name} has the wrong {what}. Expected {expected}; received {received}. {cure}."
-
-
-def whose(directions: int) -> tuple[str, ...]:
-    """Begins the names in errors."""
-    return ("first.", "second.") if directions > 1 else ("",)
-
-
-def expect(name: str, value: Tensor | None, axes: Axes, dtype: torch.dtype = torch.float32) -> None:
-    """Raises unless a tensor is of this dtype and shape; an absent tensor passes."""
-    if value is None:
-        return
-    if value.dtype != dtype:
-        raise TypeError(_message(name, "type", _of(dtype), _of(value.dtype), "Convert it first"))
-    fits = value.dim() == len(axes) and all(
-        size is None or size == received for (_, size), received in zip(axes, value.shape, strict=True)
-    )
-    if not fits:
-        expected = ", ".join(name if size is None else f"{name}={size}" for name, size in axes)
-        received = f"({', '.join(map(str, value.shape))})"
-        raise ValueError(_message(name, "shape", f"({expected})", received, "Check what the layer was given"))
-
-
-def _units(name: str, recurrent_kernel: Tensor, *, torch_layout: bool) -> int:
-    axes: Axes = (("3 * units", None), ("units", None))
-    expect(name, recurrent_kernel, axes[:: _way(torch_layout)])
-    return recurrent_kernel.shape[1 if torch_layout else 0]
-
-
-def _check_direction(prefix: str, own: Sequence[Any], units: int, *, reset_after: bool, torch_layout: bool) -> None:
-    x, initial_state, kernel, recurrent_kernel, bias, recurrent_bias, _, input_dropout, recurrent_dropout = own
-    batch, features = ("batch", x.shape[0]), ("features", x.shape[2])
-    own_units, gates = ("units", units), ("3 * units", 3 * units)
-    expect(f"{prefix}recurrent_kernel", recurrent_kernel, (gates, own_units)[:: _way(torch_layout)])
-    expect(f"{prefix}kernel", kernel, (gates, features)[:: _way(torch_layout)])
-    expect(f"{prefix}initial_state", initial_state, (batch, own_units))
-    together = reset_after and not torch_layout
-    expect(f"{prefix}bias", bias, (("input and recurrent", 2), gates) if together else (gates,))
-    expect(f"{prefix}recurrent_bias", recurrent_bias, (gates,))
-    if (recurrent_bias is not None) != (bias is not None and reset_after and torch_layout):
-        raise ValueError(
-            f"{WHERE}: recurrent_bias stands beside bias with reset_after and torch_layout, and nowhere else. Give "
-            "or leave out both."
-        )
-    masks = 3 if input_dropout is not None and input_dropout.dim() == 3 and len(input_dropout) == 3 else 1
-    expect(f"{prefix}input_dropout", input_dropout, (("masks", masks), batch, features))
-    expect(f"{prefix}recurrent_dropout", recurrent_dropout, (("gates", 3), batch, own_units))
-
-
-def _way(torch_layout: bool) -> int:
-    """The step by which the axes of a kernel are read: PyTorch's layout has the gates first."""
-    return 1 if torch_layout else -1
+def _wrong(name: str, what: str, expected: str, received: object, cure: str) -> str:
+    return complaint(name, f"has the wrong {what}", expected, received, f"{cure}.")
 
 
 def _of(dtype_or_layout: object) -> str:

@@ -1,99 +1,106 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the engine's operations are called and what they take: those of a layer of one direction, and of both.
 
-The inputs of a layer stand in this order: x; what has a gradient in each direction, initial_state, kernel,
-recurrent_kernel, bias and recurrent_bias; mask; the factors of each direction, input_dropout and recurrent_dropout.
+The inputs of a layer stand in the table's order, what all directions share before each direction's own; so do its
+results. The operation of the backward pass takes the workspace and the gradients of the results behind the inputs, and
+options stand last.
 """
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Any
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+
+from gatewise.operands import OPTIONS, OWN, OWN_OUTPUTS, SHARED, SHARED_OUTPUTS, Direction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NAMES = {1: "gru", 2: "gru_both"}  # by the number of directions
-_WHOSE = {1: ("",), 2: ("first_", "second_")}
-_OWN = (
-    "Tensor? {0}initial_state, Tensor {0}kernel, Tensor {0}recurrent_kernel, Tensor? {0}bias, Tensor? {0}recurrent_bias"
-)
-_FACTORS = "Tensor? {0}input_dropout, Tensor? {0}recurrent_dropout"
-_OWN_COUNT, _FACTORS_COUNT, _SHARED_COUNT = 5, 2, 2
-# An activation is its place in gatewise.native.ACTIVATIONS: the oldest of torch's C interfaces hands over no text, and
-# no lists either.
-_OPTIONS = (
-    "*, bool reset_after, int activation, int recurrent_activation, bool go_backwards, bool return_sequences, "
-    "bool zero_output_for_mask, bool recompute, bool torch_layout"
-)
-_GRADIENTS = (
-    "Tensor d_{0}initial_state, Tensor d_{0}kernel, Tensor d_{0}recurrent_kernel, Tensor d_{0}bias, "
-    "Tensor d_{0}recurrent_bias"
-)
+    from gatewise.operands import Operand
+
+_named_tuple: Any = namedtuple  # noqa: PYI024  # whose fields the table tells
+
+# What all directions share; x is the first.
+Shared = _named_tuple("Shared", [row.name for row in SHARED], defaults=[None] * len(SHARED))
+# Whole numbers: the oldest of torch's C interfaces hands over no text.
+Options = _named_tuple("Options", OPTIONS, defaults=[0] * len(OPTIONS))
+
+RECURRENT_KERNEL = len(SHARED) + Direction._fields.index("recurrent_kernel")  # its place among the inputs, as x's is 0
 
 
-def schemas(directions: int) -> tuple[str, str, str]:
-    """The operations that run the layer, run it and save, and run its way back."""
+class GradArguments(NamedTuple):
+    """What the operation of the backward pass is given: what the layer was, and what came of it."""
 
-    def of_each(arguments: str) -> str:
-        return _of_each(arguments, directions)
-
-    name, inputs = NAMES[directions], _inputs(directions)
-    results = f"Tensor outputs, {of_each('Tensor {0}state')}"
-    given = f"Tensor saved, Tensor? d_outputs, {of_each('Tensor? d_{0}state')}"
-    return (
-        f"{name}({inputs}, {_OPTIONS}) -> ({results})",
-        f"{name}_train({inputs}, {_OPTIONS}) -> ({results}, Tensor saved)",
-        f"{name}_grad({inputs}, {given}, {_OPTIONS}, bool x_gradient) -> (Tensor d_x, {of_each(_GRADIENTS)})",
-    )
+    inputs: tuple[Any, ...]
+    workspace: Any
+    d_results: tuple[Any, ...]
+    options: Any
+    x_gradient: bool
 
 
-def _of_each(arguments: str, directions: int) -> str:
-    return ", ".join(arguments.format(whose) for whose in _WHOSE[directions])
+class Signature:
+    """What the operations of a layer of so many directions take and give.
+
+    Attributes:
+        name: what the operation is called that runs the layer.
+        directions: how many there are.
+        inputs: those of the layer, each what errors call it and its row of the table.
+        outputs: its results, likewise: outputs, and all states of each direction.
+        differentiable: the places of those inputs that have a gradient.
+    """
+
+    def __init__(self, name: str, *whose: str) -> None:
+        self.name, self.directions = name, len(whose)
+        self.inputs = [*_named(SHARED), *(named for prefix in whose for named in _named(OWN, prefix))]
+        self.outputs = [*_named(SHARED_OUTPUTS), *(named for prefix in whose for named in _named(OWN_OUTPUTS, prefix))]
+        self.operations: dict[str, Any] = {}
+        self.differentiable = tuple(i for i, (_, row) in enumerate(self.inputs) if row.differentiable)
+
+    def of_grad(self, arguments: tuple[Any, ...]) -> GradArguments:
+        """Takes the arguments of the backward pass's operation apart."""
+        n = len(self.inputs)
+        m = n + 1 + len(self.outputs)
+        *options, x_gradient = arguments[m:]
+        return GradArguments(arguments[:n], arguments[n], arguments[n + 1 : m], Options(*options), x_gradient)
+
+    def declare(self, library: Any) -> None:
+        """Declares the operations in a `torch.library.Library`."""
+        kinds = {True: "Tensor", False: "Tensor?"}
+        inputs = ", ".join(f"{kinds[row.presence == 'required']} {_plain(name)}" for name, row in self.inputs)
+        options = ", ".join(f"int {name}" for name in OPTIONS)
+        results = ", ".join(f"Tensor {_plain(name)}" for name, _ in self.outputs)
+        given = ", ".join(f"Tensor? d_{_plain(name)}" for name, _ in self.outputs)
+        gradients = ", ".join(f"Tensor d_{_plain(self.inputs[i][0])}" for i in self.differentiable)
+        for suffix, schema in (
+            ("", f"({inputs}, {options}) -> ({results})"),
+            ("_train", f"({inputs}, {options}) -> ({results}, Tensor workspace)"),
+            ("_grad", f"({inputs}, Tensor workspace, {given}, {options}, bool x_gradient) -> ({gradients})"),
+        ):
+            library.define(self.name + suffix + schema, tags=(torch.Tag.pt2_compliant_tag,))
+            self.operations[suffix] = getattr(torch.ops.gatewise, self.name + suffix).default
 
 
-def _inputs(directions: int) -> str:
-    return f"Tensor x, {_of_each(_OWN, directions)}, Tensor? mask, {_of_each(_FACTORS, directions)}"
+def _named(rows: Sequence[Operand], whose: str = "") -> list[tuple[str, Operand]]:
+    return [(whose + row.name, row) for row in rows]
 
 
-def input_names(directions: int) -> list[str]:
-    """What errors call the inputs of a layer: `kernel`, or `first.kernel` where there are two."""
-    names = [argument.split()[-1] for argument in _inputs(directions).split(", ")]
-    return [re.sub("^(first|second)_", r"\1.", name) for name in names]
+def _plain(name: str) -> str:
+    return name.replace(".", "_")
 
 
-def operation(directions: int, suffix: str = "") -> Any:
-    """An operation of a layer of so many directions: without a suffix, or with `_train` or `_grad`."""
-    return getattr(torch.ops.gatewise, NAMES[directions] + suffix).default
+WHOSE = {1: ("",), 2: ("first.", "second.")}  # begins the names of what a direction has of its own
+SIGNATURES = {n: Signature(name, *WHOSE[n]) for n, name in ((1, "rnn"), (2, "rnn_both"))}
+_OF_INPUTS = {len(signature.inputs): signature for signature in SIGNATURES.values()}
 
 
-def differentiable(directions: int) -> int:
-    """Counts the inputs that have gradients, the first of all."""
-    return 1 + directions * _OWN_COUNT
+def of(inputs: Sequence[Any]) -> Signature:
+    """The signature of the operations of the layer that has these inputs."""
+    return _OF_INPUTS[len(inputs)]
 
 
-def layer_inputs(directions: int) -> int:
-    """Counts the inputs of a layer, the first of every operation."""
-    return _SHARED_COUNT + directions * (_OWN_COUNT + _FACTORS_COUNT)
-
-
-def directions_of(inputs: Sequence[Any]) -> int:
-    """Counts the directions of a layer by its inputs, without what a way back takes besides."""
-    return (len(inputs) - _SHARED_COUNT) // (_OWN_COUNT + _FACTORS_COUNT)
-
-
-def of_each_direction(inputs: Sequence[Any]) -> list[list[Any]]:
-    """The inputs of a layer of one direction for each that there is."""
-    directions = directions_of(inputs)
-    first_factor = differentiable(directions) + 1
-    return [
-        [
-            inputs[0],
-            *inputs[1 + i * _OWN_COUNT :][:_OWN_COUNT],
-            inputs[first_factor - 1],
-            *inputs[first_factor + i * _FACTORS_COUNT :][:_FACTORS_COUNT],
-        ]
-        for i in range(directions)
-    ]
+def parted(inputs: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """What the directions of a layer share, a `Shared`, and what each has of its own, an `operands.Direction`."""
+    starts = range(len(SHARED), len(inputs), len(OWN))
+    return Shared(*inputs[: len(SHARED)]), [Direction(*inputs[i : i + len(OWN)]) for i in starts]

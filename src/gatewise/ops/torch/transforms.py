@@ -50,6 +50,6 @@ def refuse_tangents(values: Sequence[torch.Tensor | None]) -> None:
     unpack: Any = torch.autograd.forward_ad.unpack_dual
     if any(value is not None and unpack(value).tangent is not None for value in values):
         raise NotImplementedError(
-            "gatewise::gru: forward-mode derivatives of an exported program are not implemented. Expected inputs "
+            "gatewise: forward-mode derivatives of an exported program are not implemented. Expected inputs "
             "without a tangent; received one with. Take them of the code that was exported."
         )

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a layer takes, gives and can be told: the table of csrc/operands.h, which explains its columns."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatewise import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Operand(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: what it is called.
+        axes: a letter each, in Keras's layout.
+        dtype: "float32" or "bool".
+        presence: "required", "optional", "second state" or "beside bias".
+        owner: "shared" by all directions, or each direction's "own".
+        differentiable: whether it has a gradient.
+    """
+
+    name: str
+    axes: str
+    dtype: str
+    presence: str
+    owner: str
+    differentiable: bool
+
+
+class Facts(NamedTuple):
+    """What the engine says of a cell: csrc/engine.h."""
+
+    gates: int
+    states: int
+    recurrent_bias: bool
+    workspace: int
+
+
+INPUTS = tuple(Operand(*row) for row in _native.INPUTS)
+OUTPUTS = tuple(Operand(*row) for row in _native.OUTPUTS)
+OPTIONS: tuple[str, ...] = _native.OPTIONS
+FACTS = tuple(Facts(*row) for row in _native.FACTS)  # by the number of a cell
+
+SHARED = tuple(row for row in INPUTS if row.owner == "shared")
+OWN = tuple(row for row in INPUTS if row.owner == "own")
+OWN_OUTPUTS = tuple(row for row in OUTPUTS if row.owner == "own")
+SHARED_OUTPUTS = tuple(row for row in OUTPUTS if row.owner == "shared")
+
+# What one direction of a layer has of its own, None for what it has not: its weights, where it starts, what it drops.
+# The names are the table's, which typing.NamedTuple cannot take.
+Direction: Any = namedtuple("Direction", [row.name for row in OWN], defaults=[None] * len(OWN))  # noqa: PYI024
+
+
+def facts(cell: int) -> Facts:
+    """Tells what a cell is, by its number.
+
+    Example:
+        >>> facts(0)
+        Facts(gates=3, states=1, recurrent_bias=True, workspace=5)
+    """
+    return FACTS[cell]
+
+
+def exists(row: Operand, cell: int, *, torch_layout: bool = False) -> bool:
+    """Says whether a layer of a cell may have an operand, or has an output."""
+    if row.presence == "second state":
+        return facts(cell).states > 1
+    return row.presence != "beside bias" or (torch_layout and facts(cell).recurrent_bias)
+
+
+def axes_of(row: Operand, cell: int, *, torch_layout: bool = False) -> str:
+    """Returns the letters of the axes that an operand has in a layer of a cell.
+
+    Example:
+        >>> kernel = next(row for row in INPUTS if row.name == "kernel")
+        >>> axes_of(kernel, 0), axes_of(kernel, 0, torch_layout=True)
+        ('fg', 'gf')
+    """
+    axes = row.axes
+    if "k" in axes and (torch_layout or not facts(cell).recurrent_bias):
+        axes = axes.replace("k", "")
+    return axes[::-1] if torch_layout and len(axes) == 2 and axes[1] == "g" else axes
+
+
+def sizes_of(cell: int, *, directions: int, units: Any, timesteps: Any, return_sequences: bool) -> Mapping[str, Any]:
+    """Returns the sizes of the axes that follow from a layer's; `units` and `timesteps` may be symbols."""
+    gates = facts(cell).gates
+    return {
+        "u": units, "g": gates * units, "n": gates, "k": 2, "t": timesteps,
+        "l": timesteps if return_sequences else 1, "v": directions * units,
+    }  # fmt: skip
+
+
+def engine_options(**options: int) -> tuple[int, ...]:
+    """Brings options to the engine's order; those that are not given are 0.
+
+    Example:
+        >>> engine_options(cell=1, return_sequences=True)
+        (1, 0, 0, 0, 1, 0, 0, 0)
+    """
+    return tuple([int(options.get(name, 0)) for name in OPTIONS])
+
+
+def label_of(axis: str, cell: int, directions: int = 1) -> str:
+    """Names an axis for people.
+
+    Example:
+        >>> label_of("g", 0), label_of("v", 0, directions=2)
+        ('3 * units', '2 * units')
+    """
+    names = {"b": "batch", "t": "timesteps", "l": "timesteps", "f": "features", "u": "units", "n": "gates"}
+    times = {"g": facts(cell).gates, "v": directions}.get(axis, 0)
+    return names.get(axis) or {"m": "masks", "k": "input and recurrent"}.get(axis) or _times(times, "units")
+
+
+def _times(n: int, what: str) -> str:
+    return what if n == 1 else f"{n} * {what}"

@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recurrent layer over sequences: masks, directions, dropout and gradients around what a cell computes at a step.
+
+Letters: B = batch, T = timesteps, F = features, U = units, G = gates of the cell, n = the rows of the batch that are
+valid at a step. Weights come in Keras's layout, gates in the cell's order along the last axis; inside, gates are the
+first axis: (G, ...).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gatewise.arrays import Axis, mask_array, real_array
+from gatewise.cells import Cell
+from gatewise.options import flag, one_of
+from gatewise.reference import gru
+from gatewise.reference.activations import ACTIVATIONS, Activation
+from gatewise.reference.step import Kept
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from gatewise.reference.step import Gradient, Step
+
+    Array = npt.NDArray[np.float64]
+    States = Array | tuple[Array, ...]  # a cell with one state has it alone
+
+
+class Equations(NamedTuple):
+    """What a cell computes at a step, and that step's derivative; and whether its recurrent weights have a bias."""
+
+    step: Step
+    backward: Callable[[Kept, tuple[Array, ...]], Gradient]
+    recurrent_bias: bool
+
+
+# By number
+EQUATIONS = (
+    Equations(gru.step, gru.backward, recurrent_bias=True),
+    Equations(gru.step_reset_before, gru.backward_reset_before, recurrent_bias=False),
+)
+
+
+class _Layer(NamedTuple):
+    cell: Cell
+    kernel: Array  # (G, F, U)
+    recurrent_kernel: Array  # (G, U, U)
+    b: Array  # (G, 1, U)
+    c: Array  # (G, 1, U), zeros of a cell that has none
+    use_bias: bool
+    activation: Activation
+    recurrent_activation: Activation
+
+    def kept(self, x_gates: Array, h_gates: Array, states: tuple[Array, ...]) -> Kept:
+        """Brings what a step is made of."""
+
+        def recurrent(gate: int, factor: Array | None = None) -> Array:
+            left = h_gates[gate] if factor is None else h_gates[gate] * factor
+            product: Array = left @ self.recurrent_kernel[gate] + self.c[gate]
+            return product
+
+        x = x_gates @ self.kernel + self.b
+        return Kept(x, h_gates, recurrent, states, self.recurrent_kernel, self.activation, self.recurrent_activation)
+
+
+class Forward(NamedTuple):
+    """What `forward` returns. Outputs and steps are in processing order: with go_backwards, the reverse of x's."""
+
+    outputs: Array  # (B, T, U)
+    last_output: Array  # (B, U), that of the last step; where that is masked, it may differ from the state
+    state: States  # (B, U) each
+    steps: list[tuple[Array, Kept]]  # (1 or G, n, F), x after dropout; and the rest
+    layer: _Layer
+    valid: npt.NDArray[np.bool_]  # (B, T), in processing order
+    x_factors: Array  # (1 or G, B, F), dropout's
+    h_factors: Array  # (G, B, U), dropout's
+    go_backwards: bool
+    zero_output_for_mask: bool
+
+
+class Gradients(NamedTuple):
+    """What `backward` returns: a gradient for each input of `forward`, in the shape of that input."""
+
+    x: Array  # (B, T, F), zeros in masked steps
+    initial_state: States  # (B, U) each
+    kernel: Array  # (F, GU)
+    recurrent_kernel: Array  # (U, GU)
+    bias: Array | None  # (2, GU) or (GU,); None without bias
+
+
+def forward(
+    x: npt.ArrayLike,
+    kernel: npt.ArrayLike,
+    recurrent_kernel: npt.ArrayLike,
+    bias: npt.ArrayLike | None = None,
+    *,
+    cell: Cell = Cell.GRU,
+    initial_state: Any = None,
+    mask: npt.ArrayLike | None = None,
+    go_backwards: bool = False,
+    zero_output_for_mask: bool = False,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    input_dropout: npt.ArrayLike | None = None,
+    recurrent_dropout: npt.ArrayLike | None = None,
+) -> Forward:
+    """Runs a layer over sequences. Arrays may have any real dtype; the computation is in float64.
+
+    Args:
+        x: (B, T, F). Masked steps are never read: what stands there, NaN included, reaches nothing.
+        kernel: (F, GU).
+        recurrent_kernel: (U, GU).
+        bias: (2, GU), b and c, of a cell with both, else (GU,), b; or None for zeros.
+        cell: what is computed at a step.
+        initial_state: (B, U), or None for zeros; of a cell with several states a tuple of such.
+        mask: (B, T), nonzero = valid, without NaN; or None. A masked step keeps the state, and repeats the output of
+            the step before (zeros before the first valid step).
+        go_backwards: x and mask are read from the last step to the first.
+        zero_output_for_mask: a masked step's output is zeros.
+        activation: a key of `ACTIVATIONS`.
+        recurrent_activation: the gates'; a key of `ACTIVATIONS`.
+        input_dropout: factors on x, the same at every step: (1, B, F), or (G, B, F), one for each gate; or None.
+        recurrent_dropout: factors on h_prev in the products, the same at every step: (G, B, U); or None.
+
+    Returns:
+        outputs (B, T, U), last_output (B, U), state (B, U), float64, and what `backward` needs.
+
+    Raises:
+        TypeError: an array does not hold real numbers or is a masked array, or an option is no bool.
+        ValueError: an array has the wrong shape, the mask holds NaN, or an activation is unknown.
+
+    Example:
+        >>> import numpy as np
+        >>> result = forward(np.ones((1, 2, 1)), [[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]])
+        >>> result.outputs.round(4).tolist()  # z = 1/2: half of tanh(1), then three quarters of it
+        [[[0.3808], [0.5712]]]
+    """
+    layer = _layer(cell, kernel, recurrent_kernel, bias, activation, recurrent_activation)
+    n_gates, n_features, n_units = layer.kernel.shape
+    x = _float64("x", x, "batch", "timesteps", ("features", n_features))
+    n_batch, timesteps, _ = x.shape
+    gates, batch, features, units = ("gates", n_gates), ("batch", n_batch), ("features", n_features), ("units", n_units)
+    starts = _several(cell, initial_state)
+    states = [_optional("initial_state", h, np.zeros((n_batch, n_units)), batch, units).copy() for h in starts]
+    mask = np.ones((n_batch, timesteps)) if mask is None else mask
+    valid = mask_array("reference", mask, (batch, ("timesteps", timesteps)))
+    masks = (f"1 or {n_gates}", (1, n_gates))
+    x_factors = _optional("input_dropout", input_dropout, np.ones((1, n_batch, n_features)), masks, batch, features)
+    no_factors = np.ones((n_gates, n_batch, n_units))
+    h_factors = _optional("recurrent_dropout", recurrent_dropout, no_factors, gates, batch, units)
+    go_backwards = flag("reference", "go_backwards", go_backwards)
+    zero_output_for_mask = flag("reference", "zero_output_for_mask", zero_output_for_mask)
+    if go_backwards:
+        x, valid = x[:, ::-1], valid[:, ::-1]
+
+    outputs, output, steps = np.zeros((n_batch, timesteps, n_units)), np.zeros((n_batch, n_units)), []
+    for t in range(timesteps):
+        rows = valid[:, t]
+        x_gates, h_gates = x[rows, t] * x_factors[:, rows], states[0][rows] * h_factors[:, rows]
+        kept = layer.kept(x_gates, h_gates, tuple(state[rows] for state in states))
+        new = EQUATIONS[cell].step(
+            kept.x, kept.recurrent, kept.states, layer.activation.value, layer.recurrent_activation.value
+        )
+        for state, value in zip(states, new, strict=True):
+            state[rows] = value
+        if zero_output_for_mask:
+            output[~rows] = 0
+        output[rows] = states[0][rows]
+        outputs[:, t] = output
+        steps.append((x_gates, kept))
+    options = go_backwards, zero_output_for_mask
+    return Forward(outputs, output, _nested(states), steps, layer, valid, x_factors, h_factors, *options)
+
+
+def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
+    """Computes the vector-Jacobian product of `forward`.
+
+    Args:
+        result: what `forward` returned.
+        d_outputs: (B, T, U), the gradient of `outputs`; that of `last_output` belongs to the last step. None for zeros.
+        d_state: (B, U), the gradient of `state`; a tuple as that is one. None for zeros.
+
+    Returns:
+        The gradients of x, initial_state, kernel, recurrent_kernel and bias, float64.
+
+    Raises:
+        TypeError: an array does not hold real numbers or is a masked array.
+        ValueError: an array has the wrong shape.
+
+    Example:
+        >>> import numpy as np
+        >>> result = forward(np.ones((1, 2, 1)), [[0.0, 0.0, 1.0]], [[0.0, 0.0, 0.0]])
+        >>> backward(result, d_state=[[1.0]]).initial_state.tolist()  # z * z
+        [[0.25]]
+    """
+    layer, (batch, timesteps, units), features = result.layer, result.outputs.shape, result.x_factors.shape[2]
+    sizes = (("batch", batch), ("timesteps", timesteps), ("units", units))
+    dy = _optional("d_outputs", d_outputs, np.zeros((batch, timesteps, units)), *sizes)
+    given = _several(layer.cell, d_state)
+    at_end = (sizes[0], sizes[2])
+    d_states = [_optional("d_state", d, np.zeros((batch, units)), *at_end).copy() for d in given]
+    dx, d_output = np.zeros((batch, timesteps, features)), np.zeros((batch, units))
+    d_kernel, d_recurrent_kernel, db, dc = (np.zeros_like(weight) for weight in layer[1:5])
+    for t in reversed(range(timesteps)):
+        rows, (x_gates, kept) = result.valid[:, t], result.steps[t]
+        d_output += dy[:, t]
+        d_states[0][rows] += d_output[rows]
+        d_output[rows | result.zero_output_for_mask] = 0  # else it passes on to the step whose output was repeated
+        d = EQUATIONS[layer.cell].backward(kept, tuple(of_state[rows] for of_state in d_states))
+        dx[rows, t] = ((d.x @ layer.kernel.swapaxes(1, 2)) * result.x_factors[:, rows]).sum(axis=0)
+        for of_state, value in zip(d_states, d.states, strict=True):
+            of_state[rows] = value
+        d_states[0][rows] += (d.h * result.h_factors[:, rows]).sum(axis=0)
+        d_kernel += x_gates.swapaxes(1, 2) @ d.x
+        d_recurrent_kernel += d.left.swapaxes(1, 2) @ d.product
+        db += d.x.sum(axis=1, keepdims=True)
+        dc += d.product.sum(axis=1, keepdims=True)
+    both = EQUATIONS[layer.cell].recurrent_bias
+    d_bias = np.concatenate([db, dc]).reshape(2, -1) if both else db.reshape(-1)
+    dx = dx[:, ::-1] if result.go_backwards else dx
+    bias = d_bias if layer.use_bias else None
+    return Gradients(dx, _nested(d_states), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
+
+
+def _layer(
+    cell: Cell,
+    kernel: npt.ArrayLike,
+    recurrent_kernel: npt.ArrayLike,
+    bias: npt.ArrayLike | None,
+    activation: str,
+    recurrent_activation: str,
+) -> _Layer:
+    n, units = len(cell.row.gates), len(_float64("recurrent_kernel", recurrent_kernel, "units", "gates * units"))
+    gates = (f"{n} * units", n * units)
+    kernel = _split(_float64("kernel", kernel, "features", gates), n)
+    recurrent_kernel = _split(_float64("recurrent_kernel", recurrent_kernel, "units", gates), n)
+    b_and_c = np.zeros((2, n, 1, units))
+    if bias is not None and EQUATIONS[cell].recurrent_bias:
+        b_and_c[:] = _float64("bias", bias, ("b and c", 2), gates).reshape(2, n, 1, units)
+    elif bias is not None:
+        b_and_c[0] = _float64("bias", bias, gates).reshape(n, 1, units)
+    function = ACTIVATIONS[one_of("reference", "activation", activation, ACTIVATIONS)]
+    of_gates = ACTIVATIONS[one_of("reference", "recurrent_activation", recurrent_activation, ACTIVATIONS)]
+    return _Layer(cell, kernel, recurrent_kernel, b_and_c[0], b_and_c[1], bias is not None, function, of_gates)
+
+
+def _several(cell: Cell, state: Any) -> tuple[Any, ...]:
+    """Brings what stands for a cell's states, one alone or a tuple, to a tuple."""
+    n = len(cell.row.states)
+    return (None,) * n if state is None else (state,) if n == 1 else tuple(state)
+
+
+def _nested(states: list[Array]) -> States:
+    return states[0] if len(states) == 1 else tuple(states)
+
+
+def _split(kernel: Array, gates: int) -> Array:
+    return kernel.reshape(len(kernel), gates, -1).swapaxes(0, 1)
+
+
+def _joined(kernel: Array) -> Array:
+    return kernel.swapaxes(0, 1).reshape(kernel.shape[1], -1)
+
+
+def _float64(name: str, value: npt.ArrayLike, *axes: Axis) -> Array:
+    return real_array("reference", name, value, axes, np.float64)
+
+
+def _optional(name: str, value: npt.ArrayLike | None, default: Array, *axes: Axis) -> Array:
+    return default if value is None else _float64(name, value, *axes)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cell's file in this folder holds, and what the loop over time hands it.
+
+`step` is written with nothing but arithmetic, so that it is the same for NumPy's arrays and for a framework's tensors;
+`backward` is its derivative, written out in float64.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gatewise.reference.activations import Activation
+
+    Array = npt.NDArray[np.float64]
+
+Tensor: TypeAlias = Any  # an array of NumPy or of a framework; with *, +, -
+
+
+class Recurrent(Protocol):
+    """What the recurrent weights make of the first state before the step."""
+
+    def __call__(self, gate: int, factor: Tensor | None = None) -> Tensor:
+        """Returns (h * dropout * factor) R + c of a gate, (n, U); without a factor, (h * dropout) R + c."""
+
+
+class Kept(NamedTuple):
+    """What a cell's backward pass is given of a step. Gates are the first axis."""
+
+    x: Array  # (G, n, U), x K + b
+    h: Array  # (G, n, U), the first state after dropout
+    recurrent: Recurrent
+    states: tuple[Array, ...]  # (n, U) each, before the step
+    recurrent_kernel: Array  # (G, U, U)
+    activation: Activation
+    recurrent_activation: Activation
+
+
+class Gradient(NamedTuple):
+    """What a cell's backward pass finds of a step."""
+
+    x: Array  # (G, n, U), of x K + b
+    product: Array  # (G, n, U), of the products with R, plus c
+    left: Array  # (G, n, U), what stood left of R
+    h: Array  # (G, n, U), of the first state after dropout
+    states: tuple[Array, ...]  # (n, U) each, of the states before, but for what goes through `h`
+
+
+class Step(Protocol):
+    """What a cell computes at a step."""
+
+    def __call__(
+        self,
+        x: Sequence[Tensor],
+        recurrent: Recurrent,
+        states: tuple[Tensor, ...],
+        activation: Callable[[Tensor], Tensor],
+        recurrent_activation: Callable[[Tensor], Tensor],
+    ) -> tuple[Tensor, ...]:
+        """Returns the next states, (n, U) each, from x K + b of each gate, (n, U), and the states before."""
