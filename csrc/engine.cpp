@@ -27,15 +27,15 @@ namespace {
 
 std::atomic<int64_t> forward_calls{0}, backward_calls{0};
 
-bool known_cell(int32_t cell) { return cell >= GATEWISE_GRU && cell <= GATEWISE_GRU_RESET_BEFORE; }
+bool known_cell(int32_t cell) { return cell >= 0 && cell < kernels().cell_count; }
 
 bool valid(const gatewise_layer& layer) {
   if (layer.struct_size != sizeof(gatewise_layer)) return false;
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   const auto count = [](int64_t n) { return n >= 0 && n <= INT32_MAX; };
-  return known_cell(layer.cell) && layer.format == GATEWISE_F32 && layer.directions >= 1 &&
-         layer.directions <= GATEWISE_MAX_DIRECTIONS && known(layer.activation) && known(layer.recurrent_activation) &&
-         count(layer.batch) && count(layer.timesteps) && layer.features >= 1 && layer.units >= 1;
+  return known_cell(layer.cell) && layer.format == GATEWISE_F32 && layer.directions >= 1 && layer.directions <= GATEWISE_MAX_DIRECTIONS &&
+         known(layer.activation) && known(layer.recurrent_activation) && count(layer.batch) && count(layer.timesteps) &&
+         layer.features >= 1 && layer.units >= 1;
 }
 
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.

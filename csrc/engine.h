@@ -82,7 +82,7 @@ typedef struct gatewise_inputs {
   const float* recurrent_kernel;                    // (U, GU); PyTorch's: (GU, U)
   const float* bias;                                // (GU,), or (2, GU) [input, recurrent] of a cell with both; PyTorch's: (GU,), of the
                                                     // input; or null: zeros
-  const float* recurrent_bias;                      // PyTorch's, if there is a bias and the cell has both: (GU,); else null
+  const float* recurrent_bias;                      // PyTorch's, beside a bias: (GU,), which a cell with one adds to it; or null
   const float* input_dropout;                       // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;                      // 1: one factor for all gates; G: one for each gate
   const float* recurrent_dropout;                   // (G, B, U), factors on h before a step, one for each gate; or null

@@ -7,8 +7,8 @@
 //   member      of gatewise_inputs and, with a derivative, of gatewise_gradients
 //   axes        a letter each, in Keras's layout: b = batch, t = timesteps, f = features, u = units, g = gates * units, n = gates,
 //               m = 1 or gates, k = 2, input and recurrent: an axis that is there if the cell has both
-//   presence    REQUIRED, OPTIONAL, SECOND_STATE: optional, of cells with two states; BESIDE_BIAS: in PyTorch's layout, of cells with two
-//               biases, where there is the first
+//   presence    REQUIRED, OPTIONAL, SECOND_STATE: optional, of cells with two states; BESIDE_BIAS: optional, in PyTorch's
+//               layout, where there is a bias
 //   owner       SHARED by all directions, or each direction's OWN
 //   derivative  DIFFERENTIABLE or CONSTANT
 #define GATEWISE_INPUTS(X)                                                          \

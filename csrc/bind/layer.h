@@ -202,9 +202,8 @@ struct Layer {
       if (!fits(shape, sizes)) return complaint(name_of(row, direction), shape, sizes);
     }
     set_input(in[direction], input, data);
-    if (row.presence == BESIDE_BIAS && exists(row) && (data != nullptr) != (in[direction].bias != nullptr)) {
-      return complaint(name_of(row, direction), data ? "stands alone" : "is missing", "it beside bias, or neither", data ? "it" : "bias",
-                       "Give or leave out both.");
+    if (row.presence == BESIDE_BIAS && data && !in[direction].bias) {
+      return complaint(name_of(row, direction), "stands alone", "it beside bias", "it without", "Give both.");
     }
     return {};
   }
@@ -212,7 +211,7 @@ struct Layer {
   // Whether a layer of this kind may have it.
   bool exists(const Operand& row) const {
     if (row.presence == SECOND_STATE) return cell.states > 1;
-    return row.presence != BESIDE_BIAS || (layer.torch_layout && cell.recurrent_bias);
+    return row.presence != BESIDE_BIAS || layer.torch_layout;
   }
 
   // The shape that an input, an output or a gradient of one has. Sizes that are not known yet are negative.

@@ -392,6 +392,8 @@ NB_MODULE(_native, m) {
       .def_prop_ro("output_shapes",
                    [](const Call& call) { return tuple_of(kOutputs, [&](const auto& row) { return call.shape_of(row); }); })
       .def_prop_ro("workspace_floats", [](const Call& call) { return gatewise_workspace_floats(&call.layer.layer); });
+  // nanobind registers objects in a table whose first growth may not fail: it grows while the module is imported, not in the first call.
+  nb::inst_alloc(nb::type<Call>());
   m.def("forward", forward, "call"_a, "outputs"_a, "workspace"_a.none());
   m.def("backward", backward, "call"_a, "workspace"_a, "d_outputs"_a, "gradients"_a);
   nb::class_<Step>(m, "Step", "One step of a layer, its weights packed.")

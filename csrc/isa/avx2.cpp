@@ -6,6 +6,6 @@
 namespace gatewise {
 
 extern const Kernels kAvx2Kernels;
-const Kernels kAvx2Kernels = {"avx2", kLanes, kCacheBytes, kCells};
+const Kernels kAvx2Kernels = {"avx2", kLanes, kCacheBytes, kCells, kCellCount};
 
 }  // namespace gatewise

@@ -6,6 +6,6 @@
 namespace gatewise {
 
 extern const Kernels kAvx512Kernels;
-const Kernels kAvx512Kernels = {"avx512", kLanes, kCacheBytes, kCells};
+const Kernels kAvx512Kernels = {"avx512", kLanes, kCacheBytes, kCells, kCellCount};
 
 }  // namespace gatewise

@@ -22,6 +22,7 @@ constexpr CellKernels kernels_of() {
 
 // By enum gatewise_cell.
 constexpr CellKernels kCells[] = {kernels_of<Gru, F32>(), kernels_of<GruResetBefore, F32>()};
+constexpr int32_t kCellCount = sizeof kCells / sizeof kCells[0];
 
 }  // namespace
 }  // namespace gatewise

@@ -6,6 +6,6 @@
 namespace gatewise {
 
 extern const Kernels kGenericKernels;
-const Kernels kGenericKernels = {"generic", kLanes, kCacheBytes, kCells};
+const Kernels kGenericKernels = {"generic", kLanes, kCacheBytes, kCells, kCellCount};
 
 }  // namespace gatewise

@@ -134,7 +134,7 @@ struct ForwardSlab {
     if (gates_see_different_rows(problem.in)) {
       for_tiles<1>(product_of_step(rows.count, 1), add(Constant<true>{}), done);
     } else {
-      for_tiles<kGates>(product_of_step(rows.count, kGates), add(Constant<false>{}), done);
+      for_tiles<gates_per_product(kGates)>(product_of_step(rows.count, kGates), add(Constant<false>{}), done);
     }
   }
 

@@ -102,10 +102,11 @@ struct OperandPlanes {
       for (int64_t m = 0; m < live; ++m, ++rows) take_input(s, m, 0, inputs + rows * x_stride);
     }
     const auto project_group = [&](auto group) {
+      constexpr int kOf = decltype(group)::kGates;
       for (int64_t p = first_panel; p < last_panel;) {
-        p += with_constant<panels_per_tile(kRowTile, decltype(group)::kGates)>(last_panel - p, [&](auto panels) {
+        p += with_constant<panels_per_tile(rows_per_tile(kOf), kOf)>(last_panel - p, [&](auto panels) {
           constexpr int P = decltype(panels)::value;
-          for_row_blocks(cut_into_blocks(rows), [&](int64_t row, auto count, int64_t block) {
+          for_row_blocks<kOf>(cut_into_blocks<kOf>(rows), [&](int64_t row, auto count, int64_t block) {
             project_inputs<Format, decltype(count)::value, P>(problem, weights, group, inputs + row * x_stride, x_stride, p,
                                                               Ahead{P, block}, input_projection + row * kGates * h_stride,
                                                               kGates * h_stride);

@@ -80,6 +80,7 @@ struct Kernels {
   int64_t lanes;
   int64_t cache_bytes;       // the second-level cache that is reckoned with
   const CellKernels* cells;  // by enum gatewise_cell
+  int32_t cell_count;
 
   const CellKernels& of(const gatewise_layer& layer) const { return cells[layer.cell]; }
   bool exceeded_by(const gatewise_layer& layer) const { return 4 * weights_of(*of(layer).cell, layer) > cache_bytes; }

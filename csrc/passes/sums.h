@@ -27,11 +27,12 @@ struct Sums {
   float* at(int64_t panel, int64_t row) const { return data + panel * panel_stride() + row * row_stride(); }
 };
 
-// The gates that one product finds: a round, or one gate alone. The last `kApart` of its kGates have a second sum for the states. kSums:
-// how many sums the round has where the group is all of it, so that they stand at places known when a kernel is compiled; else 0.
-template <int kGates_, int kApart_, int kSums_>
+// The gates that one product finds: a round or, where that is too wide for a tile, half of one; or one gate alone. The last `kApart` of its
+// kGates have a second sum for the states. kSums: how many sums the round has where the group is all of it, so that they stand at places
+// known when a kernel is compiled; else 0. Its weights begin at place kPlace of the kBeside gates that stand side by side.
+template <int kGates_, int kApart_, int kSums_, int kBeside_, int kPlace_>
 struct Group {
-  static constexpr int kGates = kGates_, kApart = kApart_, kSums = kSums_;
+  static constexpr int kGates = kGates_, kApart = kApart_, kSums = kSums_, kBeside = kBeside_, kPlace = kPlace_;
   static constexpr bool apart(int n) { return n % kGates >= kGates - kApart; }
 
   int64_t gate, of;             // the number of the first in the cell, and how many gates that has
@@ -40,26 +41,28 @@ struct Group {
 };
 
 // The group of kGates gates of a round from number kFirst of it on.
-template <class Cell, int kRound, int kFirst, int kGates>
+template <class Cell, int kRound, int kFirst, int kGates, bool kAlone>
 constexpr auto group_of() {
   constexpr Round kOf = Cell::kInfo.round[kRound];
   constexpr int kWhole = kOf.gates - kOf.apart, kLast = kFirst + kGates;  // kWhole: of one sum
   constexpr int kApart = kLast <= kWhole ? 0 : kLast - (kFirst > kWhole ? kFirst : kWhole);
   constexpr int kSecond = kLast - kApart;  // the first that has a second sum
-  return Group<kGates, kApart, kGates == kOf.gates ? kOf.sums() : 0>{
+  return Group<kGates, kApart, kGates == kOf.gates ? kOf.sums() : 0, kAlone ? 1 : kOf.gates, kAlone ? 0 : kFirst>{
       kOf.first + kFirst,           Cell::kInfo.gates,  kFirst,
       kOf.gates + kSecond - kWhole, Cell::kInfo.sums(), kApart > 0 ? Cell::kInfo.recurrent_sum(kOf.first + kSecond) : 0};
 }
 
-// Calls f(Group) for the groups of a round: for its gates together, or for each alone.
+// How many gates of a round one product finds: all, unless a tile of so many would have too few rows to be fast.
+constexpr int gates_per_product(int gates) { return rows_per_tile(gates) < 4 && gates % 2 == 0 ? gates / 2 : gates; }
+
+// Calls f(Group) for the groups of a round: for as many of its gates as a product finds, or for each alone.
 template <class Cell, int kRound, bool kAlone, class F>
 GATEWISE_INLINE void for_groups_of(F&& f) {
-  constexpr int kGates = Cell::kInfo.round[kRound].gates;
-  if constexpr (!kAlone) return f(group_of<Cell, kRound, 0, kGates>());
-  if constexpr (kAlone) f(group_of<Cell, kRound, 0, 1>());
-  if constexpr (kAlone && kGates > 1) f(group_of<Cell, kRound, 1, 1>());
-  if constexpr (kAlone && kGates > 2) f(group_of<Cell, kRound, 2, 1>());
-  if constexpr (kAlone && kGates > 3) f(group_of<Cell, kRound, 3, 1>());
+  constexpr int kGates = Cell::kInfo.round[kRound].gates, kOf = kAlone ? 1 : gates_per_product(kGates);
+  f(group_of<Cell, kRound, 0, kOf, kAlone>());
+  if constexpr (kOf < kGates) f(group_of<Cell, kRound, kOf, kOf, kAlone>());
+  if constexpr (2 * kOf < kGates) f(group_of<Cell, kRound, 2 * kOf, kOf, kAlone>());
+  if constexpr (3 * kOf < kGates) f(group_of<Cell, kRound, 3 * kOf, kOf, kAlone>());
 }
 
 // Calls f(Group) for the groups of all rounds.
@@ -115,7 +118,7 @@ __attribute__((noinline)) void project_inputs(const Problem& problem, const Weig
   rows_of(inputs, inputs_stride, 0, x);
   biases_of(group, weights, panel).load_into(acc);
   const int64_t features = problem.layer.features;
-  Format::template multiply<P>(weights.kernel, features, group.gate, group.of, panel, x, {0, features}, ahead, acc);
+  Format::template multiply<P>(weights.kernel, features, group, panel, x, {0, features}, ahead, acc);
   Vectors<Of>{to + (panel * group.of + group.gate) * kLanes, stride, group.of * kLanes, (Of::kGates - Of::kApart) * kLanes}.store_from(acc);
 }
 
@@ -147,7 +150,7 @@ __attribute__((noinline)) void add_up(const Problem& problem, const Weights& wei
   }
   from.load_into(acc);
   if (of_inputs.end > of_inputs.begin) {
-    Format::template multiply<P>(weights.kernel, features, group.gate, group.of, panel, x, of_inputs, ahead, acc);
+    Format::template multiply<P>(weights.kernel, features, group, panel, x, of_inputs, ahead, acc);
   }
   const bool reaches_states = of_states.end > 0;
   if constexpr (Of::kApart > 0) {
@@ -165,7 +168,7 @@ __attribute__((noinline)) void add_up(const Problem& problem, const Weights& wei
     }
   }
   if (reaches_states) {
-    Format::template multiply<P>(weights.recurrent_kernel, problem.layer.units, group.gate, group.of, panel, h, of_states, ahead, acc);
+    Format::template multiply<P>(weights.recurrent_kernel, problem.layer.units, group, panel, h, of_states, ahead, acc);
   }
   if (Of::kApart > 0 && !reaches_states) return sums.store_from(acc);
   recurrent.store_from(acc);

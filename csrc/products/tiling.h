@@ -57,15 +57,21 @@ struct Cut {
   GATEWISE_INLINE int64_t begin(int64_t part) const { return part * size + (part < larger ? part : larger); }
 };
 
-// Blocks of at most kRowTile rows: even, for few rows make a slow tile.
-GATEWISE_INLINE Cut cut_into_blocks(int64_t rows) { return Cut(rows, (rows + kRowTile - 1) / kRowTile); }
+// How many rows a tile has at most, of `gates` vectors a panel: as many as there are accumulators for.
+constexpr int rows_per_tile(int gates) { return kRowTile * gates <= kAccumulators ? kRowTile : kAccumulators / gates; }
+
+// Blocks of at most so many rows: even, for few rows make a slow tile.
+template <int kGates>
+GATEWISE_INLINE Cut cut_into_blocks(int64_t rows) {
+  return Cut(rows, (rows + rows_per_tile(kGates) - 1) / rows_per_tile(kGates));
+}
 
 // Calls f(begin, Constant<rows>, block number) for every block.
-template <class F>
+template <int kGates, class F>
 GATEWISE_INLINE void for_row_blocks(const Cut& blocks, F&& f) {
   for (int64_t b = 0; b < blocks.parts; ++b) {
     const int64_t begin = blocks.begin(b);
-    call_with_constant<kRowTile>(blocks.begin(b + 1) - begin, [&](auto rows) { f(begin, rows, b); });
+    call_with_constant<rows_per_tile(kGates)>(blocks.begin(b + 1) - begin, [&](auto rows) { f(begin, rows, b); });
   }
 }
 
@@ -107,7 +113,7 @@ GATEWISE_INLINE Cut cut_depth(const Product& product, int64_t panels, int64_t bl
 template <int kGates, class Tile, class Done>
 GATEWISE_INLINE void for_tiles(const Product& product, Tile&& tile, Done&& done) {
   if (product.rows == 0) return;
-  const Cut blocks = cut_into_blocks(product.rows);
+  const Cut blocks = cut_into_blocks<kGates>(product.rows);
   const int64_t panels_of_tile = panels_per_tile(static_cast<int>(blocks.size), kGates);
   const Cut parts = cut_depth(product, panels_of_tile, blocks.parts);
   const bool half = blocks.size * kGates >= 8 && ends_in_half(product.last_panel, product.width);
@@ -118,7 +124,7 @@ GATEWISE_INLINE void for_tiles(const Product& product, Tile&& tile, Done&& done)
     const int64_t ahead = !product.exceeds_l2 ? 0 : end == product.last_panel ? product.first_panel - first : end - first;
     for (int64_t part = 0; part < parts.parts; ++part) {
       const Depth of_part{product.depth.begin + parts.begin(part), product.depth.begin + parts.begin(part + 1)};
-      for_row_blocks(blocks, [&](int64_t row, auto rows, int64_t block) {
+      for_row_blocks<kGates>(blocks, [&](int64_t row, auto rows, int64_t block) {
         if constexpr (kHalves) {
           if (first == last_whole) return tile(Panels<HalfVec, 1>{}, rows, first, row, of_part, Ahead{ahead, block}, first - run);
         }

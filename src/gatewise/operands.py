@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections import namedtuple
+import collections
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gatewise import _native
@@ -41,6 +41,8 @@ class Facts(NamedTuple):
     workspace: int
 
 
+_namedtuple: Any = collections.namedtuple  # noqa: PYI024  typing.NamedTuple takes no names from a table with defaults
+
 INPUTS = tuple(Operand(*row) for row in _native.INPUTS)
 OUTPUTS = tuple(Operand(*row) for row in _native.OUTPUTS)
 OPTIONS: tuple[str, ...] = _native.OPTIONS
@@ -52,8 +54,7 @@ OWN_OUTPUTS = tuple(row for row in OUTPUTS if row.owner == "own")
 SHARED_OUTPUTS = tuple(row for row in OUTPUTS if row.owner == "shared")
 
 # What one direction of a layer has of its own, None for what it has not: its weights, where it starts, what it drops.
-# The names are the table's, which typing.NamedTuple cannot take.
-Direction: Any = namedtuple("Direction", [row.name for row in OWN], defaults=[None] * len(OWN))  # noqa: PYI024
+Direction = _namedtuple("Direction", [row.name for row in OWN], defaults=[None] * len(OWN))
 
 
 def facts(cell: int) -> Facts:
@@ -70,7 +71,7 @@ def exists(row: Operand, cell: int, *, torch_layout: bool = False) -> bool:
     """Says whether a layer of a cell may have an operand, or has an output."""
     if row.presence == "second state":
         return facts(cell).states > 1
-    return row.presence != "beside bias" or (torch_layout and facts(cell).recurrent_bias)
+    return row.presence != "beside bias" or torch_layout
 
 
 def axes_of(row: Operand, cell: int, *, torch_layout: bool = False) -> str:
