@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measured import NOT_MEASURED
-from sections import BACKENDS, frameworks, inference, isa, layer, neighbour, step, torch, variants
+from sections import BACKENDS, CELLS, frameworks, inference, isa, layer, neighbour, step, torch, variants
 from tables import MET, Table, aimed
 from workloads import SIZES, workloads
 
@@ -33,8 +33,8 @@ def overview(measured: Measured) -> list[Table]:
             [f"share of FMA peak: {label}", *(_share(measured, section, case) for case in _plain(section))]
         )
     for backend, name in BACKENDS.items():
-        cells = [_within_reach(measured, name, layer(backend), case) for case in _plain(layer(backend))]
-        table.rows.append([f"within reach: Keras on {name}", *cells])
+        reach = [_within_reach(measured, name, layer(backend), case) for case in _plain(layer(backend))]
+        table.rows.append([f"within reach: Keras on {name}", *reach])
     for backend, name in BACKENDS.items():
         for mask in ("padded", "holes"):
             table.rows.append([f"{mask} / unmasked: {name}", *_masked(measured, layer(backend), mask)])
@@ -49,8 +49,12 @@ def overview(measured: Measured) -> list[Table]:
 
 def compared() -> dict[str, Section]:
     """The sections that compare us with peers, workload by workload, by what the tables call them."""
-    keras = {f"training step: Keras on {BACKENDS[backend]}": layer(backend) for backend in BACKENDS}
-    return {"inference": inference(), **keras, "training step: torch.nn.GRU": torch()}
+    found = {}
+    for cell in CELLS:
+        found[f"{cell}: inference"] = inference(cell)
+        found |= {f"{cell}: training step, Keras on {BACKENDS[backend]}": layer(backend, cell) for backend in BACKENDS}
+        found[f"{cell}: training step, torch.nn"] = torch(cell)
+    return found
 
 
 def _plain(section: Section) -> list[Case]:
@@ -64,7 +68,7 @@ def faster(measured: Measured, section: Section, case: Case) -> float:
 
 
 def _faster(measured: Measured, section: Section, case: Case) -> str:
-    has_goal = section.name != "keras-torch"  # whose goals would be those of PyTorch's own module
+    has_goal = not section.name.endswith("keras-torch")  # whose goals would be those of PyTorch's own module
     goal = GOALS["faster"].get(section.goals, {}).get(case.name) if has_goal else None
     return aimed(faster(measured, section, case), goal, at_least=True)
 

@@ -12,9 +12,8 @@ from workloads import SIZES, Case, workloads
 OURS = Subject("gatewise", "numpy_op")
 ONNXRUNTIME = Subject("onnxruntime", "onnxruntime_session", without=("training",))
 OPENVINO = Subject("OpenVINO", "openvino_request", without=("training",))
-TORCH = Subject("torch.nn.GRU", "torch_module")
-OUR_TORCH = Subject("gatewise.torch.GRU", "torch_module", {"ours": True})
-PEERS = [ONNXRUNTIME, OPENVINO, TORCH]
+CELLS = ("GRU", "LSTM", "SimpleRNN")
+TORCH_NAMES = {"GRU": "GRU", "LSTM": "LSTM", "SimpleRNN": "RNN"}
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 PADDED, HOLES = {"mask": "padded"}, {"mask": "holes"}
@@ -50,32 +49,57 @@ class Section:
 def every_section() -> list[Section]:
     """All sections, in the order in which they run."""
     layers = [*map(layer, BACKENDS), torch(), frameworks(), allocator()]
-    return [inference(), *layers, step(), variants(), isa(), neighbour(), curves(), threads()]
+    gru = [inference(), *layers, step(), variants(), isa(), neighbour(), curves(), threads()]
+    others = [[inference(cell), *(layer(backend, cell) for backend in BACKENDS), torch(cell)] for cell in CELLS[1:]]
+    return [*gru, *(section for of_cell in others for section in of_cell)]
 
 
-def inference() -> Section:
+def peers(cell: str = "GRU") -> list[Subject]:
+    """Who else runs a layer of a cell on NumPy arrays."""
+    return [ONNXRUNTIME, OPENVINO, stock_torch(cell)]
+
+
+def stock_torch(cell: str = "GRU") -> Subject:
+    """PyTorch's own module."""
+    return Subject(f"torch.nn.{TORCH_NAMES[cell]}", "torch_module")
+
+
+def our_torch(cell: str = "GRU") -> Subject:
+    """Our module in its place."""
+    return Subject(f"gatewise.torch.{TORCH_NAMES[cell]}", "torch_module", {"ours": True})
+
+
+def _named(name: str, cell: str) -> str:
+    """Names a section: those of the GRU after what they compare, the others after their cell, too."""
+    return name if cell == "GRU" else f"{cell}-{name}".lower()
+
+
+def inference(cell: str = "GRU") -> Section:
     """All outputs of a layer, from NumPy arrays."""
-    title = "Inference, the whole sequence returned: gatewise.rnn on NumPy arrays"
-    return Section("inference", title, [OURS, *PEERS], workloads("inference"), "inference")
+    name = _named("inference", cell)
+    title = f"Inference of a {cell} layer, the whole sequence returned: gatewise.rnn on NumPy arrays"
+    return Section(name, title, [OURS, *peers(cell)], workloads("inference", cell=cell), name)
 
 
-def layer(backend: str) -> Section:
+def layer(backend: str, cell: str = "GRU") -> Section:
     """The Keras layer against Keras's own, with masks."""
     environment = {"KERAS_BACKEND": backend}
-    ours = Subject("gatewise.keras.GRU", "keras_layer", {"ours": True}, environment)
-    stock = Subject("keras.layers.GRU", "keras_layer", {}, environment, without=("holes",))
-    peers = [stock]
+    ours = Subject(f"gatewise.keras.{cell}", "keras_layer", {"ours": True}, environment)
+    stock = Subject(f"keras.layers.{cell}", "keras_layer", {}, environment, without=("holes",))
+    others = [stock]
     if backend == "tensorflow":  # XLA, which `fit` chooses by itself, is faster on short sequences alone
         long = ("text", "speech", "large", "utterance", "bigbatch", "holes")
-        peers.append(replace(stock, name="keras.layers.GRU, XLA", options={"xla": True}, without=long))
-    title = f"Training step in Keras on {BACKENDS[backend]}: gatewise.keras.GRU"
-    return Section(f"keras-{backend}", title, [ours, *peers], workloads("training", PADDED, HOLES), backend)
+        others.append(replace(stock, name=f"{stock.name}, XLA", options={"xla": True}, without=long))
+    title = f"Training step in Keras on {BACKENDS[backend]}: gatewise.keras.{cell}"
+    cases = workloads("training", *((PADDED, HOLES) if cell == "GRU" else ()), cell=cell)
+    return Section(_named(f"keras-{backend}", cell), title, [ours, *others], cases, _named(backend, cell))
 
 
-def torch() -> Section:
+def torch(cell: str = "GRU") -> Section:
     """The drop-in for PyTorch."""
-    title = "Training step in PyTorch: gatewise.torch.GRU"
-    return Section("torch", title, [OUR_TORCH, TORCH], workloads("training"), "torch")
+    title = f"Training step in PyTorch: gatewise.torch.{TORCH_NAMES[cell]}"
+    name = _named("torch", cell)
+    return Section(name, title, [our_torch(cell), stock_torch(cell)], workloads("training", cell=cell), name)
 
 
 def frameworks() -> Section:
@@ -99,7 +123,7 @@ def step() -> Section:
     bound = replace(ONNXRUNTIME, name="onnxruntime, bound", options={"bound": True})
     cases = [Case("1 row", "step", 1, 1, 40, 128), Case("256 rows", "step", 256, 1, 40, 128)]
     title = "One step, 40 features, 128 units: gatewise.Step"
-    return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, TORCH], cases, "step", "us")
+    return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, stock_torch()], cases, "step", "us")
 
 
 def variants() -> Section:
@@ -120,7 +144,7 @@ def isa() -> Section:
 
 def neighbour() -> Section:
     """A busy process beside ours, and beside the peers."""
-    alone = [OURS, ONNXRUNTIME, OPENVINO, replace(OUR_TORCH, without=("inference",)), TORCH]
+    alone = [OURS, ONNXRUNTIME, OPENVINO, replace(our_torch(), without=("inference",)), stock_torch()]
     beside = [replace(subject, name=f"{subject.name}, beside", neighbour=True) for subject in alone]
     pairs = [subject for pair in zip(alone, beside, strict=True) for subject in pair]
     cases = [Case("text", task, *SIZES["text"]) for task in ("inference", "training")]
@@ -133,14 +157,14 @@ def curves() -> Section:
     grown = [middle | {what: n} for what, counts in CURVES.items() for n in counts]
     points = {(s["batch"], s["timesteps"], s["features"], s["units"]): None for s in grown}
     cases = [Case(" x ".join(map(str, sizes)), task, *sizes) for sizes in points for task in ("inference", "training")]
-    ours = replace(OUR_TORCH, without=("inference",))
-    return Section("curves", "As sizes grow", [replace(OURS, without=("training",)), *PEERS, ours], cases)
+    ours = replace(our_torch(), without=("inference",))
+    return Section("curves", "As sizes grow", [replace(OURS, without=("training",)), *peers(), ours], cases)
 
 
 def threads() -> Section:
     """Cost as the threads grow."""
     counts = sorted({1, *(2**i for i in range(1, 10) if 2**i < available_cpus()), available_cpus()})
-    who = [OURS, ONNXRUNTIME, OPENVINO, TORCH, replace(OUR_TORCH, without=("inference",))]
+    who = [OURS, ONNXRUNTIME, OPENVINO, stock_torch(), replace(our_torch(), without=("inference",))]
     subjects = [replace(subject, name=f"{subject.name}, {n}", threads=n) for n in counts for subject in who]
     cases = [Case("text", task, *SIZES["text"]) for task in ("inference", "training")]
     return Section("threads", "As threads grow: text", subjects, cases)

@@ -23,6 +23,7 @@ class Case:
             sum(y * y), and the gradients of the input and of every weight), or "doubling" (of input and weights).
         mask: "none"; "padded": lengths spread evenly over [T / 3, T]; "holes": a third of the steps at random.
         variant: "plain", "reset before", "dropout", "recurrent dropout" or "bidirectional".
+        cell: "GRU", "LSTM" or "SimpleRNN".
     """
 
     name: str
@@ -33,11 +34,17 @@ class Case:
     units: int
     mask: str = "none"
     variant: str = "plain"
+    cell: str = "GRU"
 
     @property
     def key(self) -> str:
         """Names the case in files and tables."""
-        return f"{self.task}/{self.name}/{self.mask}/{self.variant}"
+        return f"{self.task}/{self.name}/{self.mask}/{self.variant}/{self.cell}"
+
+    @property
+    def gates(self) -> int:
+        """How many gates the cell has."""
+        return {"GRU": 3, "LSTM": 4, "SimpleRNN": 1}[self.cell]
 
     @property
     def reset_after(self) -> bool:
@@ -48,7 +55,7 @@ class Case:
         """Counts multiplications and additions of the real steps; a training step is three times its forward pass."""
         mask = make_mask(self)
         steps = self.batch * self.timesteps if mask is None else int(mask.sum())
-        forward = 2 * steps * 3 * self.units * (self.features + self.units)
+        forward = 2 * steps * self.gates * self.units * (self.features + self.units)
         return forward * (3 if self.task == "training" else 1) * (2 if self.variant == "bidirectional" else 1)
 
     def as_json(self) -> dict[str, Any]:
@@ -68,9 +75,9 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
 }
 
 
-def workloads(task: str, *others: dict[str, Any]) -> list[Case]:
+def workloads(task: str, *others: dict[str, Any], cell: str = "GRU") -> list[Case]:
     """The seven workloads, each followed by its variants: the fields that differ."""
-    plain = [Case(name, task, *sizes) for name, sizes in SIZES.items()]
+    plain = [Case(name, task, *sizes, cell=cell) for name, sizes in SIZES.items()]
     return [case for base in plain for case in (base, *(replace(base, **fields) for fields in others))]
 
 
@@ -92,10 +99,14 @@ def make_mask(case: Case) -> npt.NDArray[np.bool_] | None:
 
 
 def make_weights(case: Case) -> tuple[Array, Array, Array]:
-    """Returns kernel (F, 3U), recurrent kernel (U, 3U) and bias, (2, 3U) or (3U,), as PyTorch would start them."""
+    """Returns kernel (F, GU), recurrent kernel (U, GU) and bias, as PyTorch would start them.
+
+    The bias of a GRU has two rows, (2, GU), with `reset_after`; others are (GU,).
+    """
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
-    wide, bound = 3 * case.units, case.units**-0.5
-    shapes = [(case.features, wide), (case.units, wide), (2, wide) if case.reset_after else (wide,)]
+    wide, bound = case.gates * case.units, case.units**-0.5
+    biases = 2 if case.cell == "GRU" and case.reset_after else 1
+    shapes = [(case.features, wide), (case.units, wide), (2, wide) if biases == 2 else (wide,)]
     kernel, recurrent_kernel, bias = (rng.uniform(-bound, bound, shape).astype(np.float32) for shape in shapes)
     return kernel, recurrent_kernel, bias
 

@@ -28,8 +28,10 @@ enum gatewise_status {
 
 // What is computed at a step; see csrc/cells/.
 enum gatewise_cell {
-  GATEWISE_GRU = 0,              // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
-  GATEWISE_GRU_RESET_BEFORE = 1  // likewise; Keras's reset_after=False
+  GATEWISE_GRU = 0,               // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
+  GATEWISE_GRU_RESET_BEFORE = 1,  // likewise; Keras's reset_after=False
+  GATEWISE_LSTM = 2,              // gates i | f | g | o, here and in PyTorch; states h, c
+  GATEWISE_SIMPLE_RNN = 3         // one gate
 };
 
 // In what words packed weights stand; see csrc/formats/.

@@ -15,7 +15,8 @@ def weights_of(cell: Cell, kernel: Any, recurrent_kernel: Any, bias: Any = None)
     """The weights of a layer of a cell."""
     if cell in {Cell.GRU, Cell.GRU_RESET_BEFORE}:
         return gatewise.GRUWeights(kernel, recurrent_kernel, bias, reset_after=cell is Cell.GRU)
-    raise NotImplementedError(cell)
+    kinds = {Cell.LSTM: gatewise.LSTMWeights, Cell.SIMPLE_RNN: gatewise.SimpleRNNWeights}
+    return kinds[cell](kernel, recurrent_kernel, bias)
 
 
 def has_two_biases(cell: Cell) -> bool:

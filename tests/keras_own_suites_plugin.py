@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pytest plugin for Keras's own test files: puts the engine under their GRU and notes what ran in every test.
+"""A pytest plugin for Keras's own test files: puts the engine under their layers and notes what ran in every test.
 
 `pytest -p keras_own_suites_plugin`, with GATEWISE_PLACE, "instead" or "patched", and GATEWISE_NOTES, the JSON file to
-write: by test its outcome, how many recurrent layers with GRU cells were called, how many native calls completed, and
-why the engine did not run.
+write: by test its outcome, how many recurrent layers were called whose cells the engine has, how many native calls
+completed, and why the engine did not run.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import keras
 
 import gatewise
 from gatewise import native
+from gatewise.keras import layers
+from gatewise.keras.kinds import CELLS, LAYERS
 
 if TYPE_CHECKING:
     import pytest
 
-# Where the test files may find the class.
-MODULES = ("keras.layers", "keras.src.layers", "keras.src.layers.rnn", "keras.src.layers.rnn.gru")
+# Where the test files may find a class.
+MODULES = ("keras.layers", "keras.src.layers", "keras.src.layers.rnn", "keras.src.layers.rnn.{file}")
+FILES = {"GRU": "gru", "LSTM": "lstm", "SimpleRNN": "simple_rnn"}
 SYMBOLIC = "called with a KerasTensor only"
 
 _notes: dict[str, dict[str, Any]] = {}
@@ -36,19 +39,18 @@ def pytest_configure() -> None:
     if os.environ["GATEWISE_PLACE"] == "patched":
         gatewise.patch_keras()
         return
-    from gatewise.keras import GRU
-
-    for module in MODULES:
-        setattr(importlib.import_module(module), "GRU", GRU)  # noqa: B010  # mypy knows no such attribute
+    for name, file in FILES.items():
+        for module in MODULES:
+            setattr(importlib.import_module(module.format(file=file)), name, getattr(layers, name))
 
 
 def _note_calls(*, patched: bool) -> None:
-    """Wraps the calls of RNN, which those of GRU lead to, and of Bidirectional, which may run its layers as one."""
-    rnn, gru, both = keras.layers.RNN, keras.layers.GRU, keras.layers.Bidirectional
+    """Wraps the calls of RNN, which its subclasses inherit, and of Bidirectional, which may run two layers as one."""
+    rnn, both = keras.layers.RNN, keras.layers.Bidirectional
 
     def note(layer: Any, arguments: Any) -> None:
         cells = getattr(layer.cell, "cells", [layer.cell])
-        if isinstance(layer, gru) or (patched and any(isinstance(cell, keras.layers.GRUCell) for cell in cells)):
+        if isinstance(layer, LAYERS) or (patched and any(isinstance(cell, CELLS) for cell in cells)):
             _here["layers"].add(id(layer))
             symbolic = any(isinstance(value, keras.KerasTensor) for value in keras.tree.flatten(arguments))
             reason = layer.fallback_reason or (SYMBOLIC if symbolic else None)

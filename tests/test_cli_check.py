@@ -102,7 +102,7 @@ def run(folder: Path, *arguments: str, before: str = "", **changes: str) -> subp
         (("stock.keras",), 1, {"first": False}),
         (("stock.keras", "--patch"), 0, {"first": True}),
         (("--patch", "stock.h5"), 0, {"first": True}),
-        (("mixed.keras", "--patch"), 1, {"first": False, "last": False}),
+        (("mixed.keras", "--patch"), 1, {"first": False, "last": True}),
         (("none.keras",), 0, {}),
         (("own.keras", "--import", "own_layers"), 0, {"own": True}),
     ],

@@ -74,14 +74,14 @@ LAYERS: dict[str, tuple[Callable[[], Any], bool, bool, str]] = {
     "stock's subclass": (lambda: StockSubclass(2), False, True, ""),
     "RNN of a cell": (lambda: L.RNN(L.GRUCell(2)), False, True, ""),
     "RNN of cells": (lambda: L.RNN([L.GRUCell(2), L.GRUCell(2)]), False, True, ""),
-    "RNN of LSTM cells": (lambda: L.RNN([L.GRUCell(2), L.LSTMCell(2)]), False, False, "no cell LSTMCell"),
+    "RNN of LSTM cells": (lambda: L.RNN([L.GRUCell(2), L.LSTMCell(2)]), False, True, ""),
     "RNN of own cell": (lambda: L.RNN(OwnCell()), False, False, "no cell OwnCell"),
     "RNN's subclass": (lambda: RNNSubclass(L.GRUCell(2)), False, False, "stock: gatewise has no RNNSubclass"),
-    "LSTM": (lambda: L.LSTM(2), False, False, "stock: gatewise has no LSTM yet"),
-    "SimpleRNN": (lambda: L.SimpleRNN(2), False, False, "stock: gatewise has no SimpleRNN yet"),
+    "LSTM": (lambda: L.LSTM(2), False, True, ""),
+    "SimpleRNN": (lambda: L.SimpleRNN(2), False, True, ""),
     "Bidirectional of ours": (lambda: L.Bidirectional(GRU(2)), True, True, ""),
     "Bidirectional of stock": (lambda: L.Bidirectional(L.GRU(2)), False, True, ""),
-    "Bidirectional of LSTM": (lambda: L.Bidirectional(L.LSTM(2)), False, False, "no LSTM yet"),
+    "Bidirectional of LSTM": (lambda: L.Bidirectional(L.LSTM(2)), False, True, ""),
 }
 
 

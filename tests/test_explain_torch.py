@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="it explains modules of PyTorch: ins
 
 import gatewise  # noqa: E402  # after the skip
 from gatewise import native  # noqa: E402
-from gatewise.torch import GRU, reasons  # noqa: E402
+from gatewise.torch import GRU, LSTM, reasons  # noqa: E402
 from own_process import run  # noqa: E402
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ MODULES: dict[str, tuple[Callable[[], Any], bool, bool, str]] = {
     "stock": (lambda: torch.nn.GRU(3, 2), False, True, ""),
     "stock, own forward": (lambda: OwnForward(3, 2), False, True, ""),
     "stock, float64": (lambda: torch.nn.GRU(3, 2).double(), False, False, "holds float64"),
-    "LSTM": (lambda: torch.nn.LSTM(3, 2), False, False, "stock: gatewise has no LSTM yet"),
-    "LSTM, projected": (lambda: torch.nn.LSTM(3, 2, proj_size=1), False, False, "stock: gatewise has no LSTM yet"),
-    "RNN": (lambda: torch.nn.RNN(3, 2), False, False, "stock: gatewise has no simple RNN yet"),
+    "LSTM": (lambda: torch.nn.LSTM(3, 2), False, True, ""),
+    "our LSTM": (lambda: LSTM(3, 2), True, True, ""),
+    "LSTM, projected": (lambda: torch.nn.LSTM(3, 2, proj_size=1), False, False, "the engine has no projections"),
+    "RNN": (lambda: torch.nn.RNN(3, 2, nonlinearity="relu"), False, True, ""),
 }
 
 
@@ -85,7 +86,7 @@ def test_a_module_runs_where_it_is_said_to_run(name: str, packed: bool, patched:
     ("make", "layer", "why"),
     [
         (lambda: torch.nn.GRUCell(3, 2), "torch.nn.GRUCell", "your own code calls step by step"),
-        (lambda: torch.nn.LSTMCell(3, 2), "torch.nn.LSTMCell", "no LSTM yet"),
+        (lambda: torch.nn.LSTMCell(3, 2), "torch.nn.LSTMCell", "your own code calls step by step"),
         (lambda: torch.jit.script(torch.nn.GRU(3, 2)), "scripted GRU", "TorchScript"),
         (
             lambda: torch.ao.quantization.quantize_dynamic(torch.nn.Sequential(torch.nn.GRU(3, 2)))[0],

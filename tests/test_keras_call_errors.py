@@ -271,7 +271,7 @@ def test_states_of_a_bidirectional_may_be_nested(layer_class: Any) -> None:
 def test_a_stack_of_cells_needs_a_state_for_each() -> None:
     layer = built(L.RNN([L.GRUCell(UNITS), L.GRUCell(2)]))
     for state in STATE, [STATE]:  # with fewer, Keras leaves out the cells that have none
-        with pytest.raises(ValueError, match=r"Expected 2; received .*Give one state for each cell"):
+        with pytest.raises(ValueError, match=r"Expected 2; received .*Give all states of each cell"):
             layer(X, initial_state=state)
 
 

@@ -179,7 +179,7 @@ def test_a_layer_that_no_configuration_reaches_is_named() -> None:
     model = MakesItsLayer()
     model(X)
     with pytest.raises(
-        ValueError, match=r"1 GRU layers cannot be converted to 'gatewise'.*'made': MakesItsLayer makes"
+        ValueError, match=r"1 recurrent layers cannot be converted to 'gatewise'.*'made': MakesItsLayer makes"
     ):
         convert(model)
 

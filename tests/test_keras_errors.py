@@ -218,7 +218,7 @@ def test_an_initial_state_of_the_wrong_shape_is_named(shape: tuple[int, ...]) ->
 
 def test_two_states_are_one_too_many() -> None:
     state = np.zeros((2, 4), np.float32)
-    with pytest.raises(ValueError, match=r"Expected 1; received 2. A GRU has one state"):
+    with pytest.raises(ValueError, match=r"Expected 1; received 2. It has one state"):
         GRU(4)(X, initial_state=[state, state])
 
 

@@ -273,7 +273,7 @@ def test_a_first_layer_computes_no_gradient_of_the_data() -> None:
         return tape.gradient(loss, layer.cell.kernel.value)
 
     graph = step.get_concrete_function(tf.constant(X)).graph
-    gradients = [op for op in graph.get_operations() if op.type == "GatewiseGruGrad"]
+    gradients = [op for op in graph.get_operations() if op.type == "GatewiseRnnGrad"]
     assert [op.get_attr("x_gradient") for op in gradients] == [False]
 
 

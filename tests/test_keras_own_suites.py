@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Keras's own tests of its recurrent layers pass with the engine under every GRU, and it is the engine that runs."""
+"""Keras's own tests of its recurrent layers pass with the engine under every layer, and it is the engine that runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from backends import BACKEND  # noqa: E402  # after the skips
 
 FOLDER = Path(keras.__file__).parent / "src" / "layers" / "rnn"
 FILES = [
-    f"{name}_test.py" for name in ("gru", "bidirectional", "rnn", "stacked_rnn_cells", "time_distributed")
+    f"{name}_test.py"
+    for name in ("gru", "lstm", "simple_rnn", "bidirectional", "rnn", "stacked_rnn_cells", "time_distributed")
 ]  # in the wheels of Keras 3.15 and later
 TIMEOUT = 900  # seconds; on two quiet cores a run takes 5 (torch) to 60 (JAX)
 
@@ -30,8 +31,8 @@ SKIPPED_BY_KERAS = {
     "bidirectional_test.py::test_torch_cudnn_bidirectional_gru_dispatch_fires",  # the same
 }
 ON_TENSORFLOW_ALONE = {"gru_test.py::test_stateful_with_symbolic_batch_size"}
-# Every test that calls a GRU; the files hold tests of other layers too.
-CALLS_A_GRU = {
+# Every test that calls a layer which the engine has; the files hold tests of other layers too.
+CALLS_A_LAYER = {
     "gru_test.py::test_basics",
     "gru_test.py::test_correctness0",
     "gru_test.py::test_correctness1",
@@ -40,18 +41,39 @@ CALLS_A_GRU = {
     "gru_test.py::test_pass_initial_state",
     "gru_test.py::test_pass_return_state",
     "gru_test.py::test_statefulness",
-    "bidirectional_test.py::test_correctness",
-    "bidirectional_test.py::test_fused_gru_matches_unfused",
-    "bidirectional_test.py::test_masking",
+    *(
+        f"lstm_test.py::test_{name}"
+        for name in (
+            *("basics", "correctness0", "correctness1", "masking"),
+            *("pass_initial_state", "statefulness"),
+        )
+    ),
+    *(
+        f"simple_rnn_test.py::test_{name}"
+        for name in ("basics", "correctness", "masking", "pass_initial_state", "statefulness")
+    ),
+    *(
+        f"bidirectional_test.py::test_{name}"
+        for name in (
+            *("basics", "correctness", "fused_gru_matches_unfused", "fused_lstm_matches_unfused", "masking"),
+            *("output_shape", "pass_initial_state", "return_state", "statefulness"),
+        )
+    ),
 }
 if BACKEND == "tensorflow":
-    CALLS_A_GRU |= ON_TENSORFLOW_ALONE
+    CALLS_A_LAYER |= ON_TENSORFLOW_ALONE
 else:
     SKIPPED_BY_KERAS |= ON_TENSORFLOW_ALONE
-CELLS_IN_A_STACK = "stacked_rnn_cells_test.py::test_basics"  # patch_keras() reaches GRUCells too
+CELLS_IN_A_STACK = "stacked_rnn_cells_test.py::test_basics"
+# Those of stacks, whose cells patch_keras() reaches too
+CALLS_CELLS = {
+    CELLS_IN_A_STACK,
+    "stacked_rnn_cells_test.py::test_return_state_stacked_lstm_cell",
+    "stacked_rnn_cells_test.py::test_stacked_lstm_cell_mask",
+}
 SYMBOLIC = "called with a KerasTensor only"
 # Where a layer did not run on the engine in every call of a test, and why.
-REASONS = {"gru_test.py::test_basics": {SYMBOLIC}}
+REASONS = {f"{name}_test.py::test_basics": {SYMBOLIC} for name in ("gru", "lstm", "simple_rnn", "bidirectional")}
 REASONS_PATCHED = REASONS | {CELLS_IN_A_STACK: {SYMBOLIC}}
 if BACKEND != "torch":  # where Keras tries mixed precision
     REASONS_PATCHED[CELLS_IN_A_STACK] = {SYMBOLIC, "the layer computes in float16 and its cell in float32"}
@@ -59,7 +81,7 @@ if BACKEND != "torch":  # where Keras tries mixed precision
 
 @pytest.fixture(scope="module", params=[pytest.param("instead", marks=pytest.mark.deep), "patched"])
 def place(request: pytest.FixtureRequest) -> str:
-    """Where the engine is: in `gatewise.keras.GRU` instead of `keras.layers.GRU`, or in the patched Keras."""
+    """Where the engine is: in the layers of `gatewise.keras` instead of stock's, or in the patched Keras."""
     return str(request.param)
 
 
@@ -96,8 +118,8 @@ def test_keras_own_tests_pass_and_skip_only_what_they_skip_with_stock(notes: dic
     assert {name.split("::")[0] for name in notes} == set(FILES)
 
 
-def test_every_test_that_calls_a_gru_runs_on_the_engine(place: str, notes: dict[str, Any]) -> None:
-    expected = CALLS_A_GRU | ({CELLS_IN_A_STACK} if place == "patched" else set())
+def test_every_test_that_calls_a_layer_runs_on_the_engine(place: str, notes: dict[str, Any]) -> None:
+    expected = CALLS_A_LAYER | (CALLS_CELLS if place == "patched" else set())
     assert {name for name, note in notes.items() if note["layers"]} == expected
     assert {name for name, note in notes.items() if note["calls"]} == expected
 

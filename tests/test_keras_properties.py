@@ -18,10 +18,11 @@ from tolerance import assert_close, tolerance
 keras = pytest.importorskip("keras", reason="the layer is a Keras layer: install the extra of KERAS_BACKEND")
 
 from backends import BACKEND, arrays_of, call, dot, gradient, native_calls, tensor  # noqa: E402  # after the skip
-from gatewise import reference  # noqa: E402
+from gatewise import cells, reference  # noqa: E402
 from gatewise.keras import GRU  # noqa: E402
 from gatewise.keras.engine import operations as engine  # noqa: E402
 from gatewise.native import ACTIVATIONS  # noqa: E402
+from ops_case import gru  # noqa: E402
 
 Array = npt.NDArray[Any]
 # batch, timesteps, features, units; JAX compiles every shape anew, so it gets few
@@ -100,7 +101,8 @@ def test_values_and_gradients_agree_with_the_specification(
         d_outputs[:, :-1] = 0
 
     def loss_of(**sources: Any) -> tuple[Any, tuple[Any, Any]]:
-        outputs, state = engine.gru(
+        outputs, state = gru(
+            engine,
             **dict.fromkeys(absent),
             **sources,
             mask=None if mask is None else tensor(mask),
@@ -125,7 +127,8 @@ def test_values_and_gradients_agree_with_the_specification(
         recurrent_dropout=factors[1],
         activation=activation,
         recurrent_activation=recurrent_activation,
-        **{name: value for name, value in options.items() if name != "return_sequences"},
+        cell=cells.gru(reset_after=options["reset_after"]),
+        **{name: value for name, value in options.items() if name not in {"return_sequences", "reset_after"}},
     )
     expected = reference.backward(forward, d_outputs, d_state)._asdict()
     allowed = tolerance(features + units, timesteps)
@@ -146,7 +149,7 @@ def test_every_candidate_activation_agrees_with_the_specification(
     arrays = random_arrays(np.random.default_rng(seed), shape, reset_after=True)
     chosen = {"activation": activation, "recurrent_activation": recurrent_activation}
     tensors = {name: tensor(array) for name, array in arrays.items()}
-    outputs, state = arrays_of(engine.gru(**tensors, **chosen))
+    outputs, state = arrays_of(gru(engine, **tensors, **chosen))
     expected = reference.forward(**arrays, **chosen)
     allowed = tolerance(shape[2] + shape[3], shape[1])
     assert_close("outputs", outputs, expected.outputs, allowed)

@@ -21,6 +21,7 @@ SHARDED = """
 import jax, jax.numpy as jnp, numpy as np
 from engine_case import Case
 from gatewise import native
+from gatewise.cells import Cell
 from gatewise.ops import jax as engine
 from jax.sharding import NamedSharding, PartitionSpec
 from ops_case import gru

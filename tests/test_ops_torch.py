@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from cells import CELLS
+from cells import CELLS, by_name, nested
 from engine_case import ISAS, MASKS, Case, instruction_set, threads
 from gatewise import native, reference
 from tolerance import assert_close, tolerance
@@ -35,7 +35,7 @@ def assert_as_specified(case: Case) -> None:
     found = run(case)
     assert native.calls() == (before.forward + 1, before.backward + 1)
     expected = case.specified()
-    assert found.keys() == expected.keys() - (set() if case.initial_state else {"d_initial_state"})
+    assert found.keys() == expected.keys() - (set() if case.initial_state else {*case.state_names("d_initial_state")})
     for name, value in found.items():
         rows = case.batch if name in {"d_kernel", "d_recurrent_kernel", "d_bias"} else 1
         allowed = tolerance(case.features + case.units, case.timesteps, rows)
@@ -219,11 +219,12 @@ def test_a_recurrent_bias_apart_is_refused_in_keras_s_layout() -> None:
 def test_second_derivatives_are_those_of_the_specification_s_first(cell: Cell) -> None:
     case = Case(3, 4, 2, 5, cell=cell, mask="holes", go_backwards=True)
     values = tensors(case)
-    d = {name: values[name].requires_grad_() for name in ("d_outputs", "d_state")}
-    variables = {name: values[name] for name in INPUTS} | d
-    outputs, state = layer(case, values)
+    d = {name: values[name].requires_grad_() for name in ("d_outputs", *case.state_names("d_state"))}
+    names = [*INPUTS, *case.state_names("initial_state")[1:]]
+    variables = {name: values[name] for name in names} | d
+    results = layer(case, values)
     before = native.calls()
-    first = torch.autograd.grad([outputs, state], [values[n] for n in INPUTS], [*d.values()], create_graph=True)
+    first = torch.autograd.grad(results, [values[n] for n in names], [*d.values()], create_graph=True)
     assert native.calls().backward == before.backward + 1
     rng = np.random.default_rng(7)
     weights = [rng.normal(size=tuple(g.shape)) for g in first]
@@ -248,13 +249,15 @@ def difference(case: Case, weights: list[Any], name: str, direction: Any) -> flo
         a[name] = a[name] + step * direction
         forward = reference.forward(
             *(a[n] for n in ("x", "kernel", "recurrent_kernel", "bias")),
-            initial_state=a["initial_state"],
+            initial_state=nested(case.cell, [a[n] for n in case.state_names("initial_state")]),
             mask=a["mask"],
             cell=case.cell,
             go_backwards=case.go_backwards,
         )
-        d = reference.backward(forward, a["d_outputs"], a["d_state"])
-        return float(sum((getattr(d, n) * w).sum() for n, w in zip(INPUTS, weights, strict=True)))
+        d = reference.backward(forward, a["d_outputs"], nested(case.cell, [a[n] for n in case.state_names("d_state")]))
+        found = d._asdict() | by_name(case.cell, "initial_state", d.initial_state)
+        names = [*INPUTS, *case.state_names("initial_state")[1:]]
+        return float(sum((found[n] * w).sum() for n, w in zip(names, weights, strict=True)))
 
     step = 1e-5  # in float64 a central difference errs by about step squared
     return (total(step) - total(-step)) / (2 * step)

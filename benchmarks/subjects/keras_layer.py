@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A Keras layer's training step, in the form that the users of each backend run: a `tf.function`, `jax.jit`, eager.
 
-Both layers get the same weights; with `ours` it is `gatewise.keras.GRU`, else `keras.layers.GRU`, with `xla` compiled
-by XLA on TensorFlow. The backend, and how many threads it has, stand in the environment of the process.
+Both layers get the same weights; with `ours` it is that of `gatewise.keras`, else that of `keras.layers`, with `xla`
+compiled by XLA on TensorFlow. The backend, and how many threads it has, stand in the environment of the process.
 """
 
 from __future__ import annotations
@@ -48,11 +48,12 @@ def prepare(
 
 def make_layer(case: Case, *, ours: bool) -> Any:
     """Returns the layer of a case, built, with the case's weights; both directions have the same."""
-    kind = gatewise.keras.GRU if ours else keras.layers.GRU
+    kind = getattr(gatewise.keras if ours else keras.layers, case.cell)
+    options = {"reset_after": case.reset_after} if case.cell == "GRU" else {}
     layer: Any = kind(
         case.units,
         return_sequences=True,
-        reset_after=case.reset_after,
+        **options,
         dropout=DROPPED if case.variant == "dropout" else 0.0,
         recurrent_dropout=DROPPED if case.variant == "recurrent dropout" else 0.0,
     )

@@ -6,7 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import gatewise
-from workloads import make_input, make_mask, make_state, make_weights
+from subjects.weights import weights_of
+from workloads import make_input, make_mask, make_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,7 +19,7 @@ def prepare(case: Case, threads: int) -> tuple[Callable[[], Any], Callable[[Any]
     """See `subjects`."""
     gatewise.set_num_threads(threads)
     x, mask = make_input(case), make_mask(case)
-    weights = gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
+    weights = weights_of(case)
     if case.task == "step":
         inputs, state, step_of = x[:, 0].copy(), make_state(case), gatewise.Step(weights)
         return lambda: step_of(inputs, state), lambda state: [state[:, None]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""OpenVINO: its GRUSequence, batch first, compiled for latency in float32; one request, its tensors set once."""
+"""OpenVINO: its sequences, batch first, compiled for latency in float32; one request, its tensors set once."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-import gatewise
-from workloads import make_input, make_state, make_weights
+from subjects.weights import weights_of
+from workloads import make_input, make_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,24 +40,28 @@ def prepare(case: Case, threads: int) -> tuple[Callable[[], Any], Callable[[Any]
 
 def make_model(case: Case) -> openvino.Model:
     """A model with the weights of the case inside: x (B, T, F) and, for a step, h (B, 1, U); y (B, 1, T, U)."""
-    weights = gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after).to_onnx()
-    if weights.B is None:
-        raise ValueError("openvino_request: the layer has no bias. Expected one; received None. Give it one.")
-    inputs, recurrent = weights.B[0].reshape(2, 3, case.units)
-    # gates z and r add both biases, and so does OpenVINO before it starts; the candidate keeps two
-    bias = np.concatenate([*(inputs[:2] + recurrent[:2]), inputs[2], recurrent[2]])[None]
+    weights = weights_of(case).to_onnx()
+    inputs, recurrent = weights.B[0].reshape(2, case.gates, case.units)
     x = ops.parameter([case.batch, case.timesteps, case.features], np.float32)
     h = ops.parameter([case.batch, 1, case.units], np.float32)
     carried = case.task == "step"
-    layer = ops.gru_sequence(
-        x,
-        h if carried else ops.constant(np.zeros((case.batch, 1, case.units), np.float32)),
-        ops.constant(np.full(case.batch, case.timesteps, np.int32)),
-        ops.constant(weights.W),
-        ops.constant(weights.R),
-        ops.constant(bias),
-        hidden_size=case.units,
-        direction="forward",
-        linear_before_reset=True,
-    )
+    zeros = ops.constant(np.zeros((case.batch, 1, case.units), np.float32))
+    start = h if carried else zeros
+    lengths = ops.constant(np.full(case.batch, case.timesteps, np.int32))
+    if case.cell == "GRU":
+        # gates z and r add both biases, and so does OpenVINO before it starts; the candidate keeps two
+        bias = np.concatenate([*(inputs[:2] + recurrent[:2]), inputs[2], recurrent[2]])[None]
+        kernels = (ops.constant(array) for array in (weights.W, weights.R, bias))
+        layer = ops.gru_sequence(
+            x, start, lengths, *kernels, hidden_size=case.units, direction="forward", linear_before_reset=True
+        )
+    elif case.cell == "LSTM":
+        # ONNX has the gates in the order i | o | f | c, OpenVINO in the order f | i | c | o
+        arrays = (weights.W, weights.R, (inputs + recurrent).reshape(1, -1))
+        order = [np.split(array, 4, axis=1) for array in arrays]
+        kernels = (ops.constant(np.concatenate([o[2], o[0], o[3], o[1]], axis=1)) for o in order)
+        layer = ops.lstm_sequence(x, start, zeros, lengths, *kernels, hidden_size=case.units, direction="forward")
+    else:
+        kernels = (ops.constant(array) for array in (weights.W, weights.R, (inputs + recurrent).reshape(1, -1)))
+        layer = ops.rnn_sequence(x, start, lengths, *kernels, hidden_size=case.units, direction="forward")
     return openvino.Model([layer.output(0)], [x, h] if carried else [x], "layer")

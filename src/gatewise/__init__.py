@@ -26,6 +26,8 @@ from gatewise.native import rnn_vjp as rnn_vjp
 from gatewise.recompute import recompute as recompute
 from gatewise.step import Step as Step
 from gatewise.weights import GRUWeights as GRUWeights
+from gatewise.weights import LSTMWeights as LSTMWeights
+from gatewise.weights import SimpleRNNWeights as SimpleRNNWeights
 
 if TYPE_CHECKING:
     from gatewise import keras as keras

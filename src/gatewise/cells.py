@@ -33,6 +33,8 @@ class Cell(IntEnum):
 
     GRU = 0
     GRU_RESET_BEFORE = 1
+    LSTM = 2
+    SIMPLE_RNN = 3
 
     @property
     def row(self) -> Row:
@@ -44,6 +46,8 @@ class Cell(IntEnum):
 ROWS = (
     Row(("update", "reset", "candidate"), ("h",), torch=(1, 0, 2), onnx=(0, 1, 2)),
     Row(("update", "reset", "candidate"), ("h",), torch=(1, 0, 2), onnx=(0, 1, 2)),
+    Row(("input", "forget", "candidate", "output"), ("h", "c"), torch=(0, 1, 2, 3), onnx=(0, 2, 3, 1)),
+    Row(("sum",), ("h",), torch=(0,), onnx=(0,)),
 )
 
 

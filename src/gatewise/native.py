@@ -192,7 +192,7 @@ class VJP:
         dy = _optional(where, "d_outputs", d_outputs, axes)
         d_states = _states(where, "d_state", d_state, weights, (axes[0], axes[2]))
         initial = [_empty(where, "the gradient of the initial state", state_shape) for _ in range(n)]
-        d = {
+        d: dict[str, Any] = {
             "x": _empty(where, "the gradient of x", self._given[0][0].shape),
             "kernel": np.empty_like(weights.kernel),
             "recurrent_kernel": np.empty_like(weights.recurrent_kernel),

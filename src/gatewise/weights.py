@@ -281,6 +281,257 @@ class GRUWeights(Weights):
         return OnnxGRUWeights(*_to_onnx(self), linear_before_reset=int(self.reset_after))
 
 
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class LSTMWeights(Weights):
+    """Holds the weights of an LSTM layer in Keras's layout, gates in the order i | f | g | o.
+
+    These are the input gate, the forget gate, the candidate and the output gate. What may be given and what is held is
+    as in `GRUWeights`.
+
+    Args:
+        kernel: (features, 4 * units), factors on the input.
+        recurrent_kernel: (units, 4 * units), factors on the previous state h.
+        bias: (4 * units,), or None for zeros.
+
+    Raises:
+        TypeError: an array does not hold real numbers or is a masked array.
+        ValueError: an array has the wrong shape.
+
+    Example:
+        >>> import numpy as np
+        >>> LSTMWeights(np.zeros((5, 16)), np.zeros((4, 16)), np.zeros(16))
+        LSTMWeights(features=5, units=4, bias=True)
+    """
+
+    def __init__(
+        self, kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike | None = None
+    ) -> None:
+        self._hold(kernel, recurrent_kernel, bias)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that these are the weights of."""
+        return Cell.LSTM
+
+    @classmethod
+    def from_torch(
+        cls,
+        weight_ih: npt.ArrayLike,
+        weight_hh: npt.ArrayLike,
+        bias_ih: npt.ArrayLike | None = None,
+        bias_hh: npt.ArrayLike | None = None,
+    ) -> LSTMWeights:
+        """Makes weights of the parameters of one direction of one layer of `torch.nn.LSTM`, or of an `LSTMCell`.
+
+        PyTorch's formulas: https://docs.pytorch.org/docs/stable/generated/torch.nn.LSTM.html.
+
+        Args:
+            weight_ih: (4 * units, features), gates i | f | g | o.
+            weight_hh: (4 * units, units), likewise. A layer with `proj_size` has another width.
+            bias_ih: (4 * units,), likewise; or None, as with `bias=False`.
+            bias_hh: (4 * units,), likewise; None exactly if `bias_ih` is. The two only ever stand in one sum, and the
+                weights hold that.
+
+        Returns:
+            The weights, in arrays of their own.
+
+        Raises:
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, or one bias is given without the other.
+
+        Example:
+            >>> import numpy as np
+            >>> LSTMWeights.from_torch(np.zeros((16, 5)), np.zeros((16, 4)), np.zeros(16), np.zeros(16))
+            LSTMWeights(features=5, units=4, bias=True)
+        """
+        return cls(*_from_torch("LSTMWeights.from_torch", Cell.LSTM, weight_ih, weight_hh, bias_ih, bias_hh))
+
+    def to_torch(self) -> TorchWeights:
+        """Lays the weights out as `torch.nn.LSTM` stores them, in writable arrays of their own.
+
+        Returns:
+            weight_ih (4 * units, features), weight_hh (4 * units, units), bias_ih and bias_hh (4 * units,) or None,
+            float32, gates i | f | g | o. bias_hh is zeros.
+
+        Example:
+            >>> import numpy as np
+            >>> LSTMWeights(np.zeros((5, 16)), np.zeros((4, 16))).to_torch().weight_ih.shape
+            (16, 5)
+        """
+        return _to_torch(self)
+
+    @classmethod
+    def from_onnx(
+        cls, W: npt.ArrayLike, R: npt.ArrayLike, B: npt.ArrayLike | None = None, P: npt.ArrayLike | None = None
+    ) -> LSTMWeights:
+        """Makes weights of the inputs of an ONNX `LSTM` node of one direction.
+
+        ONNX's formulas: https://onnx.ai/onnx/operators/onnx__LSTM.html.
+
+        Args:
+            W: (1, 4 * units, features), gates i | o | f | c.
+            R: (1, 4 * units, units), likewise.
+            B: (1, 8 * units), the gates' input biases, then their recurrent biases, of which the weights hold the sums;
+                or None for zeros.
+            P: peepholes, (1, 3 * units), or None: the engine has none, so that they must be zeros.
+
+        Returns:
+            The weights, in arrays of their own.
+
+        Raises:
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, the node has two directions, or a peephole is not zero.
+
+        Example:
+            >>> import numpy as np
+            >>> LSTMWeights.from_onnx(np.zeros((1, 16, 5)), np.zeros((1, 16, 4)), np.zeros((1, 32)))
+            LSTMWeights(features=5, units=4, bias=True)
+        """
+        where = "LSTMWeights.from_onnx"
+        inputs, recurrent, biases = _from_onnx(where, Cell.LSTM, W, R, B)
+        if P is not None:
+            units = recurrent.shape[0]
+            peepholes = real_array(where, "P", P, (("directions", 1), ("3 * units", 3 * units)), np.float32)
+            if np.any(peepholes):
+                raise ValueError(
+                    f"{where}: P holds peepholes, which the engine has not. Expected None or zeros; received "
+                    f"{np.count_nonzero(peepholes)} numbers that are not zero. Train the model without peepholes."
+                )
+        return cls(inputs, recurrent, biases)
+
+    def to_onnx(self) -> OnnxWeights:
+        """Lays the weights out as an ONNX `LSTM` node takes them, in writable arrays of their own.
+
+        Returns:
+            W (1, 4 * units, features), R (1, 4 * units, units), B (1, 8 * units) or None, float32, gates i | o | f | c.
+            The recurrent half of B is zeros.
+
+        Example:
+            >>> import numpy as np
+            >>> LSTMWeights(np.zeros((5, 16)), np.zeros((4, 16)), np.zeros(16)).to_onnx().B.shape
+            (1, 32)
+        """
+        return _to_onnx(self)
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class SimpleRNNWeights(Weights):
+    """Holds the weights of a simple recurrent layer, h = activation(x K + b + h_prev R).
+
+    What may be given and what is held is as in `GRUWeights`.
+
+    Args:
+        kernel: (features, units), factors on the input.
+        recurrent_kernel: (units, units), factors on the previous state.
+        bias: (units,), or None for zeros.
+
+    Raises:
+        TypeError: an array does not hold real numbers or is a masked array.
+        ValueError: an array has the wrong shape.
+
+    Example:
+        >>> import numpy as np
+        >>> SimpleRNNWeights(np.zeros((5, 4)), np.zeros((4, 4)))
+        SimpleRNNWeights(features=5, units=4, bias=False)
+    """
+
+    def __init__(
+        self, kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike | None = None
+    ) -> None:
+        self._hold(kernel, recurrent_kernel, bias)
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that these are the weights of."""
+        return Cell.SIMPLE_RNN
+
+    @classmethod
+    def from_torch(
+        cls,
+        weight_ih: npt.ArrayLike,
+        weight_hh: npt.ArrayLike,
+        bias_ih: npt.ArrayLike | None = None,
+        bias_hh: npt.ArrayLike | None = None,
+    ) -> SimpleRNNWeights:
+        """Makes weights of the parameters of one direction of one layer of `torch.nn.RNN`, or of an `RNNCell`.
+
+        PyTorch's formula: https://docs.pytorch.org/docs/stable/generated/torch.nn.RNN.html.
+
+        Args:
+            weight_ih: (units, features).
+            weight_hh: (units, units).
+            bias_ih: (units,), or None, as with `bias=False`.
+            bias_hh: (units,); None exactly if `bias_ih` is. The weights hold the sum of the two.
+
+        Returns:
+            The weights, in arrays of their own.
+
+        Raises:
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, or one bias is given without the other.
+
+        Example:
+            >>> import numpy as np
+            >>> SimpleRNNWeights.from_torch(np.zeros((4, 5)), np.zeros((4, 4)))
+            SimpleRNNWeights(features=5, units=4, bias=False)
+        """
+        where = "SimpleRNNWeights.from_torch"
+        return cls(*_from_torch(where, Cell.SIMPLE_RNN, weight_ih, weight_hh, bias_ih, bias_hh))
+
+    def to_torch(self) -> TorchWeights:
+        """Lays the weights out as `torch.nn.RNN` stores them, in writable arrays of their own.
+
+        Returns:
+            weight_ih (units, features), weight_hh (units, units), bias_ih and bias_hh (units,) or None, float32.
+            bias_hh is zeros.
+
+        Example:
+            >>> import numpy as np
+            >>> SimpleRNNWeights(np.zeros((5, 4)), np.zeros((4, 4))).to_torch().weight_ih.shape
+            (4, 5)
+        """
+        return _to_torch(self)
+
+    @classmethod
+    def from_onnx(cls, W: npt.ArrayLike, R: npt.ArrayLike, B: npt.ArrayLike | None = None) -> SimpleRNNWeights:
+        """Makes weights of the inputs of an ONNX `RNN` node of one direction.
+
+        ONNX's formula: https://onnx.ai/onnx/operators/onnx__RNN.html.
+
+        Args:
+            W: (1, units, features).
+            R: (1, units, units).
+            B: (1, 2 * units), the input bias, then the recurrent one, of which the weights hold the sum; or None.
+
+        Returns:
+            The weights, in arrays of their own.
+
+        Raises:
+            TypeError: an array does not hold real numbers or is a masked array.
+            ValueError: an array has the wrong shape, or the node has two directions.
+
+        Example:
+            >>> import numpy as np
+            >>> SimpleRNNWeights.from_onnx(np.zeros((1, 4, 5)), np.zeros((1, 4, 4)), np.zeros((1, 8)))
+            SimpleRNNWeights(features=5, units=4, bias=True)
+        """
+        return cls(*_from_onnx("SimpleRNNWeights.from_onnx", Cell.SIMPLE_RNN, W, R, B))
+
+    def to_onnx(self) -> OnnxWeights:
+        """Lays the weights out as an ONNX `RNN` node takes them, in writable arrays of their own.
+
+        Returns:
+            W (1, units, features), R (1, units, units), B (1, 2 * units) or None, float32. The recurrent half of B is
+            zeros.
+
+        Example:
+            >>> import numpy as np
+            >>> SimpleRNNWeights(np.zeros((5, 4)), np.zeros((4, 4)), np.zeros(4)).to_onnx().B.shape
+            (1, 8)
+        """
+        return _to_onnx(self)
+
+
 # --- Layouts of others: gates along the first axis, in an order of their own ---
 
 

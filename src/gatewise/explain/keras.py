@@ -18,12 +18,6 @@ from gatewise.keras.patch import follows, is_patched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OTHERS = {
-    layers.LSTM: "LSTM",
-    layers.LSTMCell: "LSTM",
-    layers.SimpleRNN: "SimpleRNN",
-    layers.SimpleRNNCell: "SimpleRNN",
-}
 _SERVES = "A GRU in its place would, if it serves as well."
 
 
@@ -39,7 +33,7 @@ def parts(layer: Any) -> Iterator[tuple[str, Any]]:
 
 def row(layer: Any, path: str) -> Row | None:
     """Explains a recurrent layer, or a cell without one, which stands at `path`; returns None for any other layer."""
-    if not isinstance(layer, (layers.RNN, layers.StackedRNNCells, *CELLS, *_OTHERS)):
+    if not isinstance(layer, (layers.RNN, layers.StackedRNNCells, *CELLS)):
         return None
     found = _obstacle(layer)
     if found is None:
@@ -48,9 +42,6 @@ def row(layer: Any, path: str) -> Row | None:
 
 
 def _obstacle(layer: Any) -> Obstacle | None:
-    for cls, name in _OTHERS.items():
-        if isinstance(layer, cls):
-            return Obstacle(f"stock: gatewise has no {name} yet", _SERVES)
     if not isinstance(layer, layers.RNN):
         why = "stock: a cell that your own code calls step by step runs as Keras has it"
         return Obstacle(why, "Let keras.layers.RNN(cell) run it over the sequence.")

@@ -17,7 +17,6 @@ from gatewise.torch.patch import is_patched
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_OTHERS = {torch.nn.LSTM: "LSTM", torch.nn.LSTMCell: "LSTM", torch.nn.RNN: "simple RNN", torch.nn.RNNCell: "simple RNN"}
 _NAMES = {"GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"}  # of what stands in for those, quantised or scripted
 
 
@@ -49,13 +48,10 @@ def _unpatched(module: Any) -> Obstacle | None:
 
 
 def _stock(module: Any) -> Obstacle | None:
-    """Says why a recurrent module that is no GRU runs as PyTorch has it; None for a module that is not recurrent."""
-    for cls, name in _OTHERS.items():
-        if isinstance(module, cls):
-            return Obstacle(f"stock: gatewise has no {name} yet", "A GRU in its place would, if it serves as well.")
-    if isinstance(module, torch.nn.GRUCell):
+    """Says why a recurrent module that we have none for runs as PyTorch has it; None for one that is not recurrent."""
+    if isinstance(module, torch.nn.RNNCellBase):
         why = "stock: a cell that your own code calls step by step runs as PyTorch has it"
-        return Obstacle(why, "Use torch.nn.GRU, which reads the whole sequence.")
+        return Obstacle(why, f"Use torch.nn.{_whole(module)}, which reads the whole sequence.")
     if isinstance(module, torch.jit.ScriptModule) and module.original_name in _NAMES:
         return Obstacle("stock: TorchScript holds PyTorch's own operations", "Run the module that it was made from.")
     if type(module).__name__ in _NAMES and type(module).__module__.startswith("torch.ao."):
@@ -63,6 +59,13 @@ def _stock(module: Any) -> Obstacle | None:
             "stock: it is quantised, and the engine computes in float32", "Leave it out of the quantisation."
         )
     return None
+
+
+def _whole(cell: Any) -> str:
+    """Names the module that runs a cell over a sequence."""
+    return str(next(cls.__name__ for cls in type(cell).__mro__ if cls.__module__.startswith("torch."))).removesuffix(
+        "Cell"
+    )
 
 
 def _name(module: Any) -> str:

@@ -43,7 +43,7 @@ def check_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         return
     if initial_state is not None:
         check_number_of_states(layer, initial_state, or_more=False)
-        for state, units in zip(_states(initial_state), _units(layer), strict=True):
+        for state, units in zip(_states(layer, initial_state), _units(layer), strict=True):
             _check_state(layer, state, (shape[0], units))
     if mask is not None:
         _check_mask(layer, mask, shape)
@@ -68,7 +68,7 @@ def check_number_of_states(layer: Any, initial_state: Any, *, or_more: bool) -> 
     Raises:
         ValueError: too few, or too many.
     """
-    needed, states = len(_units(layer)), _states(initial_state)
+    needed, states = len(_units(layer)), _states(layer, initial_state)
     if len(states) == needed or (or_more and len(states) > needed):
         return
     received = f"one of shape {shape_of(initial_state)}" if shape_of(initial_state) else str(len(states))
@@ -106,15 +106,13 @@ def _units(layer: Any) -> list[int | None]:
     return [getattr(cell, "units", None) for cell in cells for _ in range(states_of(cell))]
 
 
-def _states(initial_state: Any) -> list[Any]:
-    """Lists states one by one; those of several cells stand in lists of their own."""
+def _states(layer: Any, initial_state: Any) -> list[Any]:
+    """Lists states one by one; those of several cells may stand in lists, one for each cell."""
     if not isinstance(initial_state, list | tuple):
         return [initial_state]
-    found: list[Any] = []
-    for state in initial_state:
-        nested = isinstance(state, list | tuple) and len(state) and all(shape_of(part) for part in state)
-        found += state if nested else [state]
-    return found
+    counts = [states_of(cell) for part in _layers(layer) for cell in cells_of(part)]
+    lists = [len(part) if isinstance(part, list | tuple) else None for part in initial_state]
+    return [state for part in initial_state for state in part] if lists == counts else list(initial_state)
 
 
 # --- States and masks ---

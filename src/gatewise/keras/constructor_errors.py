@@ -18,7 +18,10 @@ from gatewise.keras.kinds import CELLS, LAYERS
 
 _SIGNATURES = {kind: inspect.signature(kind.__init__) for kind in (*LAYERS, *CELLS)}
 _ACTIVATIONS = ("activation", "recurrent_activation")
-_FLAGS = ("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll", "reset_after")
+_FLAGS = (
+    *("use_bias", "return_sequences", "return_state", "go_backwards", "stateful", "unroll"),
+    *("reset_after", "unit_forget_bias"),
+)
 # The module of Keras that knows the names which an argument may have, by the argument's last word.
 _NAMED = {"initializer": keras.initializers, "regularizer": keras.regularizers, "constraint": keras.constraints}
 

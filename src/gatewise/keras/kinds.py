@@ -26,7 +26,11 @@ class Kind(NamedTuple):
         return str(self.layer.__name__)
 
 
-KINDS = (Kind(keras.layers.GRU, keras.layers.GRUCell, lambda cell: gru(reset_after=bool(cell.reset_after))),)
+KINDS = (
+    Kind(keras.layers.GRU, keras.layers.GRUCell, lambda cell: gru(reset_after=bool(cell.reset_after))),
+    Kind(keras.layers.LSTM, keras.layers.LSTMCell, lambda _cell: Cell.LSTM),
+    Kind(keras.layers.SimpleRNN, keras.layers.SimpleRNNCell, lambda _cell: Cell.SIMPLE_RNN),
+)
 LAYERS = tuple(kind.layer for kind in KINDS)
 CELLS = tuple(kind.cell for kind in KINDS)
 

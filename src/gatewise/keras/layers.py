@@ -2,5 +2,9 @@
 """Our layers, each in the place of one of stock Keras, its attribute `STOCK`."""
 
 from gatewise.keras.gru import GRU
+from gatewise.keras.lstm import LSTM
+from gatewise.keras.simple_rnn import SimpleRNN
 
-LAYERS = (GRU,)
+__all__ = ["GRU", "LAYERS", "LSTM", "SimpleRNN"]
+
+LAYERS = (GRU, LSTM, SimpleRNN)

@@ -35,12 +35,12 @@ _replaced: dict[tuple[type, str], tuple[Any, Any]] = {}
 
 
 def patch_keras() -> None:
-    """Puts the engine under every GRU of stock Keras in this process: those that exist and those still to be made.
+    """Puts the engine under every GRU, LSTM and SimpleRNN of stock Keras in this process, made and still to be made.
 
     `keras.layers.GRU` and `tf.keras.layers.GRU` are one class, and its loop over time is replaced on the class itself:
     models loaded from files, layers inside `Bidirectional` and subclasses that keep the loop follow, however they were
-    imported. So do `keras.layers.RNN(keras.layers.GRUCell(...))` and a stack of such cells, where RNN and cells are
-    exactly stock's. Signatures, files and exports stay those of stock Keras.
+    imported. So do `keras.layers.RNN(keras.layers.GRUCell(...))` and stacks of such cells, mixed ones too, where RNN
+    and cells are exactly stock's. Signatures, files and exports stay those of stock Keras.
 
     A model that was fitted, evaluated or asked to predict before holds compiled functions; Keras makes them anew at the
     next call. A function that you traced yourself (`tf.function`, `jax.jit`) keeps what it was traced with: call this
@@ -48,7 +48,7 @@ def patch_keras() -> None:
     for asking for it. On TensorFlow, `compile(jit_compile=True)` leaves XLA off, as Keras warns: XLA cannot hold the
     engine.
 
-    Calling it again changes nothing. What stays stock: a bare `GRUCell` that you call in a loop of your own, an RNN or
+    Calling it again changes nothing. What stays stock: a bare cell that you call in a loop of your own, an RNN or
     a cell of a class of your own, and Keras 2, which `tf.keras` is with `TF_USE_LEGACY_KERAS=1`; a warning says so.
 
     Example:
@@ -79,7 +79,7 @@ def patch_keras() -> None:
 
 
 def unpatch_keras() -> None:
-    """Undoes `patch_keras`: every GRU of stock Keras runs Keras's own loop again. Without a patch it changes nothing.
+    """Undoes `patch_keras`: every layer of stock Keras runs Keras's own loop again. Without a patch it changes nothing.
 
     What has been put over ours since stays; ours then hands everything on to Keras.
     """

@@ -119,10 +119,10 @@ def direction(
     def step(carried: Tensors, inputs: Tensors) -> Tensors:
         (*states, output), (x_t, valid) = carried, inputs
 
-        def recurrent(g: int, factor: Tensor | None = None) -> Tensor:
-            left = drop(states[0], own.recurrent_dropout, g)
+        def recurrent(gate: int, factor: Tensor | None = None) -> Tensor:
+            left = drop(states[0], own.recurrent_dropout, gate)
             left = left if factor is None else left * factor
-            return add(left @ own.recurrent_kernel[:, gates[g]], recurrent_bias, g)
+            return add(left @ own.recurrent_kernel[:, gates[gate]], recurrent_bias, gate)
 
         of_x = [add(drop(x_t, own.input_dropout, g) @ own.kernel[:, gates[g]], input_bias, g) for g in range(n)]
         new = equations.step(of_x, recurrent, tuple(states), activate, of_gates)

@@ -21,7 +21,7 @@ import numpy as np
 from gatewise.reference.step import Gradient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gatewise.reference.step import Array, Kept, Recurrent, Tensor
 
@@ -29,7 +29,7 @@ Z, R, H = range(3)
 
 
 def step(
-    x: Sequence[Tensor],
+    x: Tensor,
     recurrent: Recurrent,
     states: tuple[Tensor, ...],
     activation: Callable[[Tensor], Tensor],
@@ -57,7 +57,7 @@ def backward(kept: Kept, d_states: tuple[Array, ...]) -> Gradient:
 
 
 def step_reset_before(
-    x: Sequence[Tensor],
+    x: Tensor,
     recurrent: Recurrent,
     states: tuple[Tensor, ...],
     activation: Callable[[Tensor], Tensor],

@@ -15,7 +15,7 @@ import numpy as np
 from gatewise.arrays import Axis, mask_array, real_array
 from gatewise.cells import Cell
 from gatewise.options import flag, one_of
-from gatewise.reference import gru
+from gatewise.reference import gru, lstm, simple_rnn
 from gatewise.reference.activations import ACTIVATIONS, Activation
 from gatewise.reference.step import Kept
 
@@ -42,6 +42,8 @@ class Equations(NamedTuple):
 EQUATIONS = (
     Equations(gru.step, gru.backward, recurrent_bias=True),
     Equations(gru.step_reset_before, gru.backward_reset_before, recurrent_bias=False),
+    Equations(lstm.step, lstm.backward, recurrent_bias=False),
+    Equations(simple_rnn.step, simple_rnn.backward, recurrent_bias=False),
 )
 
 

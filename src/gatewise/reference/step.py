@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     import numpy as np
     import numpy.typing as npt
@@ -56,10 +56,10 @@ class Step(Protocol):
 
     def __call__(
         self,
-        x: Sequence[Tensor],
+        x: Tensor,
         recurrent: Recurrent,
         states: tuple[Tensor, ...],
         activation: Callable[[Tensor], Tensor],
         recurrent_activation: Callable[[Tensor], Tensor],
     ) -> tuple[Tensor, ...]:
-        """Returns the next states, (n, U) each, from x K + b of each gate, (n, U), and the states before."""
+        """Returns the next states, (n, U) each, from x K + b, which is indexed by the gate, and the states before."""

@@ -27,7 +27,19 @@ class Kind(NamedTuple):
         return len(self.cell.row.states)
 
 
-KINDS = (Kind(torch.nn.GRU, Cell.GRU, lambda _module: "tanh", torch.nn.GRU.forward),)
+def _tanh(_module: Any) -> str:
+    return "tanh"
+
+
+def _nonlinearity(module: Any) -> str:
+    return "relu" if module.mode == "RNN_RELU" else "tanh"
+
+
+KINDS = (
+    Kind(torch.nn.GRU, Cell.GRU, _tanh, torch.nn.GRU.forward),
+    Kind(torch.nn.LSTM, Cell.LSTM, _tanh, torch.nn.LSTM.forward),
+    Kind(torch.nn.RNN, Cell.SIMPLE_RNN, _nonlinearity, torch.nn.RNN.forward),
+)
 MODULES = tuple(kind.module for kind in KINDS)
 
 

@@ -15,13 +15,13 @@ from gatewise.torch.kinds import KINDS, Kind
 
 
 def patch_torch() -> None:
-    """Lets every `torch.nn.GRU` of this process run on the engine, as `gatewise.torch.GRU` does.
+    """Lets every `torch.nn.GRU`, `LSTM` and `RNN` of this process run on the engine, as those of `gatewise.torch` do.
 
     Modules that exist already follow, subclasses that do not define `forward`, and the libraries that use them. What
     they save stays PyTorch's. A second call changes nothing; `unpatch_torch()` undoes it.
 
-    A `torch.nn.GRUCell` stays as it is, in a loop of your own as well, and so do other recurrent modules, quantised
-    ones and what TorchScript has compiled. A call that the engine cannot run takes PyTorch's own path, as the module's
+    A `torch.nn.GRUCell` stays as it is, in a loop of your own as well, and so do the other cells, quantised modules
+    and what TorchScript has compiled. A call that the engine cannot run takes PyTorch's own path, as the module's
     `fallback_reason` says: on another device, in float64, in forward-mode derivatives; see `gatewise.torch.GRU`.
 
     Example:
@@ -43,7 +43,7 @@ def patch_torch() -> None:
 
 
 def unpatch_torch() -> None:
-    """Gives `torch.nn.GRU` its own forward back; see `patch_torch`. Without a patch, it changes nothing."""
+    """Gives PyTorch's modules their own forward back; see `patch_torch`. Without a patch, it changes nothing."""
     if is_patched():
         for kind in KINDS:
             kind.module.forward = kind.forward

@@ -41,7 +41,7 @@ def reason(module: Any, data: torch.Tensor, states: States) -> str | None:
     """
     if fallback.is_portable():
         return fallback.PORTABLE  # no warning: it was asked for
-    why = engine.available() or _of_tensors(module, data, states) or engine.obstacle(data)
+    why = engine.available() or _of_module(module) or _of_tensors(module, data, states) or engine.obstacle(data)
     if why is not None:
         warn(module, why)
     return why
@@ -66,6 +66,9 @@ def settled_obstacle(module: Any) -> fallback.Obstacle | None:
     like = torch.empty(0) if first is None else torch.empty(0, device=first.device)
     if first is not None and first.dtype in _DTYPES:
         like = like.to(first.dtype)
+    projected = _of_module(module)
+    if projected is not None:
+        return fallback.Obstacle(projected, "Leave proj_size at 0, and project the outputs by a torch.nn.Linear.")
     why = _of_tensors(module, like, ()) or engine.obstacle(like)
     return None if why is None else fallback.Obstacle(why, "Bring the module's weights to float32 on the CPU.")
 
@@ -79,6 +82,11 @@ def conditions(module: Any) -> tuple[str, ...]:
         "the model is exported or traced",
         "it is called inside gatewise.portable()",
     )
+
+
+def _of_module(module: Any) -> str | None:
+    """Says what of a module the engine does not have."""
+    return f"the engine has no projections, and proj_size is {module.proj_size}" if module.proj_size else None
 
 
 def _of_tensors(module: Any, data: torch.Tensor, states: States) -> str | None:

@@ -52,7 +52,7 @@ def _backward(op: Any, workspace: Sequence[Tensor], d_outputs: Tensor, d_states:
             *shared, d_outputs, *own, workspace, *d_states, x_gradient=x_gradient, **_options(op)
         )
     )
-    gradients: list[Tensor | None] = [next(found) if row.differentiable else None for row in SHARED]
+    gradients: list[Any] = [next(found) if row.differentiable else None for row in SHARED]
     if x_gradient:
         gradients[_X].set_shape(op.inputs[_X].shape)
     else:

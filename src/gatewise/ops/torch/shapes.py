@@ -71,7 +71,7 @@ class Layer:
 
         Raises:
             TypeError: a tensor has the wrong dtype.
-            ValueError: a tensor has the wrong shape or no place in the layer, or one bias of two is missing.
+            ValueError: a tensor has the wrong shape or no place in the layer, or a second bias stands alone.
         """
         shared, directions = signatures.parted(inputs)
         given = [shared._asdict() | own._asdict() for own in directions]
@@ -84,8 +84,9 @@ class Layer:
         for i, values in enumerate(given):
             for row in INPUTS:
                 self.expect(self.name_of(row, i), values[row.name], row)
-                if row.presence == "beside bias" and self.exists(row):
-                    _expect_both(self.name_of(row, i), values[row.name], values["bias"])
+                if row.presence == "beside bias" and values[row.name] is not None and values["bias"] is None:
+                    name = self.name_of(row, i)
+                    raise ValueError(complaint(name, "stands alone", "it beside bias", "it without", "Give both."))
 
     def expect(self, name: str, value: Tensor | None, row: Operand) -> None:
         """Raises unless a tensor is of a row's dtype and shape; an absent tensor passes."""
@@ -135,12 +136,6 @@ def _expect_axes(name: str, value: Tensor, axes: Axes) -> None:
 
 def _shape(value: Tensor) -> str:
     return f"({', '.join(map(str, value.shape))})"
-
-
-def _expect_both(name: str, value: Tensor | None, bias: Tensor | None) -> None:
-    if (value is None) != (bias is None):
-        what, received = ("is missing", "bias") if value is None else ("stands alone", "it")
-        raise ValueError(complaint(name, what, "it beside bias, or neither", received, "Give or leave out both."))
 
 
 def refuse_foreign(inputs: Sequence[Any]) -> None:

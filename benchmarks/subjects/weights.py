@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The weights of a case as gatewise holds them, from which they go to the layouts of others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import gatewise
+from workloads import make_weights
+
+if TYPE_CHECKING:
+    from workloads import Case
+
+
+def weights_of(case: Case) -> Any:
+    """Returns the weights of the case's cell."""
+    if case.cell == "GRU":
+        return gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
+    return weights_class(case)(*make_weights(case))
+
+
+def weights_class(case: Case) -> Any:
+    """Returns the class of weights of the case's cell."""
+    return getattr(gatewise, f"{case.cell}Weights")
