@@ -142,6 +142,18 @@ def test_an_activation_that_the_engine_lacks_is_an_error() -> None:
         run(X, activation="elu")
 
 
+def test_an_eager_call_takes_the_fast_way_into_its_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in that TensorFlow's C code cannot take by itself, as () for a mask, makes it slow."""
+    operations = load()[0]
+    for name in ("gatewise_rnn", "gatewise_rnn_train", "gatewise_rnn_grad"):
+        monkeypatch.setattr(operations, f"{name}_eager_fallback", None)
+    for training in (False, True):
+        with tf.GradientTape() as tape:
+            kernel = tf.Variable(KERNEL)
+            outputs, _ = engine.rnn(X, [ONE_WAY._replace(kernel=kernel)] * 2, cell=Cell.GRU, training=training)
+        assert tape.gradient(outputs, kernel).shape == KERNEL.shape
+
+
 def test_a_batch_of_none_and_a_sequence_of_none_are_served() -> None:
     for shape in ((0, TIMESTEPS, FEATURES), (BATCH, 0, FEATURES)):
         outputs, state = run(np.zeros(shape, np.float32))

@@ -32,7 +32,7 @@ class Step:
         recurrent_activation: the gates', likewise.
 
     Raises:
-        TypeError: weights are no GRUWeights.
+        TypeError: weights are no weights of gatewise.
         ValueError: an activation is unknown.
 
     Example:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The weights of a GRU layer, checked once, and their layouts in other frameworks.
+"""The weights of a layer, checked once, and their layouts in other frameworks.
 
-| framework | order of the gates                  | matrices               | bias            |
-|-----------|-------------------------------------|------------------------|-----------------|
-| Keras     | z r h (update, reset, candidate)    | (F, 3U) and (U, 3U)    | (2, 3U) or (3U,)|
-| PyTorch   | r z n (its z and n are our z and h) | (3U, F) and (3U, U)    | two of (3U,)    |
-| ONNX      | z r h                               | (1, 3U, F), (1, 3U, U) | (1, 6U)         |
+|         | gates: of a GRU                     | of an LSTM | matrices, of G gates   | bias                       |
+|---------|-------------------------------------|------------|------------------------|----------------------------|
+| Keras   | z r h (update, reset, candidate)    | i f g o    | (F, GU) and (U, GU)    | (GU,), or (2, GU) of a GRU |
+| PyTorch | r z n (its z and n are our z and h) | i f g o    | (GU, F) and (GU, U)    | two of (GU,)               |
+| ONNX    | z r h                               | i o f c    | (1, GU, F), (1, GU, U) | (1, 2GU)                   |
 
-F = features, U = units. Keras's layout is ours. The biases are the input's and the recurrent one; Keras has the
-input's alone if `reset_after` is False. In all three the new state is z * h_prev + (1 - z) * h_tilde: a conversion
-moves numbers, and changes none.
+F = features, U = units. Keras's layout is ours. Where there are two biases, they are the input's and the recurrent one;
+Keras has both of a GRU with `reset_after` alone. All three have the same formulas, in a GRU the new state is z * h_prev
++ (1 - z) * h_tilde: a conversion moves numbers, and changes none, but for adding two biases that only stand in a sum.
 """
 
 from __future__ import annotations
@@ -624,8 +624,8 @@ def require_weights(where: str, weights: Any) -> Weights:
     """Takes weights; TypeError, opened by `where`, if they are none, or those of another copy of gatewise."""
     if isinstance(weights, Weights):
         return weights
-    kind = type(weights)
-    if kind.__name__ in {known.__name__ for known in Weights.__subclasses__()}:
+    kind, known = type(weights), [each.__name__ for each in Weights.__subclasses__()]
+    if kind.__name__ in known:
         code = getattr(kind.__init__, "__code__", None)
         raise TypeError(
             f"{where}: weights belong to another copy of gatewise. Expected {Weights.__module__}.{kind.__name__} as it "
@@ -634,8 +634,8 @@ def require_weights(where: str, weights: Any) -> Weights:
             "and keep one copy on sys.path."
         )
     raise TypeError(
-        f"{where}: weights has the wrong type. Expected gatewise.GRUWeights; received {kind.__name__}. "
-        "Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
+        f"{where}: weights has the wrong type. Expected one of {', '.join(known)}; received "
+        f"{kind.__name__}. Make one of the layer's arrays: GRUWeights(kernel, recurrent_kernel, bias)."
     )
 
 

@@ -19,8 +19,8 @@ with required_by("gatewise.ops.tensorflow", "tensorflow"):
 
 import gatewise.ops.tensorflow.gradients  # noqa: F401  # registers them
 from gatewise.engine import activation_code
-from gatewise.operands import SHARED, facts
-from gatewise.ops.tensorflow.operations import load
+from gatewise.operands import OWN, SHARED, facts
+from gatewise.ops.tensorflow.operations import absent, load
 from gatewise.recompute import recomputing
 
 if TYPE_CHECKING:
@@ -147,8 +147,12 @@ def rnn(
     if operations is None:
         raise RuntimeError(f"gatewise.ops.tensorflow.rnn: the engine is not available. {problem}. Reinstall gatewise.")
     run = operations.gatewise_rnn_train if training else operations.gatewise_rnn
-    given = {"x": x, "mask": () if mask is None else mask}  # () becomes a tensor of shape (0,)
-    own = [[() if value is None else value for value in values] for values in zip(*directions, strict=True)]
+    nothing = absent()
+    given = {"x": x, "mask": nothing["bool"] if mask is None else mask}
+    own = [
+        [nothing[row.dtype] if value is None else value for value in values]
+        for row, values in zip(OWN, zip(*directions, strict=True), strict=True)
+    ]
     outputs, *others = run(
         *(given[row.name] for row in SHARED), *own, cell=int(cell),
         activation=activation_code(_WHERE, "activation", activation),

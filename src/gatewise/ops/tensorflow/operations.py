@@ -39,3 +39,19 @@ def load() -> tuple[Any, str | None]:
 def in_lists(tensors: Sequence[Any], shared: int, n: int) -> list[Any]:
     """Brings an operation's inputs or outputs to its arguments: so many that are shared, then lists of n."""
     return [*tensors[:shared], *(list(tensors[i : i + n]) for i in range(shared, len(tensors), n))]
+
+
+def absent() -> dict[str, Any]:
+    """Returns, by dtype, the tensors of shape (0,) that stand for operands that are absent.
+
+    They are tensors, and not the () that would become one: TensorFlow's fast way into an operation does not take that
+    as bool, and its other way takes several times as long.
+    """
+    return _eagerly() if tf.executing_eagerly() else _of_every_dtype()
+
+
+def _of_every_dtype() -> dict[str, Any]:
+    return {dtype: tf.constant((), dtype) for dtype in ("float32", "bool")}
+
+
+_eagerly = cache(_of_every_dtype)
