@@ -18,6 +18,7 @@ from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num
 from gatewise.operands import INPUTS, OUTPUTS, engine_options
 from gatewise.options import flag
 from gatewise.recompute import recomputing
+from gatewise.states import by_name, nested
 from gatewise.weights import Weights, require_weights
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def rnn(
     call = _native.Call(*_checked("rnn", x, weights, initial_state, mask, go_backwards, options))
     results = _results("rnn", call)
     _native.forward(call, results, None)
-    return results[0], _nested(results[1:])
+    return results[0], nested(results[1:])
 
 
 def rnn_vjp(
@@ -148,7 +149,7 @@ def rnn_vjp(
     cure = "Give fewer sequences at once, or call it inside gatewise.recompute()."
     workspace = _empty("rnn_vjp", "what the backward pass needs", (call.workspace_floats,), cure)
     _native.forward(call, results, workspace)
-    return results[0], _nested(results[1:]), VJP(weights, given, call, workspace)
+    return results[0], nested(results[1:]), VJP(weights, given, call, workspace)
 
 
 class VJP:
@@ -200,7 +201,7 @@ class VJP:
         } | dict(zip(_INITIAL, initial, strict=False))
         d_results = (dy, *d_states, *(None,) * (len(OUTPUTS) - 1 - n))
         _native.backward(self._call, self._workspace, d_results, tuple(d.get(row.name) for row in INPUTS))
-        return Gradients(d["x"], _nested(initial), d["kernel"], d["recurrent_kernel"], d["bias"])
+        return Gradients(d["x"], nested(initial), d["kernel"], d["recurrent_kernel"], d["bias"])
 
     def _require_readable(self, where: str) -> None:
         """Raises unless the engine that runs here can read what was kept."""
@@ -274,24 +275,12 @@ def _settings(where: str, weights: Weights, go_backwards: bool, options: Options
 
 def _states(where: str, name: str, state: Any, weights: Weights, axes: Axes) -> list[Array | None]:
     """Checks what stands for a layer's states. Returns one for each."""
-    names = weights.cell.row.states
     if state is None:
-        return [None] * len(names)
-    if len(names) == 1:
-        return [real_array(where, name, state, axes, np.float32)]
-    if not isinstance(state, list | tuple) or len(state) != len(names):
-        received = f"{len(state)}" if isinstance(state, list | tuple) else type(state).__name__
-        raise TypeError(
-            f"{where}: {name} is not one array for each state. Expected ({', '.join(names)}); received {received}. "
-            f"Give a tuple of {len(names)} arrays."
-        )
-    return [real_array(where, f"{name}[{i}]", value, axes, np.float32) for i, value in enumerate(state)]
-
-
-def _nested(states: Any) -> State:
-    """Brings states to what a caller sees: one alone as it is, several in a tuple."""
-    there = [state for state in states if state is not None]
-    return there[0] if len(there) == 1 else tuple(there)
+        return [None] * len(weights.cell.row.states)
+    return [
+        real_array(where, named, value, axes, np.float32)
+        for named, value in by_name(where, name, state, weights.cell).items()
+    ]
 
 
 def _optional(where: str, name: str, value: npt.ArrayLike | None, axes: Axes) -> Array | None:

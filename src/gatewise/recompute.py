@@ -19,9 +19,9 @@ def recompute() -> Iterator[None]:
     """Lets layers that train keep a few states instead of all gates, and find the gates again on the way back.
 
     Of a sequence of T steps about sqrt(T) states are kept, and as many steps' gates are found again at once, instead of
-    4 floats a unit for each of the T steps, for the time of one more forward pass. Gradients are the same, bit for bit.
-    It holds for every native layer, of Keras, torch or NumPy, that runs in the block or, in compiled code, was traced
-    in it: compile a model again that has been fitted outside. The block belongs to the thread that began it.
+    the gates and states of all T, for the time of one more forward pass. Gradients are the same, bit for bit. It holds
+    for every native layer, of Keras, torch or NumPy, that runs in the block or, in compiled code, was traced in it:
+    compile a model again that has been fitted outside. The block belongs to the thread that began it.
 
     Example:
         >>> import gatewise, numpy as np

@@ -11,6 +11,7 @@ from gatewise import _native
 from gatewise.arrays import Axes, real_array
 from gatewise.engine import activation_code
 from gatewise.operands import INPUTS, engine_options
+from gatewise.states import by_name, nested
 from gatewise.weights import Weights, require_weights
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Step:
         rows_of = _places(rows, len(places_of[0]))
         wanted = (("rows", len(rows_of)), ("features", self.features))
         inputs = real_array("Step", "x", x, wanted, np.float32, _ROW_HINT)
-        result: Array | None = self._native.update(inputs, _nested(places_of), rows_of)
+        result: Array | None = self._native.update(inputs, nested(places_of), rows_of)
         if result is None:  # all else has been checked
             self._raise_overlap(dict(zip(all_states, places_of, strict=True)), inputs, places_of)
         return result
@@ -146,23 +147,13 @@ class Step:
         states = [real_array("Step", name, value, shape, np.float32, _ROW_HINT) for name, value in given]
         places = {} if out is None else self._several("out", out)
         places = {name: self._place(name, array, shape) for name, array in places.items()}
-        result = self._run(inputs, _nested(states), _nested([*places.values()]) if places else None)
+        result = self._run(inputs, nested(states), nested([*places.values()]) if places else None)
         if result is None:  # all else has been checked
             self._raise_overlap(places, inputs, states)
         return result if out is None else out
 
     def _several(self, name: str, value: Any) -> dict[str, Any]:
-        """Lists by name what stands for the states: one array, or a tuple with one for each."""
-        states = self._weights.cell.row.states
-        if len(states) == 1:
-            return {name: value}
-        if not isinstance(value, list | tuple) or len(value) != len(states):
-            received = str(len(value)) if isinstance(value, list | tuple) else type(value).__name__
-            raise TypeError(
-                f"Step: {name} is not one array for each state. Expected ({', '.join(states)}); received {received}. "
-                f"Give a tuple of {len(states)} arrays."
-            )
-        return {f"{name}[{i}]": each for i, each in enumerate(value)}
+        return by_name("Step", name, value, self._weights.cell)
 
     def _place(self, name: str, out: Any, shape: Axes) -> Array:
         """Checks where next states go. Returns the array itself, or the plain array that it is."""
@@ -193,11 +184,6 @@ class Step:
 
 
 _ROW_HINT = "Give one row a batch axis of 1: x[None]."
-
-
-def _nested(states: list[Array]) -> Any:
-    """Brings states to what the engine takes, and a caller sees: one alone, several in a tuple."""
-    return states[0] if len(states) == 1 else tuple(states)
 
 
 def _places(rows: npt.ArrayLike | None, streams: int) -> npt.NDArray[np.int64]:

@@ -18,6 +18,7 @@ from gatewise.options import flag, one_of
 from gatewise.reference import gru, lstm, simple_rnn
 from gatewise.reference.activations import ACTIVATIONS, Activation
 from gatewise.reference.step import Kept
+from gatewise.states import nested
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -175,7 +176,7 @@ def forward(
         outputs[:, t] = output
         steps.append((x_gates, kept))
     options = go_backwards, zero_output_for_mask
-    return Forward(outputs, output, _nested(states), steps, layer, valid, x_factors, h_factors, *options)
+    return Forward(outputs, output, nested(states), steps, layer, valid, x_factors, h_factors, *options)
 
 
 def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
@@ -225,7 +226,7 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
     d_bias = np.concatenate([db, dc]).reshape(2, -1) if both else db.reshape(-1)
     dx = dx[:, ::-1] if result.go_backwards else dx
     bias = d_bias if layer.use_bias else None
-    return Gradients(dx, _nested(d_states), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
+    return Gradients(dx, nested(d_states), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
 
 
 def _layer(
@@ -254,10 +255,6 @@ def _several(cell: Cell, state: Any) -> tuple[Any, ...]:
     """Brings what stands for a cell's states, one alone or a tuple, to a tuple."""
     n = len(cell.row.states)
     return (None,) * n if state is None else (state,) if n == 1 else tuple(state)
-
-
-def _nested(states: list[Array]) -> States:
-    return states[0] if len(states) == 1 else tuple(states)
 
 
 def _split(kernel: Array, gates: int) -> Array:
