@@ -62,7 +62,7 @@ format: .venv/.dev  ## apply the formatting that `make check` asks for
 	$(BIN)/ruff format
 	find csrc -name '*.[ch]' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
-bench: .venv/.dev  ## measure speed and memory against every peer, forty minutes; ARGS="--only inference --quick" for a part
+bench: .venv/.dev  ## measure speed and memory against every peer, seventy minutes; ARGS="--only inference" for a part
 	$(BIN)/python benchmarks/bench.py $(ARGS)
 
 studies: .venv/.dev  ## train every study on its data and write its page in docs/; DATA=folder, NAMES="surnames dates" for a part

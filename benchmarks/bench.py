@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measures gatewise against its peers, in one run, without network.
 
-    python benchmarks/bench.py                                 everything, some forty minutes
-    python benchmarks/bench.py --only inference,step --quick   parts of it, roughly
+    python benchmarks/bench.py                                 everything, some seventy minutes
+    python benchmarks/bench.py --only inference,step           parts of it, in the place of what an earlier run measured
+    python benchmarks/bench.py --only inference,step --quick   roughly, in build/bench/quick
 
 How: see `blocks.py`. What: see `sections.py` and `memory.py`. Aims: see `goals.toml`. Every round, and what disturbed
-it, is in `build/bench/bench.json`; `publish.py` makes the documents of it.
+it, is in `build/bench/bench.json`; `publish.py` makes the documents of it. No table compares figures of two sections.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ def main() -> None:
     """Measures, prints tables, writes the JSON."""
     arguments = parse()
     console = Console(width=None if sys.stdout.isatty() else 200)
+    if arguments.quick:
+        arguments.out /= "quick"  # rough figures never stand beside others
     arguments.out.mkdir(parents=True, exist_ok=True)
     measured = measure(arguments.only, QUICK if arguments.quick else FULL, arguments.out, console)
     show(overview(measured), console)
@@ -63,7 +66,8 @@ def measure(names: list[str], plan: Plan, out: Path, console: Console) -> Measur
     """Runs the sections of these names, prints and saves each, and measures the FMA peak before each and at the end."""
     peak = Peak(out)
     machine = {"cpu": cpu_name(), "zen4": is_zen4(), "threads": available_cpus(), "isa": gatewise.isa()}
-    measured = Measured(machine | {"versions": versions(), "date": time.strftime("%Y-%m-%d")}, peak.samples)
+    measured = Measured(machine | {"versions": versions(), "dates": [time.strftime("%Y-%m-%d")]})
+    measured.keep(out / "bench.json", names)
     sections = [section for section in every_section() if section.name in names]
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress, tempfile.TemporaryDirectory() as references:
@@ -75,15 +79,15 @@ def measure(names: list[str], plan: Plan, out: Path, console: Console) -> Measur
             progress.update(task, description=what, advance=1)
 
         for section in sections:
-            peak.sample()
+            measured.peak += peak.sample()
             timings, ran = alternate(section, plan, Path(references), peak, said)
             measured.timings += timings
             measured.blocks += ran
+            measured.peak += peak.sample()
             measured.save(out / "bench.json")  # so that what is interrupted is not lost
-            peak.sample()
             show(tables_of(measured, section), console)
         if "memory" in names:
-            measured.memory = memory.measure(repeats, said)
+            measured.memory[:] = memory.measure(repeats, said)
             show(memory_tables(measured), console)
     measured.save(out / "bench.json")
     return measured
@@ -100,7 +104,8 @@ def remark(measured: Measured) -> str:
     """What has to be known beside the figures: the machine and how quiet it was."""
     machine, blocks = measured.machine, measured.blocks
     packages = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    lines = [f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, {machine['date']}. {packages}."]
+    days = " and ".join(machine["dates"])
+    lines = [f"{machine['cpu']}, {machine['threads']} threads, {machine['isa']}, {days}. {packages}."]
     peaks = [(n, measured.peak_gflops(threads=n)) for n in sorted({s["threads"] for s in measured.peak})]
     lines.append("FMA peak: " + ", ".join(f"{n} threads {gflops:.0f} GFLOP/s" for n, gflops in peaks) + ".")
     if blocks:

@@ -81,9 +81,11 @@ class Peak:
         subprocess.run(command, check=True)
         self.samples: list[dict[str, Any]] = []
 
-    def sample(self) -> None:
+    def sample(self) -> list[dict[str, Any]]:
         """Measures once: GFLOP/s of one thread and of all CPUs, with vectors of 8 floats and, if there are, of 16."""
-        self.samples += self._run(1, available_cpus())
+        found = self._run(1, available_cpus())
+        self.samples += found
+        return found
 
     def missing(self) -> float:
         """The share of the best sample that all CPUs together do not reach now.

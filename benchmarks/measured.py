@@ -22,7 +22,7 @@ class Measured:
     """What `build/bench/bench.json` holds.
 
     Attributes:
-        machine: the CPU, the number of threads, the instruction set and the versions.
+        machine: the CPU, the number of threads, the instruction set, the versions, and the days of measuring.
         peak: samples of the FMA peak, taken between the sections.
         blocks: how disturbed each block was, repeated ones included.
         timings: what was timed.
@@ -34,6 +34,20 @@ class Measured:
     blocks: list[Block] = field(default_factory=list)
     timings: list[Timing] = field(default_factory=list)
     memory: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self, path: Path, names: list[str]) -> None:
+        """Takes over what an earlier run on the same machine and versions measured of other sections than these."""
+        if not path.exists():
+            return
+        earlier = Measured.load(path)
+        if {**earlier.machine, "dates": []} != {**self.machine, "dates": []}:
+            return
+        self.timings += [timing for timing in earlier.timings if timing.section not in names]
+        self.blocks += [block for block in earlier.blocks if block.section not in names]
+        self.memory += [] if "memory" in names else earlier.memory
+        if self.timings or self.memory:
+            self.machine["dates"] = sorted({*earlier.machine["dates"], *self.machine["dates"]})
+            self.peak = earlier.peak
 
     def rounds(self, section: str, subject: str, case: Case) -> list[float]:
         """Milliseconds of a call, one a round; empty if that was not timed."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measured import NOT_MEASURED
-from sections import BACKENDS, CELLS, frameworks, inference, isa, layer, neighbour, step, torch, variants
+from sections import BACKENDS, CELLS, frameworks, inference, isa, layer, neighbour, predictor, step, torch, variants
 from tables import MET, Table, aimed
 from workloads import SIZES, workloads
 
@@ -123,7 +123,7 @@ def _avx2(measured: Measured, task: str) -> list[str]:
 
 def _scalars(measured: Measured) -> Table:
     table = Table("Goals of the whole", ["", "measured (goal)"])
-    table.rows += _step(measured) + _beside_neighbour(measured) + _memory(measured.memory)
+    table.rows += _step(measured) + _predictor(measured) + _beside_neighbour(measured) + _memory(measured.memory)
     table.rows = [row for row in table.rows if row[1] != "-"]
     return table
 
@@ -139,6 +139,15 @@ def _step(measured: Measured) -> list[list[str]]:
         ["the same: onnxruntime / ours, at least", aimed(theirs / own, goals["onnxruntime"], at_least=True)],
         ["one step of 256 rows: best peer / ours", aimed(wide, GOALS["faster"]["step"][many.name], at_least=True)],
     ]
+
+
+def _predictor(measured: Measured) -> list[list[str]]:
+    section = predictor()
+    (case,) = section.cases
+    theirs = measured.best(section.name, ["onnxruntime", "onnxruntime, bound"], case)
+    ratio = theirs / measured.median(section.name, section.subjects[0].name, case)
+    goal = GOALS["predictor"]["onnxruntime"]
+    return [["one step through two LSTM(640) layers: onnxruntime / ours", aimed(ratio, goal, at_least=True)]]
 
 
 def _beside_neighbour(measured: Measured) -> list[list[str]]:

@@ -33,7 +33,7 @@ def draw_faster(measured: Measured, path: Path) -> None:
     }
     with rc_context(STYLE):
         figure = Figure(figsize=(13, 5.4), facecolor="white")
-        figure.text(0.012, 0.925, "gatewise, times as fast as its peers", fontsize=19, weight="bold", color=INK)
+        figure.text(0.012, 0.925, "gatewise's GRU, times as fast as its peers", fontsize=19, weight="bold", color=INK)
         figure.text(0.012, 0.87, caption(measured), fontsize=10, color=GREY)
         grid = figure.add_gridspec(1, 4, left=0.15, right=0.985, top=0.72, bottom=0.03, wspace=0.13)
         for i, (title, (remark, section)) in enumerate(panels.items()):

@@ -13,9 +13,9 @@ from bench import OUT, remark
 from comparisons import every_table, sizes_table
 from curve_pictures import draw_growth, draw_memory
 from measured import Measured
-from overview import compared, faster, overview
+from overview import faster, overview
 from pictures import draw_faster
-from sections import every_section
+from sections import CELLS, every_section, inference, layer, torch
 from tables import digits
 from workloads import SIZES
 
@@ -43,21 +43,23 @@ def main() -> None:
 
 
 def summary(measured: Measured) -> str:
-    """The README's picture and table: our milliseconds, and how many times as fast as the best peer."""
-    sections = {label: section for label, section in compared().items() if section.name != "keras-torch"}
-    lines = [f"| batch, steps, features, units | {' | '.join(sections)} |", f"|---|{'--:|' * len(sections)}"]
-    for name, sizes in SIZES.items():
-        cells = [f"{name}: {', '.join(map(str, sizes))}"]
-        for section in sections.values():
-            case = next(case for case in section.cases if (case.name, case.mask) == (name, "none"))
-            own = measured.median(section.name, section.subjects[0].name, case)
-            cells.append(f"{digits(own)} ms, **{faster(measured, section, case):.1f}x**")
-        lines.append(f"| {' | '.join(cells)} |")
+    """The README's picture and table: our milliseconds, and how many times as fast as the best peer, by cell."""
+    titles = ["NumPy, inference", "Keras on TensorFlow", "Keras on JAX", "PyTorch"]
+    lines = [f"| batch, steps, features, units | {' | '.join(titles)} |", f"|---|{'--:|' * len(titles)}"]
+    for cell in CELLS:
+        lines.append(f"| **{cell}** |{' |' * len(titles)}")
+        for name, sizes in SIZES.items():
+            cells = [f"{name}: {', '.join(map(str, sizes))}"]
+            for section in (inference(cell), layer("tensorflow", cell), layer("jax", cell), torch(cell)):
+                case = next(case for case in section.cases if (case.name, case.mask) == (name, "none"))
+                own = measured.median(section.name, section.subjects[0].name, case)
+                cells.append(f"{digits(own)} ms, **{faster(measured, section, case):.1f}x**")
+            lines.append(f"| {' | '.join(cells)} |")
     about = (
         "Milliseconds of gatewise, and how many times as fast as the best peer: onnxruntime, OpenVINO and PyTorch for "
-        "inference, stock Keras or PyTorch for training (forward, loss and all gradients). Medians of seven rounds and "
-        "more; [docs/speed.md](docs/speed.md) has the spread, masks, memory, curves and the method, `make bench` "
-        f"measures again. {measured.machine['cpu']}, {measured.machine['threads']} threads."
+        "inference; stock Keras or PyTorch for a training step (forward, loss and all gradients). Medians of seven "
+        "rounds and more; [docs/speed.md](docs/speed.md) has the spread, masks, memory, curves and the method, `make "
+        f"bench` measures again. {measured.machine['cpu']}, {measured.machine['threads']} threads."
     )
     return "\n\n".join(["![How many times as fast gatewise is as its peers](docs/faster.svg)", "\n".join(lines), about])
 

@@ -50,8 +50,9 @@ def every_section() -> list[Section]:
     """All sections, in the order in which they run."""
     layers = [*map(layer, BACKENDS), torch(), frameworks(), allocator()]
     gru = [inference(), *layers, step(), variants(), isa(), neighbour(), curves(), threads()]
+    lstm = [predictor(), tagger()]
     others = [[inference(cell), *(layer(backend, cell) for backend in BACKENDS), torch(cell)] for cell in CELLS[1:]]
-    return [*gru, *(section for of_cell in others for section in of_cell)]
+    return [*gru, *(section for of_cell in others for section in of_cell), *lstm]
 
 
 def peers(cell: str = "GRU") -> list[Subject]:
@@ -124,6 +125,24 @@ def step() -> Section:
     cases = [Case("1 row", "step", 1, 1, 40, 128), Case("256 rows", "step", 256, 1, 40, 128)]
     title = "One step, 40 features, 128 units: gatewise.Step"
     return Section("step", title, [OURS, ONNXRUNTIME, bound, OPENVINO, stock_torch()], cases, "step", "us")
+
+
+def predictor() -> Section:
+    """What predicts the next token of a speech recogniser."""
+    bound = replace(ONNXRUNTIME, name="onnxruntime, bound", options={"bound": True})
+    cases = [Case("2 x LSTM(640)", "step", 1, 1, 640, 640, cell="LSTM", layers=2)]
+    title = "One step through two LSTM(640) layers, a speech recogniser's predictor: gatewise.Step"
+    return Section(
+        "predictor", title, [OURS, ONNXRUNTIME, bound, OPENVINO, stock_torch("LSTM")], cases, "predictor", "us"
+    )
+
+
+def tagger() -> Section:
+    """What tags the words of sentences."""
+    sizes, kind = (32, 30, 100, 256), {"variant": "bidirectional", "cell": "LSTM"}
+    cases = [Case(f"tagger, {task}", task, *sizes, **kind) for task in ("inference", "training")]
+    title = "A bidirectional LSTM, as taggers have: 32 sentences of 30 words, 100 features, 256 units each way"
+    return Section("tagger", title, [our_torch("LSTM"), stock_torch("LSTM"), ONNXRUNTIME, OPENVINO], cases)
 
 
 def variants() -> Section:

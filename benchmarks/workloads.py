@@ -24,6 +24,7 @@ class Case:
         mask: "none"; "padded": lengths spread evenly over [T / 3, T]; "holes": a third of the steps at random.
         variant: "plain", "reset before", "dropout", "recurrent dropout" or "bidirectional".
         cell: "GRU", "LSTM" or "SimpleRNN".
+        layers: how many such layers stand on each other.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Case:
     mask: str = "none"
     variant: str = "plain"
     cell: str = "GRU"
+    layers: int = 1
 
     @property
     def key(self) -> str:
@@ -47,6 +49,16 @@ class Case:
         return {"GRU": 3, "LSTM": 4, "SimpleRNN": 1}[self.cell]
 
     @property
+    def states(self) -> int:
+        """How many states the cell has."""
+        return 2 if self.cell == "LSTM" else 1
+
+    @property
+    def directions(self) -> int:
+        """How many directions a layer reads its input in."""
+        return 2 if self.variant == "bidirectional" else 1
+
+    @property
     def reset_after(self) -> bool:
         """Where the reset gate acts, in Keras's words."""
         return self.variant != "reset before"
@@ -55,8 +67,9 @@ class Case:
         """Counts multiplications and additions of the real steps; a training step is three times its forward pass."""
         mask = make_mask(self)
         steps = self.batch * self.timesteps if mask is None else int(mask.sum())
-        forward = 2 * steps * self.gates * self.units * (self.features + self.units)
-        return forward * (3 if self.task == "training" else 1) * (2 if self.variant == "bidirectional" else 1)
+        depth = self.features + self.units + (self.layers - 1) * 2 * self.units
+        forward = 2 * steps * self.gates * self.units * depth * self.directions
+        return forward * (3 if self.task == "training" else 1)
 
     def as_json(self) -> dict[str, Any]:
         """The fields, for a process that times it."""
@@ -98,19 +111,20 @@ def make_mask(case: Case) -> npt.NDArray[np.bool_] | None:
     return np.arange(case.timesteps) < np.random.default_rng(1).permutation(lengths)[:, None]
 
 
-def make_weights(case: Case) -> tuple[Array, Array, Array]:
-    """Returns kernel (F, GU), recurrent kernel (U, GU) and bias, as PyTorch would start them.
+def make_weights(case: Case, layer: int = 0) -> tuple[Array, Array, Array]:
+    """Returns kernel (F, GU), recurrent kernel (U, GU) and bias of a layer, as PyTorch would start them.
 
-    The bias of a GRU has two rows, (2, GU), with `reset_after`; others are (GU,).
+    The bias of a GRU has two rows, (2, GU), with `reset_after`; others are (GU,). Both directions have the same.
     """
-    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()) + layer)
     wide, bound = case.gates * case.units, case.units**-0.5
     biases = 2 if case.cell == "GRU" and case.reset_after else 1
-    shapes = [(case.features, wide), (case.units, wide), (2, wide) if biases == 2 else (wide,)]
+    shapes = [(case.units if layer else case.features, wide), (case.units, wide), (2, wide) if biases == 2 else (wide,)]
     kernel, recurrent_kernel, bias = (rng.uniform(-bound, bound, shape).astype(np.float32) for shape in shapes)
     return kernel, recurrent_kernel, bias
 
 
-def make_state(case: Case) -> Array:
-    """Returns an initial state (batch, units) in (-1, 1)."""
-    return np.random.default_rng(2).uniform(-1, 1, (case.batch, case.units)).astype(np.float32)
+def make_states(case: Case) -> Array:
+    """Returns initial states (states, layers, batch, units) in (-1, 1)."""
+    shape = (case.states, case.layers, case.batch, case.units)
+    return np.random.default_rng(2).uniform(-1, 1, shape).astype(np.float32)

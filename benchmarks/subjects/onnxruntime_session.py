@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from subjects.onnx_model import make_model
-from workloads import make_input, make_state
+from workloads import make_input, make_states
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,16 +28,18 @@ def prepare(case: Case, threads: int, *, bound: bool = False) -> tuple[Callable[
     session = onnxruntime.InferenceSession(make_model(case), options, providers=["CPUExecutionProvider"])
     feeds = {"x": np.ascontiguousarray(make_input(case).swapaxes(0, 1))}
     if case.task == "step":
-        feeds["h"] = make_state(case)[None]
+        feeds |= {f"{name}{i}": h[None] for name, of in zip("hc", make_states(case)) for i, h in enumerate(of)}  # noqa: B905
 
     def batch_first(results: Any) -> list[Any]:
-        return [results[0].squeeze(1).swapaxes(0, 1)]
+        y = results[0].reshape(case.timesteps, -1, case.batch, case.units)
+        return [y.transpose(2, 0, 1, 3).reshape(case.batch, case.timesteps, -1)]
 
     if not bound:
         return lambda: session.run(None, feeds), batch_first
     binding = session.io_binding()
     for name, array in feeds.items():
         binding.bind_cpu_input(name, array)
-    y = onnxruntime.OrtValue.ortvalue_from_numpy(np.empty((case.timesteps, 1, case.batch, case.units), np.float32))
-    binding.bind_ortvalue_output("y", y)
-    return lambda: session.run_with_iobinding(binding), lambda _: batch_first([y.numpy()])
+    outputs = [onnxruntime.OrtValue.ortvalue_from_numpy(np.empty(y.shape, np.float32)) for y in session.get_outputs()]
+    for y, value in zip(session.get_outputs(), outputs, strict=True):
+        binding.bind_ortvalue_output(y.name, value)
+    return lambda: session.run_with_iobinding(binding), lambda _: batch_first([outputs[0].numpy()])

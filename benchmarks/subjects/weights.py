@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from workloads import Case
 
 
-def weights_of(case: Case) -> Any:
-    """Returns the weights of the case's cell."""
-    if case.cell == "GRU":
-        return gatewise.GRUWeights(*make_weights(case), reset_after=case.reset_after)
-    return weights_class(case)(*make_weights(case))
+def weights_of(case: Case, layer: int = 0) -> Any:
+    """Returns the weights of a layer of the case."""
+    options = {"reset_after": case.reset_after} if case.cell == "GRU" else {}
+    return weights_class(case)(*make_weights(case, layer), **options)
 
 
 def weights_class(case: Case) -> Any:
