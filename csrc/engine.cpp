@@ -120,6 +120,31 @@ gatewise_layer one_step_of(gatewise_layer layer) {
   return layer;
 }
 
+// In how many shares one row takes a step: where weights are read from beyond a CPU's own caches, two CPUs bring them in less time.
+int64_t step_shares(const gatewise_layer& layer, const CellInfo& cell, int64_t panels) {
+  constexpr int64_t kMinWeights = int64_t{1} << 20, kPerThread = 2;  // two LSTM(640), two threads: 0.6 of one thread's time
+  if (layer.batch != 1 || cell.rounds > 1 || weights_of(cell, layer) < kMinWeights || threads() == 1) return 1;
+  return std::min(panels, kPerThread * threads());
+}
+
+// A step of one row in shares of the panels: whoever comes takes the next, and nobody waits for another's. What the shares read of the
+// states is a copy, since the first to end writes its own.
+void run_shares(ForwardPass& pass, int64_t shares, std::atomic<bool>& failed) {
+  Problem& problem = pass.problem;
+  const int64_t units = pass.layer.units, row = problem.state_row ? problem.state_row[0] * problem.state_stride : 0;
+  Scratch before(GATEWISE_MAX_STATES * units);
+  for (int k = 0; k < pass.cell.cell->states; ++k) {
+    problem.state[k] += row;
+    std::copy_n(problem.state[k], units, before.data() + k * units);
+    problem.initial_state[k] = before.data() + k * units;
+  }
+  problem.state_row = nullptr;
+  run_teams(shares, 1, pass.scratch_floats(), 0, failed, [&](int64_t share, Workplace& place, int member) {
+    place.team.take_share(share, shares);
+    pass.run(0, place, member);
+  });
+}
+
 void run_step(const gatewise_layer& layer, const float* packed, const gatewise_streams& streams) {
   gatewise_inputs in{};
   gatewise_outputs out{};
@@ -131,6 +156,8 @@ void run_step(const gatewise_layer& layer, const float* packed, const gatewise_s
   pass.problem.state_stride = streams.state_stride;
   pass.problem.x_stride = streams.x_stride;
   std::atomic<bool> failed{false};
+  const int64_t shares = step_shares(layer, *pass.cell.cell, pass.problem.panels);
+  if (shares > 1) return run_shares(pass, shares, failed);
   run_teams(pass.plan.slabs(), pass.members, pass.scratch_floats(), size_of(layer), failed,
             [&](int64_t item, Workplace& place, int member) { pass.run(item, place, member); });
 }
@@ -184,6 +211,7 @@ int64_t gatewise_packed_floats(const gatewise_layer* layer) {
 
 int gatewise_pack(const gatewise_layer* layer, const gatewise_inputs* in, float* packed) {
   if (!valid(*layer)) return GATEWISE_INVALID;
+  use_large_pages(packed, gatewise_packed_floats(layer));  // a step reads them all: two LSTM(640) take 0.8 of the time
   return guarded([&] { pack_weights(*kernels().of(*layer).cell, *layer, *in, kernels().lanes, false, packed); });
 }
 

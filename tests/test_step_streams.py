@@ -43,6 +43,23 @@ def test_any_subset_in_any_order_gives_the_bits_of_the_whole(count: int, isa: st
         assert each(np.ndarray.tobytes, states) == each(np.ndarray.tobytes, last)
 
 
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_one_row_of_a_layer_that_exceeds_the_cache_gives_the_bits_of_the_whole(
+    count: int, isa: str, cell: Cell
+) -> None:
+    case = Case(3, 5, FEATURES, 1031, cell)  # more than 2**20 weights of every cell: threads share the panels out
+    x, states = case.arrays["x"], case.states("initial_state")
+    step = gatewise.Step(case.weights)
+    with instruction_set(isa), threads(count):
+        outputs, last = gatewise.rnn(x, case.weights, states)
+        for t in range(5):
+            for row in (2, 0, 1):
+                assert step.update(x[row : row + 1, t], states, [row]).tobytes() == outputs[row : row + 1, t].tobytes()
+        assert each(np.ndarray.tobytes, states) == each(np.ndarray.tobytes, last)
+
+
 def test_without_rows_every_stream_takes_a_step() -> None:
     case = Case(STREAMS, 1, FEATURES, 21)
     x, states = case.arrays["x"].astype(np.float32), case.arrays["initial_state"].astype(np.float32)

@@ -186,12 +186,12 @@ struct ForwardSlab {
 
   // The final states, and the outputs that no step wrote.
   void finish() const {
-    const int64_t units = problem.layer.units;
+    const int64_t units = problem.layer.units, end = team.share_end(problem.panels) * kLanes;
     for (int64_t m = 0; m < slab.rows; ++m) {
       for (int k = 0; k < kStates; ++k) {
         const float* from = state_before(slab.length(m), k, m);
         float* to = problem.state[k] + slab.state_offset(m);
-        for (int64_t u = 0; u < units; ++u) to[u] = from[u];
+        for (int64_t u = team.share_begin(problem.panels) * kLanes; u < end && u < units; ++u) to[u] = from[u];
       }
       Outputs{slab}.complete(m, state_before(slab.length(m), 0, m));
     }

@@ -158,13 +158,13 @@ void Team::meet(int member) {
 }
 
 int64_t Team::first(int member, int64_t n) const {
-  if (!state_) return 0;
+  if (!state_) return share_begin(n);
   const Place& own = state_->seat(member).own;
   return n * own.rank / own.size;
 }
 
 int64_t Team::last(int member, int64_t n) const {
-  if (!state_) return n;
+  if (!state_) return share_end(n);
   const Place& own = state_->seat(member).own;
   return n * (own.rank + 1) / own.size;
 }

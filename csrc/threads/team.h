@@ -37,9 +37,20 @@ class Team {
   int64_t first(int member, int64_t n) const;
   int64_t last(int member, int64_t n) const;
 
+  // A team of one that has a share of the work, which nobody meets about: part `index` of `count`.
+  void take_share(int64_t index, int64_t count) { share_ = {index, count}; }
+
+  // What the team has, out of n things: [share_begin, share_end), all but for a team of one with a share.
+  int64_t share_begin(int64_t n) const { return n * share_.index / share_.count; }
+  int64_t share_end(int64_t n) const { return n * (share_.index + 1) / share_.count; }
+
  private:
   struct State;
+  struct Share {
+    int64_t index, count;
+  };
   State* const state_;  // null for a team of one
+  Share share_{0, 1};
 };
 
 }  // namespace gatewise
