@@ -57,5 +57,6 @@ def test_every_hook_follows_a_row_more(tmp_path: Path) -> None:
     _insert(source / "csrc" / "engine.h", *GRADIENT)
     faces = ("_native", "gatewise_tensorflow", "gatewise_torch", "gatewise_xla")
     headers = next((ROOT / "build").glob("xla-*/include"))
-    package = build(tmp_path, "GATEWISE_X86=OFF", f"GATEWISE_XLA_INCLUDE={headers}", source=source, faces=faces)
+    settings = ("GATEWISE_X86=OFF", "CMAKE_BUILD_TYPE=Debug", f"GATEWISE_XLA_INCLUDE={headers}")
+    package = build(tmp_path, *settings, source=source, faces=faces)
     run_tests(package, ["test_fuzz", "test_step"], {})

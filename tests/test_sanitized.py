@@ -25,4 +25,4 @@ def test_the_engine_stays_within_its_arrays(tmp_path: Path) -> None:
     ]
     # Python keeps what it has until the end: no leaks are looked for
     environment = {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
-    run_tests(package, ["test_properties", "test_same_bits", "test_native"], environment)
+    run_tests(package, ["test_properties", "test_same_bits", "test_native", "test_runtime_program"], environment)

@@ -1,26 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 // The engine for Python: arrays to pointers, status codes to exceptions, nothing else. gatewise/native.py checks shapes and allocates.
-#include <nanobind/nanobind.h>
+#define GATEWISE_IMPORTS_NUMPY
 #include <nanobind/stl/tuple.h>
-
-#define NPY_NO_DEPRECATED_API NPY_1_22_API_VERSION
-#include <numpy/arrayobject.h>
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <functional>
 #include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <tuple>
 #include <utility>
 #include <vector>
 
 #include "bind/layer.h"
+#include "bind/python.h"
 #include "engine.h"
 
 namespace nb = nanobind;
@@ -33,6 +29,8 @@ using gatewise_bind::kInputs;
 using gatewise_bind::kOptionCount;
 using gatewise_bind::kOutputCount;
 using gatewise_bind::kOutputs;
+using gatewise_bind::OutOfMemory;
+using gatewise_bind::without_gil;
 
 // Throws what Python sees as ValueError, unless there is nothing to say.
 void complain(const std::string& problem) {
@@ -85,41 +83,12 @@ struct Call {
   }
 };
 
-// What Python sees as MemoryError.
-struct OutOfMemory : std::bad_alloc {
-  const char* what() const noexcept override {
-    return "gatewise: there is no memory for what the engine computes in. Give fewer sequences at once, or fewer threads.";
-  }
-};
-
 void check(int status, const gatewise_layer& layer) {
   if (status == GATEWISE_OUT_OF_MEMORY) throw OutOfMemory();
   if (status == GATEWISE_INVALID) {  // all else has been checked
     throw std::invalid_argument("gatewise: a size is out of range. Expected at most 2147483647 sequences and as many steps; received " +
                                 std::to_string(layer.batch) + " and " + std::to_string(layer.timesteps) + ". Give them in parts.");
   }
-}
-
-// Takes the GIL again. A thread that runs on when Python has ended never gets it: CPython unwinds such a thread's stack, which here would
-// meet a destructor that may not throw and end the process. This one stops where it is, until the process is over, as from 3.14 on.
-__attribute__((noinline)) void take_gil(PyThreadState* state) {
-  struct Stop {
-    bool taken = false;
-    ~Stop() noexcept(false) {
-      while (!taken) std::this_thread::sleep_for(std::chrono::hours(1));
-    }
-  } stop;
-  PyEval_RestoreThread(state);
-  stop.taken = true;
-}
-
-// Runs the engine while other threads run Python; returns its status.
-template <class Run>
-int without_gil(Run&& run) {
-  PyThreadState* const state = PyEval_SaveThread();
-  const int status = run();
-  take_gil(state);
-  return status;
 }
 
 // Outputs stand in the table's order, None for those that the cell has not.
@@ -400,6 +369,7 @@ NB_MODULE(_native, m) {
       .def(nb::init<nb::tuple, const nb::tuple&>(), "inputs"_a, "options"_a)
       .def("run", &Step::run, "x"_a.none(), "state"_a.none(), "out"_a.none())
       .def("update", &Step::update, "x"_a.none(), "states"_a.none(), "places"_a.none());
+  gatewise_bind::add_program(m);
   m.def("set_num_threads", gatewise_set_num_threads, "n"_a);
   m.def("num_threads", gatewise_num_threads);
   m.def("isa", gatewise_isa);

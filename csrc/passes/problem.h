@@ -74,6 +74,8 @@ struct CellKernels {
                         int member);
 };
 
+struct ProgramKernels;
+
 // One instruction set's kernels.
 struct Kernels {
   const char* name;
@@ -81,6 +83,7 @@ struct Kernels {
   int64_t cache_bytes;       // the second-level cache that is reckoned with
   const CellKernels* cells;  // by enum gatewise_cell
   int32_t cell_count;
+  const ProgramKernels* program;  // see program/operation.h
 
   const CellKernels& of(const gatewise_layer& layer) const { return cells[layer.cell]; }
   bool exceeded_by(const gatewise_layer& layer) const { return 4 * weights_of(*of(layer).cell, layer) > cache_bytes; }

@@ -162,8 +162,24 @@ GATEWISE_INLINE Split split(Vec t) {
 GATEWISE_INLINE Vec times_power_of_two(Vec a, Vec whole) { return a * (Vec)(((IntVec)whole << 23) + 0x3f800000); }
 #endif
 
+// The square root, rounded as IEEE 754 has it.
+GATEWISE_INLINE Vec root(Vec v) {
+#if GATEWISE_LANES == 16 && defined(__AVX512F__)
+  return (Vec)_mm512_maskz_sqrt_ps((__mmask16)-1, (__m512)v);
+#elif GATEWISE_LANES == 8 && defined(__AVX__)
+  return (Vec)_mm256_sqrt_ps((__m256)v);
+#elif GATEWISE_LANES == 4 && defined(__SSE2__)
+  return (Vec)_mm_sqrt_ps((__m128)v);
+#else
+  for (int i = 0; i < kLanes; ++i) v[i] = __builtin_sqrtf(v[i]);
+  return v;
+#endif
+}
+GATEWISE_INLINE float root(float x) { return root(broadcast(x))[0]; }
+
 // `v` where the comparison holds, else zero. A comparison of Vecs gives an IntVec of all ones or zeros.
 GATEWISE_INLINE Vec where(IntVec holds, Vec v) { return (Vec)(holds & (IntVec)v); }
+GATEWISE_INLINE Vec select(IntVec holds, Vec a, Vec b) { return (Vec)((holds & (IntVec)a) | (~holds & (IntVec)b)); }
 
 }  // namespace
 }  // namespace gatewise

@@ -18,14 +18,17 @@ struct Power {
   Vec polynomial, rest, whole;
 };
 
+GATEWISE_INLINE Vec power_polynomial(Vec rest) {
+  Vec p = broadcast(0x1.5bba10p-10f);
+  p = fma(p, rest, broadcast(0x1.3cea88p-7f));
+  p = fma(p, rest, broadcast(0x1.c6b752p-5f));
+  p = fma(p, rest, broadcast(0x1.ebf9bcp-3f));
+  return fma(p, rest, broadcast(0x1.62e42ap-1f));
+}
+
 GATEWISE_INLINE Power power_of_two(Vec t) {
   const Split s = split(at_most(broadcast(80.0f), kAnyExponent ? t : at_least(broadcast(-80.0f), t)));
-  Vec p = broadcast(0x1.5bba10p-10f);
-  p = fma(p, s.rest, broadcast(0x1.3cea88p-7f));
-  p = fma(p, s.rest, broadcast(0x1.c6b752p-5f));
-  p = fma(p, s.rest, broadcast(0x1.ebf9bcp-3f));
-  p = fma(p, s.rest, broadcast(0x1.62e42ap-1f));
-  return {p, s.rest, s.whole};
+  return {power_polynomial(s.rest), s.rest, s.whole};
 }
 
 // 1 / (1 + e^-x)
