@@ -20,6 +20,7 @@ TESTS = [
     "test_native",
     "test_recompute",
     "test_step",
+    "test_runtime_program",
 ]
 
 

@@ -60,6 +60,25 @@ def step():
 def step():
     return [gatewise.Step(gatewise.GRUWeights(*arrays[2:]))(arrays[0][:, 0], arrays[1])]
 """,
+    "program": """
+from gatewise import _native
+
+kernel = rng.normal(size=(64, 40)).astype("float32")
+cell = dict(zip(("kernel", "recurrent_kernel", "bias"), arrays[2:], strict=True))
+operations = [
+    ("gru", (0, 1), (2,), {"return_sequences": True}, cell),
+    ("dense", (2,), (3,), {}, {"kernel": kernel}),
+    ("conv1d", (3,), (4,), {"padding": "causal"}, {"kernel": rng.normal(size=(3, 40, 130)).astype("float32")}),
+    ("softmax", (4,), (5,), {}, {}),
+]
+
+
+def step():
+    program = _native.Program(operations, [(0, 5, "float32"), (1, 1, "bool")], [2, 5])
+    states = tuple(np.zeros((16, (width + 15) // 16 * 16), np.float32) for _, width in program.states)
+    given = arrays[0], mask[:, :, None]
+    return *program.run(given, states, None), *program.run(given, None, None), *states
+""",
     "tensorflow": """
 import tensorflow as tf
 from gatewise.cells import Cell

@@ -31,16 +31,22 @@ from gatewise.weights import SimpleRNNWeights as SimpleRNNWeights
 
 if TYPE_CHECKING:
     from gatewise import keras as keras
+    from gatewise import runtime as runtime
     from gatewise import torch as torch
     from gatewise.keras import patch_keras as patch_keras
     from gatewise.keras import unpatch_keras as unpatch_keras
+    from gatewise.runtime import load as load
+    from gatewise.runtime import save as save
     from gatewise.torch import patch_torch as patch_torch
     from gatewise.torch import unpatch_torch as unpatch_torch
 
 __version__ = "0.1.0"
 
-# The names that need a framework, and the module that holds each; a module holds itself.
+# What needs a framework, or is not needed by most programs, and the module that holds each; a module holds itself.
 _LAZY = {
+    "runtime": "gatewise.runtime",
+    "load": "gatewise.runtime",
+    "save": "gatewise.runtime",
     "keras": "gatewise.keras",
     "torch": "gatewise.torch",
     "patch_keras": "gatewise.keras",
@@ -53,7 +59,7 @@ _EXTRAS = {"gatewise.keras": KERAS, "gatewise.torch": ("torch",)}
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        with required_by(f"gatewise.{name}", *_EXTRAS[_LAZY[name]]):
+        with required_by(f"gatewise.{name}", *_EXTRAS.get(_LAZY[name], ())):
             module = importlib.import_module(_LAZY[name])
         return module if module.__name__ == f"gatewise.{name}" else getattr(module, name)
     message = f"module 'gatewise' has no attribute {name!r}"

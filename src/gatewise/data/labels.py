@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections import Counter
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -38,7 +39,7 @@ class Labels(Saved):
         self.names = [] if names is None else _as_names("Labels", names)
         self._numbers = {name: number for number, name in enumerate(self.names)}
         if len(self._numbers) < len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            twice = sorted(name for name, count in Counter(self.names).items() if count > 1)
             raise ValueError(
                 f"Labels: names repeat. Expected each class once; received {list_some(twice)} more than once. "
                 "Remove the repetitions."

@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A graph as a native program that takes a step, or a chunk of steps, in one call: what a stream runs.
+
+Of each value it is known how it goes along with time: it has a frame for every so many steps of the stream, or it is
+given once. What would look at steps that have not come yet, or at all that have gone by, cannot stream.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from gatewise.cells import Cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
+
+    import numpy.typing as npt
+
+    from gatewise.runtime.graph import Graph, Node
+
+    Array = npt.NDArray[Any]
+
+CELLS = {cell.name.lower(): cell for cell in Cell}
+MERGES = {"add", "subtract", "multiply", "divide", "average", "maximum", "minimum"}
+# Of each row and step alone
+POINTWISE = {
+    *("dense", "embedding", "affine", "layer_normalization", "rms_normalization", "unit_normalization", "activation"),
+    *("prelu", "softmax", "log_softmax", "not_equal", "zero_masked", "all", "any"),
+}
+
+
+class StreamError(ValueError):
+    """A model that cannot stream, or not with what was given: it names the layer, and says what to do."""
+
+
+class Frames(NamedTuple):
+    """A value of which the stream makes a frame every `period` steps.
+
+    Attributes:
+        number: in the program.
+        width: numbers of a frame; 1 of ids and masks.
+        dtype: "float32", "int64" or "bool".
+        period: steps of the stream for one frame.
+        last: the graph has the last frame alone.
+    """
+
+    number: int
+    width: int
+    dtype: str
+    period: int = 1
+    last: bool = False
+
+
+class Given(NamedTuple):
+    """A value that does not advance: it is found once, when a stream begins; `number` is its in the program, or -1."""
+
+    value: str
+
+
+class State(NamedTuple):
+    """A state of a recurrent layer that the graph gives out: the stream has it as its own."""
+
+    layer: str
+
+
+@dataclass
+class Lowered:
+    """What a stream has to know of a graph.
+
+    Attributes:
+        operations: of the program, as `_native.Program` takes them.
+        fed: by name, the inputs that come with every step, in the program's order.
+        given: values that do not advance, with what the program reads of them, in its order, after those that are fed.
+        starts: the value that each state of a recurrent layer begins in, by the state's name in the program.
+        outputs: by name, what a stream gives, in the program's order.
+        states: what the layer of each operation with states is called, by its place in the list.
+        block: steps that the stream takes at once: the product of all strides.
+    """
+
+    operations: list[Any] = field(default_factory=list)
+    fed: dict[str, Frames] = field(default_factory=dict)
+    given: dict[str, int] = field(default_factory=dict)
+    starts: dict[str, str] = field(default_factory=dict)
+    outputs: dict[str, Frames] = field(default_factory=dict)
+    layers: list[str] = field(default_factory=list)
+    block: int = 1
+
+
+def operation_of(
+    graph: Graph, node: Node, inputs: Sequence[int], outputs: Sequence[int], **changed: object
+) -> tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any], dict[str, Array]]:
+    """A node as the native program takes it.
+
+    Args:
+        graph: the node's.
+        node: what is to be computed.
+        inputs: numbers of its inputs; -1 for one that is not given.
+        outputs: numbers of its outputs.
+        changed: options in the place of the node's.
+
+    Returns:
+        Kind, inputs, outputs, options, and constants by name.
+    """
+    constants = {name: graph.tensors[tensor] for name, tensor in node.weights.items()}
+    return node.operation, tuple(inputs), tuple(outputs), node.all_options | changed, constants
+
+
+def lower(graph: Graph, context: Container[str]) -> Lowered:
+    """Makes a program of a graph.
+
+    Args:
+        graph: the model.
+        context: names of inputs that do not advance with time.
+
+    Raises:
+        StreamError: the model cannot stream; it names the layer.
+    """
+    return _Lowering(graph, context).done()
+
+
+class _Lowering:
+    """The lowering as it goes on, node by node."""
+
+    def __init__(self, graph: Graph, context: Container[str]) -> None:
+        self._graph = graph
+        self._made = Lowered()
+        self._places: dict[str, Frames | Given | State] = {}
+        self._count = 0
+        for name, (shape, dtype) in graph.inputs.items():
+            with_time = 3 if dtype == "float32" else 2
+            if name in context or len(shape) != with_time:
+                self._places[name] = Given(name)
+                continue
+            width = shape[-1] if dtype == "float32" else 1
+            if width is None:
+                raise StreamError(f"stream: input {name!r} has no known width. Expected features; received {shape}.")
+            self._places[name] = self._made.fed[name] = self._frames(width, dtype)
+
+    def done(self) -> Lowered:
+        """Lowers everything."""
+        for node in self._graph.nodes:
+            given = [None if name is None else self._places[name] for name in node.inputs]
+            if not any(isinstance(place, Frames | State) for place in given):
+                self._places |= {value: Given(value) for value in node.outputs}
+            else:
+                self._lower(node, given)
+        for name, value in self._graph.outputs.items():
+            place = self._places[value]
+            if isinstance(place, Frames):
+                self._made.outputs[name] = place
+            elif isinstance(place, Given):
+                raise StreamError(f"stream: output {name!r} does not change with the steps. Take it from predict.")
+        if not self._made.outputs:
+            raise StreamError("stream: the model gives nothing for each step. Expected an output that goes on.")
+        return self._made
+
+    def _lower(self, node: Node, given: list[Any]) -> None:
+        for name, place in zip(node.inputs, given, strict=True):
+            if isinstance(place, State):
+                self._refuse(node, f"reads {name!r}, the state of layer {place.layer!r}, before its sequence ends")
+        rule: Callable[[Node, list[Any]], None]
+        if node.operation in CELLS:
+            rule = self._recurrent
+        elif node.operation in POINTWISE:
+            rule = self._pointwise
+        elif node.operation in MERGES:
+            rule = self._merge
+        else:
+            rule = RULES.get(node.operation, _Lowering._cannot).__get__(self)
+        rule(node, given)
+
+    # --- A rule for each kind of operation ---
+
+    def _recurrent(self, node: Node, given: list[Any]) -> None:
+        x, mask, *states = [*given, *[None] * 4][: 2 + len(CELLS[node.operation].row.states)]
+        if not isinstance(x, Frames) or x.last:
+            self._refuse(node, "reads a sequence that does not go on with the stream")
+        if node.all_options["go_backwards"]:
+            self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come")
+        place = len(self._made.operations)
+        for name, state, value in zip(CELLS[node.operation].row.states, states, node.inputs[2:], strict=False):
+            if isinstance(state, Frames):
+                self._refuse(node, f"begins in the state {value!r}, which changes with the steps")
+            if state is not None and value is not None:
+                self._made.starts[f"{place}/{name}"] = value
+        units = len(self._graph.tensors[node.weights["recurrent_kernel"]])
+        last = not node.all_options["return_sequences"]
+        out = self._frames(units, "float32", x.period)
+        self._add(node, [x, mask], [out], return_sequences=True)
+        self._places[node.outputs[0]] = out._replace(last=last)
+        self._places |= {value: State(node.name) for value in node.outputs[1:]}
+
+    def _pointwise(self, node: Node, given: list[Any]) -> None:
+        first = self._aligned(node, given)
+        if node.operation in {"not_equal", "all", "any"}:
+            width, dtype = 1, "bool"
+        else:
+            size = self._graph.values[node.outputs[0]].shape[-1]
+            width, dtype = first.width if size is None else size, "float32"
+        self._one(node, given, self._frames(width, dtype, first.period, last=first.last))
+
+    def _merge(self, node: Node, given: list[Any]) -> None:
+        first = self._aligned(node, given)
+        width = self._graph.values[node.outputs[0]].shape[-1]
+        self._one(node, given, self._frames(width or first.width, "float32", first.period, last=first.last))
+
+    def _concatenate(self, node: Node, given: list[Any]) -> None:
+        first = self._aligned(node, given)
+        if not self._of_features(node):
+            self._refuse(node, "joins steps")
+        self._one(node, given, self._frames(self._width(node), first.dtype, first.period, last=first.last))
+
+    def _slice(self, node: Node, given: list[Any]) -> None:
+        (x,) = given
+        if self._of_features(node):
+            self._one(node, given, self._frames(self._width(node), x.dtype, x.period, last=x.last))
+        elif node.operation == "take" and node.all_options["axis"] in {1, -2} and node.all_options["index"] == -1:
+            self._places[node.outputs[0]] = x._replace(last=True)  # the last step of all so far
+        else:
+            self._refuse(node, "picks steps by their place in the whole sequence")
+
+    def _window(self, node: Node, given: list[Any]) -> None:
+        (x,) = given
+        options, size = node.all_options, node.all_options.get("size")
+        size = len(self._graph.tensors[node.weights["kernel"]]) if size is None else size
+        blocks = options["padding"] == "valid" and size == options["strides"] and options.get("dilation", 1) == 1
+        if options["padding"] != "causal" and size > 1 and not blocks:
+            self._refuse(node, f"looks at steps that have not come (padding={options['padding']!r})")
+        self._made.block *= options["strides"]
+        width = self._graph.values[node.outputs[0]].shape[2]
+        self._one(node, given, self._frames(width or x.width, "float32", x.period * options["strides"]))
+
+    def _attention(self, node: Node, given: list[Any]) -> None:
+        query, value, key = [*given, None][:3]
+        if not isinstance(query, Frames) or isinstance(value, Frames) or isinstance(key, Frames):
+            self._refuse(node, "looks at all steps that have gone by")
+        if node.all_options["causal"]:
+            self._refuse(node, "attends causally to a context that does not go on")
+        width = self._graph.values[node.outputs[0]].shape[2] or query.width
+        self._one(node, given, self._frames(width, "float32", query.period, last=query.last))
+
+    def _cannot(self, node: Node, _given: list[Any]) -> None:
+        self._refuse(node, f"needs the whole sequence ({node.operation})")
+
+    # --- What the rules share ---
+
+    def _frames(self, width: int, dtype: str, period: int = 1, *, last: bool = False) -> Frames:
+        self._count += 1
+        return Frames(self._count - 1, width, dtype, period, last)
+
+    def _aligned(self, node: Node, given: list[Any]) -> Frames:
+        """The first value that goes on; all have to go on alike."""
+        frames = [place for place in given if isinstance(place, Frames)]
+        if len({(place.period, place.last) for place in frames}) > 1:
+            self._refuse(node, "reads values that go on at different rates")
+        return frames[0]
+
+    def _of_features(self, node: Node) -> bool:
+        rank = len(self._graph.values[node.inputs[0]].shape)  # type: ignore[index]  # required
+        return bool(node.all_options["axis"] % rank == rank - 1) and node.operation != "take"
+
+    def _width(self, node: Node) -> int:
+        size = self._graph.values[node.outputs[0]].shape[-1]
+        if size is None:
+            self._refuse(node, "has no known width")
+        return size
+
+    def _one(self, node: Node, given: list[Any], out: Frames) -> None:
+        self._add(node, given, [out])
+        self._places[node.outputs[0]] = out
+        self._places |= {value: State(node.name) for value in node.outputs[1:]}
+
+    def _add(self, node: Node, given: list[Any], made: list[Frames], **changed: object) -> None:
+        numbers = [-1 if place is None else self._number(place) for place in given]
+        outputs = [frames.number for frames in made]
+        self._made.operations.append(operation_of(self._graph, node, numbers, outputs, **changed))
+        self._made.layers.append(node.name)
+
+    def _number(self, place: Frames | Given) -> int:
+        if isinstance(place, Frames):
+            return place.number
+        if place.value not in self._made.given:
+            self._made.given[place.value] = self._count
+            self._count += 1
+        return self._made.given[place.value]
+
+    def _refuse(self, node: Node, why: str) -> NoReturn:
+        raise StreamError(
+            f"stream: layer {node.name!r} {why}. Expected layers that need each step and those before it alone; "
+            f"received a {node.operation}. Use predict for whole sequences, give what does not go on in context=, or "
+            "cut the graph with model.part()."
+        )
+
+
+RULES: dict[str, Any] = {
+    "concatenate": _Lowering._concatenate,  # noqa: SLF001
+    "slice": _Lowering._slice,  # noqa: SLF001
+    "take": _Lowering._slice,  # noqa: SLF001
+    **dict.fromkeys(("conv1d", "max_pool1d", "average_pool1d"), _Lowering._window),  # noqa: SLF001
+    **dict.fromkeys(("attention", "additive_attention"), _Lowering._attention),  # noqa: SLF001
+}
