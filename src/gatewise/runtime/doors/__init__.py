@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doors: a folder for each kind of model that becomes a graph."""

@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recurrent layers and cells, and packed sequences."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gatewise.runtime.doors.from_torch.call import Call, affine, as_tensor, is_real, numbers, reads, shape_of
+from gatewise.runtime.doors.from_torch.layout import inserted, plain, taken, viewed
+from gatewise.runtime.doors.from_torch.masks import mask_of_lengths, valid_steps
+from gatewise.runtime.doors.from_torch.values import Fill, Packed, Source, Stack, Tensor, array_of, is_one, same
+from gatewise.runtime.operations import Problem
+from gatewise.weights import GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+
+if TYPE_CHECKING:
+    from gatewise.runtime.doors.from_torch.builder import Builder
+
+
+class _Kind(NamedTuple):
+    operation: str
+    weights: Any
+    options: dict[str, Any]
+    states: int
+
+
+_KINDS = {
+    "gru": _Kind("gru", GRUWeights, {}, 1),
+    "lstm": _Kind("lstm", LSTMWeights, {}, 2),
+    "tanh": _Kind("simple_rnn", SimpleRNNWeights, {"activation": "tanh"}, 1),
+    "relu": _Kind("simple_rnn", SimpleRNNWeights, {"activation": "relu"}, 1),
+}
+
+
+@reads("recurrent")
+def _recurrent(call: Call) -> Any:
+    b, kind, both = call.b, _KINDS[call["kind"]], call["both"]
+    packed, n = call["sizes"], 2 if both else 1
+    x = _sequences(b, call.tensor("x"), packed)
+    lengths = packed.lengths if isinstance(packed, Packed) else None
+    mask = None if lengths is None else mask_of_lengths(b, lengths, x.sizes[1])
+    given = [_initial(b, call[name], call["layers"] * n) for name in ("h", "c")][: kind.states]
+    per_place = 4 if call["bias"] else 2
+    stated = b.here
+    last: list[list[Tensor]] = [[] for _ in range(kind.states)]
+    value, sizes = x.value, x.sizes
+    for layer in range(call["layers"]):
+        outputs = []
+        for direction in range(n):
+            place = layer * n + direction
+            name = stated if call["layers"] * n == 1 else f"{stated}/l{layer}{'_reverse' if direction else ''}"
+            made = b.emit(
+                kind.operation,
+                [value, mask, *(None if states is None else states[place] for states in given)],
+                kind.options | _how(backwards=bool(direction), masked=mask is not None),
+                _weights(kind, call["weights"][place * per_place : (place + 1) * per_place]),
+                outputs=1 + kind.states,
+                name=name,
+            )
+            units = call["weights"][place * per_place + 1].shape[1]
+            for states, state in zip(last, made[1:], strict=True):
+                states.append(Tensor(state, ((0,), (1,)), (sizes[0], units)))
+            [out] = b.emit("reverse", [made[0]], {"axis": 1}, name=f"{name}/in_order") if direction else [made[0]]
+            outputs.append(out)
+        value = outputs[0]
+        if both:
+            [value] = b.emit("concatenate", outputs, {"axis": -1}, name=f"{stated}/l{layer}/both")
+        sizes = (*sizes[:2], n * units)
+    y = Tensor(value, ((0,), (1,), (2,)), sizes)
+    if packed is not None:
+        y = replace(y, axes=((0, 1), (2,)))
+    h, c = (*(Stack(tuple(states), 0) for states in last), None)[:2]
+    return y, h, c
+
+
+def _how(*, backwards: bool, masked: bool) -> dict[str, Any]:
+    options = {"return_sequences": True, "go_backwards": backwards, "zero_output_for_mask": masked}
+    return {name: value for name, value in options.items() if value}
+
+
+def _sequences(b: Builder, x: Tensor, packed: Any) -> Tensor:
+    """Lays sequences out: (batch, steps, features)."""
+    if isinstance(packed, Packed):
+        x = viewed(b, x, (*_sizes_of(x), x.shape[-1]))
+    x = plain(b, numbers(b, x))
+    if x.axes != ((0,), (1,), (2,)):
+        raise Problem(
+            "its rows are no batch: it runs along the batch, or over rows that are all one. Expected an input whose "
+            "batch is where batch_first says; received one of the shape "
+            f"{x.shape}. Set batch_first as the input is, or say which axis is the batch: batch_axes="
+        )
+    return x
+
+
+def _sizes_of(x: Tensor) -> tuple[Any, Any]:
+    """Returns batch and steps of what packing made one axis."""
+    if len(x.axes[0]) != 2:
+        raise Problem("its rows are not those that were packed. Expected a packed sequence of pack_padded_sequence")
+    batch, steps = (x.sizes[axis] for axis in x.axes[0])
+    return batch, steps
+
+
+def _initial(b: Builder, given: Any, places: int) -> list[str] | None:
+    """Returns a state for each layer and direction; None for zeros."""
+    if given is None or (isinstance(given, Fill) and given.number == 0):
+        return None
+    if is_one(shape_of(given)[0]) or not isinstance(given, Stack):
+        t = as_tensor(b, given)
+        return [_state(b, taken(b, t, 0, place)) for place in range(places)]
+    return [_state(b, t) for t in given.items]
+
+
+def _state(b: Builder, t: Tensor) -> str:
+    t = plain(b, t)
+    if t.axes != ((0,), (1,)):
+        raise Problem(f"its state has the shape {t.shape}. Expected (layers, batch, units), the batch as the input's")
+    return t.value
+
+
+def _weights(kind: _Kind, given: list[Any]) -> dict[str, tuple[Source, Any]]:
+    if not all(map(is_real, given)):
+        raise Problem("its weights depend on the input. Expected parameters")
+    held: Weights = kind.weights.from_torch(*map(array_of, given))
+    source = ("recurrent", *given)
+    arrays = {"kernel": held.kernel, "recurrent_kernel": held.recurrent_kernel, "bias": held.bias}
+    return {name: (source, array) for name, array in arrays.items() if array is not None}
+
+
+@reads("gru_cell", "lstm_cell", "rnn_tanh_cell", "rnn_relu_cell")
+def _cell(call: Call) -> Any:
+    b = call.b
+    kind = _KINDS[call.operation.removesuffix("_cell").removeprefix("rnn_")]
+    x = plain(b, inserted(numbers(b, call.tensor("input")), 1))
+    if x.axes != ((0,), (1,), (2,)):
+        raise Problem(f"its input has the shape {x.shape[::2]}. Expected (batch, features)")
+    hx = call["hx"] if isinstance(call["hx"], list | tuple) else [call["hx"]]
+    zeros = all(isinstance(h, Fill) and h.number == 0 for h in hx)
+    states = [None if zeros else _state(b, as_tensor(b, h)) for h in hx]
+    weights = [call[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh") if call[name] is not None]
+    made = b.emit(
+        kind.operation, [x.value, None, *states], kind.options, _weights(kind, weights), outputs=1 + kind.states
+    )
+    found = [Tensor(value, ((0,), (1,)), (x.sizes[0], weights[1].shape[1])) for value in made[1:]]
+    return tuple(found) if kind.states > 1 else found[0]
+
+
+@reads("pack")
+def _pack(call: Call) -> Any:
+    lengths = call["lengths"]
+    if not isinstance(lengths, Tensor) or lengths.axes != ((0,),):
+        raise Problem(
+            "its lengths are numbers that are fixed. Expected an input of forward, int64 (batch,): pass lengths as a "
+            "tensor"
+        )
+    x = call.tensor("x")
+    if x.axes[0] != (0,):
+        raise Problem("its rows are no batch. Expected an input whose batch is where batch_first says")
+    x = replace(x, axes=((0,), *x.axes[1:]))
+    if len(x.axes[1]) != 1:
+        x = plain(call.b, x)
+    return replace(x, axes=(x.axes[0] + x.axes[1], *x.axes[2:])), Packed(lengths)
+
+
+@reads("unpack")
+def _unpack(call: Call) -> Any:
+    b, packed = call.b, call["sizes"]
+    x = call.tensor("data")
+    x = plain(b, viewed(b, x, (*_sizes_of(x), *x.shape[1:])))
+    if len(x.sizes) != 3 or not same(x.sizes[0], packed.lengths.sizes[0]):
+        raise Problem(f"it unpacks numbers of the shape {x.shape}. Expected (batch, steps, features)")
+    value, padding = valid_steps(b, x.value, packed.lengths, x.sizes), call.number("padding")
+    if padding:
+        [mask] = [mask_of_lengths(b, packed.lengths, x.sizes[1])]
+        m = numbers(b, Tensor(mask, ((0,), (1,), ()), x.sizes[:2]))
+        there = affine(b, m, gain=-padding, offset=padding)
+        [wide] = b.emit("expand", [there.value], {"axis": 2})
+        [value] = b.emit("add", [value, wide])
+    return replace(x, value=value), packed.lengths
