@@ -56,7 +56,7 @@ MAY_KNOW = {
     "runtime.doors.from_torch": {"cells", "extras", "fallback", "options", "runtime", "runtime.operations", "weights"},
     "runtime": {
         *("_native", "cells", "data.audio", "data.errors", "data.labels", "data.saved", "data.scaling", "data.series"),
-        *("data.text", "options", "runtime.doors.from_keras", "runtime.operations"),
+        *("data.text", "options", "runtime.doors.from_keras", "runtime.doors.from_onnx", "runtime.operations"),
     },
     "fallback": {"scope"},
     "info": {"engine", "extras"},

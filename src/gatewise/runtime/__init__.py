@@ -14,6 +14,7 @@ from gatewise.runtime.lowering import StreamError as StreamError
 from gatewise.runtime.model import Model as Model
 from gatewise.runtime.saving import load as load
 from gatewise.runtime.saving import save as save
+from gatewise.runtime.session import Session as Session
 
 if TYPE_CHECKING:
     from gatewise.runtime.doors.from_keras import from_keras as from_keras

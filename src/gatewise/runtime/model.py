@@ -14,7 +14,7 @@ from gatewise.runtime.format.preprocessing import preprocessing_from_json
 from gatewise.runtime.graph import Graph, Value, needed
 from gatewise.runtime.inputs import checked, is_raw, shape_text
 from gatewise.runtime.pool import StreamPool
-from gatewise.runtime.stream import Stream
+from gatewise.runtime.stream import Programs, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -55,6 +55,7 @@ class Model:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._evaluation = Evaluation(graph)
+        self._programs = Programs(graph)
 
     @property
     def graph(self) -> Graph:
@@ -154,7 +155,7 @@ class Model:
             StreamError: the model cannot stream; it names the layer.
             ValueError: a context is missing, unknown or of the wrong shape.
         """
-        return Stream(self._graph, self._evaluation, batch, context or {}, initial_state or {})
+        return Stream(self._programs, self._evaluation, batch, context or {}, initial_state or {})
 
     def stream_pool(self, capacity: int) -> StreamPool:
         """Makes room for many streams that come and go.
@@ -170,7 +171,7 @@ class Model:
             ValueError: the capacity is no whole number from 1.
             MemoryError: there is no memory for so many.
         """
-        return StreamPool(self._graph, self.fingerprint, capacity)
+        return StreamPool(self._programs, self.fingerprint, capacity)
 
     def part(self, *, inputs: Iterable[str], outputs: Iterable[str]) -> Model:
         """Cuts out a part, by the names of inputs, outputs or values of the graph.

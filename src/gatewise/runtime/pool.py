@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise.options import cut
-from gatewise.runtime.lowering import StreamError, lower
-from gatewise.runtime.stream import fed_frames, program_of
+from gatewise.runtime.lowering import StreamError
+from gatewise.runtime.stream import Programs, fed_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import numpy.typing as npt
-
-    from gatewise.runtime.graph import Graph
 
     Array = npt.NDArray[Any]
     Ids = npt.NDArray[np.int64]
@@ -54,20 +52,20 @@ class StreamPool:
         1
     """
 
-    def __init__(self, graph: Graph, fingerprint: str, capacity: int) -> None:
+    def __init__(self, programs: Programs, fingerprint: str, capacity: int) -> None:
         if type(capacity) is not int or capacity < 1:
             raise ValueError(f"stream_pool: capacity is {cut(repr(capacity))}. Expected a whole number from 1.")
-        lowered = lower(graph, ())
+        lowered = programs.lowered()
         if lowered.given:
             raise StreamError(
                 f"stream_pool: the model reads {next(iter(lowered.given))!r}, which does not advance. Expected inputs "
                 "that do; received one for each stream. Use model.stream(context=...)."
             )
         self.capacity, self.block = capacity, lowered.block
-        self._program = program_of(lowered, {})
+        self._program = programs.program()
         self._states = self._program.arrays(capacity)
         self._fingerprint = bytes.fromhex(fingerprint)
-        self._fed = {name: graph.inputs[name] for name in lowered.fed}
+        self._fed = {name: programs.graph.inputs[name] for name in lowered.fed}
         self._outputs = lowered.outputs
         self._ids: Ids = np.full(capacity, -1, np.int64)  # of the stream in each row; -1: none
         self._opened: Ids = np.zeros(capacity, np.int64)  # how often each row was, so that no id comes twice

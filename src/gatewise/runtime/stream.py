@@ -15,7 +15,7 @@ from gatewise.runtime.inputs import checked
 from gatewise.runtime.lowering import Lowered, StreamError, lower
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import numpy.typing as npt
 
@@ -39,13 +39,43 @@ class Program(NamedTuple):
         return tuple(_aligned_zeros(capacity, width) for width in self.states.values())
 
 
-def program_of(lowered: Lowered, given: Mapping[str, Array]) -> Program:
-    """Makes the native program of a graph.
+class Programs:
+    """The programs of a graph: one for each set of inputs that do not advance, which all its streams run.
 
-    Args:
-        lowered: the graph.
-        given: the frames (batch, steps, width) of what does not advance.
+    So that a stream costs its states alone; a program holds the packed weights.
     """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self._lowered: dict[frozenset[str], Lowered] = {}
+        self._made: dict[tuple[Any, ...], Program] = {}
+
+    def lowered(self, context: Iterable[str] = ()) -> Lowered:
+        """Lowers the graph, once.
+
+        Raises:
+            StreamError: it cannot stream.
+        """
+        names = frozenset(context)
+        if names not in self._lowered:
+            self._lowered[names] = lower(self.graph, names)
+        return self._lowered[names]
+
+    def program(self, context: Iterable[str] = (), given: Mapping[str, Array] | None = None) -> Program:
+        """Makes the native program, once.
+
+        Args:
+            context: names of inputs that do not advance.
+            given: the frames (batch, steps, width) of each value that does not advance.
+        """
+        lowered, frames = self.lowered(context), given or {}
+        key = (frozenset(context), *((name, array.shape[2]) for name, array in frames.items()))
+        if key not in self._made:
+            self._made[key] = _program(lowered, frames)
+        return self._made[key]
+
+
+def _program(lowered: Lowered, given: Mapping[str, Array]) -> Program:
     inputs = [(frames.number, frames.width, frames.dtype) for frames in lowered.fed.values()]
     inputs += [(number, given[name].shape[2], str(given[name].dtype)) for name, number in lowered.given.items()]
     native = _native.Program(lowered.operations, inputs, [frames.number for frames in lowered.outputs.values()])
@@ -69,7 +99,7 @@ class Stream:
 
     def __init__(
         self,
-        graph: Graph,
+        programs: Programs,
         evaluation: Evaluation,
         batch: int,
         context: Mapping[str, Any],
@@ -77,10 +107,10 @@ class Stream:
     ) -> None:
         if type(batch) is not int or batch < 1:
             raise ValueError(f"stream: batch is {cut(repr(batch))}. Expected a whole number from 1.")
-        lowered = lower(graph, context)
+        graph, lowered = programs.graph, programs.lowered(context)
         values = _begin(graph, evaluation, lowered, batch, context, initial_state)
         self._given = tuple(_frames(values[name]) for name in lowered.given)
-        self._program = program_of(lowered, dict(zip(lowered.given, self._given, strict=True)))
+        self._program = programs.program(context, dict(zip(lowered.given, self._given, strict=True)))
         self._run = self._program.native.run
         self._states = self._program.arrays(batch)
         self._starts = {
