@@ -14,8 +14,10 @@ export GATEWISE_XLA_INCLUDE = $(CURDIR)/$(XLA)/include
 SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find csrc src -name __pycache__ -prune -o -print)
 
 # What holds for the layer, on every backend
-LAYER_TESTS = tests/test_explain_keras.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs call_errors constructor_errors convert export fallback \
-	files grid layer losses own_suites patch patch_processes patch_programs properties same_bits))
+LAYER_TESTS = tests/test_explain_keras.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs export fallback grid layer losses own_suites patch \
+	patch_processes patch_programs properties same_bits))
+# What hardly depends on the backend: on one of them, and by `make test-deep` on every one
+KERAS_TESTS = $(addprefix tests/test_keras_, $(addsuffix .py, call_errors constructor_errors convert files)) tests/test_runtime_keras.py
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
 PICKED = $(if $(ARGS),|| test $$? -eq 5)
 
@@ -45,6 +47,7 @@ test-tensorflow test-jax test-torch: test-%: .venv/.dev
 
 test-deep: .venv/.dev  ## run the long tests too, with many more random cases
 	$(BIN)/pytest --hypothesis-profile=deep $(ARGS)
+	for backend in jax torch; do KERAS_BACKEND=$$backend $(BIN)/pytest --hypothesis-profile=deep $(LAYER_TESTS) $(KERAS_TESTS) $(ARGS) $(PICKED) || exit 1; done
 
 test-versions: .venv/.dev  ## try the oldest and newest Keras, JAX and TensorFlow; downloads a few GB; ARGS picks rows
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python tests/versions.py $(ARGS)
