@@ -87,6 +87,15 @@ def classifier(cell: Cell, *, mask: bool = False) -> Graph:
     return b.graph(y=b.add("sigmoid", "activation", [b.dense("score", last, 33, 3)], function="sigmoid"))
 
 
+def joined() -> Graph:
+    """Two layers' last outputs, of which some features are joined."""
+    b = Builder(19)
+    x = b.input("x", None, FEATURES)
+    one, two = (b.cell(name, Cell.GRU, x, None, FEATURES, 6) for name in ("one", "two"))
+    some = b.add("some", "slice", [two], axis=1, start=1, stop=5)
+    return b.graph(y=b.dense("score", b.add("both", "concatenate", [one, some], axis=1), 10, 3))
+
+
 def strided() -> Graph:
     """Two convolutions that take steps together, four in all."""
     b = Builder(20)

@@ -354,6 +354,16 @@ def test_only_bind_sees_python_and_frameworks(path: Path) -> None:
     assert not re.search(r"\bPy_|\bPyObject\b|\bnanobind\b|\bTF_[A-Z]|\bdlsym\b|\bxla\b|\baoti_", code_of(path))
 
 
+def test_a_name_of_a_type_stands_for_one_type() -> None:
+    # Two types of one name in two objects: the linker keeps one of their implicit functions, for both.
+    owners: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if path.suffix == ".h" and c_part(path) != "bind":
+            for name in re.findall(r"^(?:struct|class|enum class) (\w+)[^;{]*\{", code_of(path), re.MULTILINE):
+                owners.setdefault(name, []).append(c_name(path))
+    assert not {name: paths for name, paths in owners.items() if len(paths) > 1}
+
+
 def objects() -> list[Path]:
     """What this interpreter's build compiled from csrc/isa/."""
     builds = (ROOT / "build").glob(f"cp3{sys.version_info.minor}-*")

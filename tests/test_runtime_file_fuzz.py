@@ -211,8 +211,18 @@ USUAL = {
     "ids": Value((None, None), "int64"),
     "mask": Value((None, None), "bool"),
     "n": Value((None,), "int64"),
+    "square": Value((None, 3, 3), "float32"),
 }
-FITTING = {"mask": "mask", "masks": "mask", "query_mask": "mask", "ids": "ids", "lengths": "n", "h": "h", "c": "h"}
+FITTING = {
+    "mask": "mask",
+    "masks": "mask",
+    "query_mask": "mask",
+    "ids": "ids",
+    "lengths": "n",
+    "h": "h",
+    "c": "h",
+    "b": "square",
+}
 
 
 def odd_graph(draw: random.Random) -> Graph:

@@ -513,6 +513,7 @@ def test_no_rows_and_no_steps_are_no_error() -> None:
 
 
 X = [(0, 3, "float32")]
+FILTERS = {"kernel": np.ones((2, 3, 4), np.float32)}
 W = np.ones((3, 4), np.float32)
 GRU = {"kernel": np.ones((3, 12), np.float32), "recurrent_kernel": np.ones((4, 12), np.float32)}
 
@@ -530,11 +531,15 @@ GRU = {"kernel": np.ones((3, 12), np.float32), "recurrent_kernel": np.ones((4, 1
         ([("dense", (0,), (1,), {}, {"kernel": W})], [9], r"output 0 is value 9"),
         ([("activation", (0,), (1,), {"function": "tan"}, {})], [1], r"function is tan\. Expected one of linear"),
         ([("zero_masked", (0, 0), (1,), {}, {})], [1], r"input 1 is of float32\. Expected bool"),
-        ([("conv1d", (0,), (1,), {"strides": 0}, {"kernel": np.ones((2, 3, 4), np.float32)})], [1], r"strides is 0"),
+        ([("conv1d", (0,), (1,), {"strides": 0}, FILTERS)], [1], r"strides is 0"),
         ([("conv1d", (0,), (1,), {}, {"kernel": np.ones((2, 2, 4), np.float32)})], [1], r"\(any, 3, any\)"),
         ([("gru", (0,), (1,), {}, GRU | {"bias": np.ones(12, np.float32)})], [1], r"bias has the shape \(12\)"),
         ([("take", (0,), (1,), {"axis": 2, "index": 3}, {})], [1], r"takes feature 3 of 3"),
         ([("concatenate", (0, 0), (1,), {"axis": 1}, {})], [1], r"option axis is that of the steps"),
+        ([("max_pool1d", (0,), (1,), {"size": 2**31 - 1}, {})], [1], r"its windows are too long"),
+        ([("conv1d", (0,), (1,), {"strides": 2**31 - 1}, FILTERS)], [1], r"too long"),
+        ([("conv1d", (0,), (1,), {"strides": np.nan}, FILTERS)], [1], r"strides is nan"),
+        ([("upsample", (0,), (1,), {"times": 2**31 - 1}, {}), ("upsample", (1,), (2,), {}, {})], [2], r"too many"),
         ([("attention", (0, 0), (1,), {"heads": 2}, {})], [1], r"Expected multiples of heads, 2"),
     ],
 )  # fmt: skip
@@ -548,7 +553,7 @@ def test_what_is_wrong_with_a_program_is_said(operations: Any, outputs: list[int
     [
         ([("gru", (0,), (1,), {"go_backwards": True}, GRU)], r"\(gru\): does not stream: it reads from the last"),
         ([("reduce", (0,), (1,), {}, {})], r"does not stream: it needs all steps"),
-        ([("conv1d", (0,), (1,), {}, {"kernel": np.ones((2, 3, 4), np.float32)})], r"look ahead: pad causally"),
+        ([("conv1d", (0,), (1,), {}, FILTERS)], r"look ahead: pad causally"),
         ([("max_pool1d", (0,), (1,), {"size": 2, "strides": 2}, {})], r"takes blocks of 2 steps\. Received 5"),
         ([("take", (0,), (1,), {"axis": 1, "index": 0}, {})], r"takes a step of a whole"),
         ([("attention", (0, 0), (1,), {"causal": True}, {})], r"looks back at all steps"),

@@ -13,7 +13,7 @@ import gatewise
 from gatewise.cells import Cell
 from gatewise.reference import operations
 from gatewise.runtime import Graph, Model, StreamError
-from runtime_graphs import FEATURES, both_directions, classifier, decoder, recogniser, strided, tagger
+from runtime_graphs import FEATURES, both_directions, classifier, decoder, joined, recogniser, strided, tagger
 
 BATCH, TIMESTEPS = 3, 24
 CHUNKS = ([24], [1] * 24, [5, 1, 11, 7], [16, 8])
@@ -40,6 +40,7 @@ GRAPHS = {
     **{f"classifier, {cell.name}": classifier(cell) for cell in Cell},
     **{f"classifier with a mask, {cell.name}": classifier(cell, mask=True) for cell in Cell},
     "tagger": tagger(),
+    "last outputs joined": joined(),
 }
 
 

@@ -314,7 +314,7 @@ def test_a_layer_along_the_batch_is_an_error() -> None:
         def forward(self, x: Any) -> Any:
             return self.fc(self.gru(x)[0][:, -1])
 
-    with pytest.raises(GraphError, match=r"takes one row of the batch"), pytest.warns(UserWarning, match="batch first"):
+    with pytest.raises(GraphError, match=r"takes one row of the batch"):
         from_torch(Mistaken(), series(4, 5))
     with pytest.raises(GraphError, match=r"recurrent in 'gru' \(GRU\).*runs along the batch"):
         from_torch(Mistaken(), series(4, 5), batch_axes={"x": 0})
@@ -359,6 +359,60 @@ def test_states_kept_in_the_module_are_an_error() -> None:
 
     with pytest.raises(GraphError):
         from_torch(Keeping(), series(2, 5))
+
+
+OVER_STEPS = ("mean", "last", "max")
+
+
+@pytest.mark.parametrize(
+    "then", [lambda y: y.mean(1), lambda y: y[:, -1], lambda y: torch.relu(y).max(1)[0]], ids=OVER_STEPS
+)
+def test_what_computes_over_unpacked_padding_is_said(then: Any) -> None:
+    class Packing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(FEATURES, UNITS, batch_first=True)
+
+        def forward(self, x: Any, lengths: Any) -> Any:
+            packed = nn.utils.rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+            return then(nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)[0])
+
+    with pytest.warns(UserWarning, match="computes over all steps of what was packed"):
+        from_torch(Packing(), (series(2, 5), torch.tensor([3, 5])))
+
+
+def test_a_tensor_that_stays_in_an_attribute_is_said() -> None:
+    class Keeping(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(FEATURES, UNITS, batch_first=True)
+            self.state: Any = None
+
+        def forward(self, x: Any) -> Any:
+            out, self.state = self.gru(x, self.state)
+            return out
+
+    with pytest.warns(UserWarning, match=r"keeps a tensor in self.state, which the graph does not"):
+        from_torch(Keeping(), series(2, 5))
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((1, 5, FEATURES), 0), ((5, 1, FEATURES), 1), ((4, 5, FEATURES), 0)])
+@pytest.mark.filterwarnings("ignore:from_torch. the input 'x' is .any, batch, 6.:UserWarning")
+def test_a_batch_of_one_is_found_where_the_layer_has_it(shape: tuple[int, ...], axis: int) -> None:
+    class Either(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gru = nn.GRU(FEATURES, UNITS, batch_first=axis == 0)
+
+        def forward(self, x: Any) -> Any:
+            return self.gru(x)[0]
+
+    module = drawn(Either(), seed=1)
+    graph = from_torch(module, torch.zeros(shape))
+    x = series(3, 7)
+    with torch.no_grad():
+        expected = module(x.movedim(0, axis)).movedim(axis, 0).numpy()
+    assert np.abs(operations.run(graph, {"x": x.numpy()})["output"] - expected).max() <= 1e-5
 
 
 def test_wrong_arguments_are_errors() -> None:

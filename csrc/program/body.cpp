@@ -155,7 +155,7 @@ void Program::find_block() {
 }
 
 void Program::plan(gatewise_chunk& chunk) {
-  std::unique_ptr<Plan> plan;
+  std::unique_ptr<CallPlan> plan;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (&packed_->isa != &kernels()) packed_ = std::make_shared<Packed>(kernels(), operations);
@@ -166,7 +166,7 @@ void Program::plan(gatewise_chunk& chunk) {
       std::swap(*at, free_.back());
       free_.pop_back();
     }
-    if (!plan) plan = std::make_unique<Plan>();
+    if (!plan) plan = std::make_unique<CallPlan>();
     if (plan->packed != packed_) plan->packed = packed_;
   }
   if (!plan->fits(chunk)) plan->make(*this, chunk);
@@ -179,7 +179,7 @@ void Program::plan(gatewise_chunk& chunk) {
 }
 
 void Program::give_back(gatewise_chunk& chunk) {
-  std::unique_ptr<Plan> plan(static_cast<Plan*>(chunk.plan));
+  std::unique_ptr<CallPlan> plan(static_cast<CallPlan*>(chunk.plan));
   chunk.plan = nullptr;
   if (plan->floats > kKeptFloats) return;
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -187,7 +187,7 @@ void Program::give_back(gatewise_chunk& chunk) {
   if (free_.size() < kKeptPlans) free_.push_back(std::move(plan));
 }
 
-void Program::take_states(const gatewise_chunk& chunk, Plan& plan) const {
+void Program::take_states(const gatewise_chunk& chunk, CallPlan& plan) const {
   for (size_t k = 0; k < states.size(); ++k) {
     if (chunk.state_strides[k] < states[k].width) {
       throw Invalid("state " + text(static_cast<int64_t>(k)) + " has rows of " + text(chunk.state_strides[k]) + " numbers. Expected " +
@@ -198,7 +198,7 @@ void Program::take_states(const gatewise_chunk& chunk, Plan& plan) const {
 }
 
 void Program::run(gatewise_chunk& chunk) {
-  Plan& plan = *static_cast<Plan*>(chunk.plan);
+  CallPlan& plan = *static_cast<CallPlan*>(chunk.plan);
   if (plan.streams) take_states(chunk, plan);
   const auto value = [&](int32_t v) -> Frames& { return plan.of_value[static_cast<size_t>(v)]; };
   for (size_t i = outputs.size(); i-- > 0;) value(outputs[i]).data = chunk.outputs[i].data;
@@ -216,7 +216,7 @@ void Program::run(gatewise_chunk& chunk) {
   }
 }
 
-void Program::run_operation(const Operation& operation, size_t index, Plan& plan) const {
+void Program::run_operation(const Operation& operation, size_t index, CallPlan& plan) const {
   const Frames *const in = plan.frames.data() + operation.first_frames, *const out = in + operation.in.size();
   const StateRows* const states_of = plan.streams ? plan.states.data() + operation.first_state : nullptr;
   const float* const packed = plan.packed->of(index);

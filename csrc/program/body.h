@@ -32,11 +32,11 @@ class Program {
   int32_t index_of(int32_t number) const;
   void add(const gatewise_operation& given, int32_t place);
   void find_block();
-  void take_states(const gatewise_chunk& chunk, Plan& plan) const;
-  void run_operation(const Operation& operation, size_t index, Plan& plan) const;
+  void take_states(const gatewise_chunk& chunk, CallPlan& plan) const;
+  void run_operation(const Operation& operation, size_t index, CallPlan& plan) const;
 
   std::mutex mutex_;
-  std::vector<std::unique_ptr<Plan>> free_;
+  std::vector<std::unique_ptr<CallPlan>> free_;
   std::shared_ptr<const Packed> packed_;
 };
 

@@ -2,6 +2,8 @@
 #include "program/plan.h"
 
 #include <algorithm>
+#include <new>
+#include <string>
 
 #include "program/body.h"
 #include "program/recurrent.h"
@@ -25,7 +27,7 @@ struct Stretch {
 
 }  // namespace
 
-bool Plan::fits(const gatewise_chunk& chunk) const {
+bool CallPlan::fits(const gatewise_chunk& chunk) const {
   if (batch != chunk.batch || streams != (chunk.states != nullptr)) return false;
   for (size_t i = 0; i < steps.size(); ++i) {
     if (steps[i] != chunk.inputs[i].steps) return false;
@@ -33,7 +35,7 @@ bool Plan::fits(const gatewise_chunk& chunk) const {
   return true;
 }
 
-void Plan::make(const Program& program, const gatewise_chunk& chunk) {
+void CallPlan::make(const Program& program, const gatewise_chunk& chunk) {
   batch = -1;  // if this throws, the plan is none
   streams = chunk.states != nullptr;
   steps.resize(program.inputs.size());
@@ -62,6 +64,7 @@ void Plan::make(const Program& program, const gatewise_chunk& chunk) {
       if (operation.in[i] >= 0) in[i] = of_value[static_cast<size_t>(operation.in[i])];
     }
     const int64_t found = operation.row->steps(operation, in, streams);
+    if (found > INT32_MAX) operation.fail("makes " + std::to_string(found) + " steps. Expected at most 2147483647.");
     for (size_t i = 0; i < operation.out.size(); ++i) {
       if (operation.out[i] < 0) continue;
       out[i] = of_value[static_cast<size_t>(operation.out[i])];
@@ -71,6 +74,10 @@ void Plan::make(const Program& program, const gatewise_chunk& chunk) {
       if (i == 1 && out[i].width == 0) {  // attention's weights
         out[i].width = operation.parameters.heads * in[1].steps;
         out[i].steps = found;
+      }
+      constexpr double kMostNumbers = int64_t{1} << 48;  // there is no such memory
+      if (static_cast<double>(chunk.batch) * static_cast<double>(out[i].steps) * static_cast<double>(out[i].width) > kMostNumbers) {
+        throw std::bad_alloc();
       }
       of_value[static_cast<size_t>(operation.out[i])] = out[i];
     }
@@ -85,7 +92,7 @@ void Plan::make(const Program& program, const gatewise_chunk& chunk) {
 }
 
 // Gives every value a place in memory, where it lies as long as an operation reads it; inputs and outputs lie with the caller.
-void Plan::lay_out(const Program& program, int64_t scratch_floats) {
+void CallPlan::lay_out(const Program& program, int64_t scratch_floats) {
   std::vector<size_t> until(program.values.size());
   for (size_t n = 0; n < program.operations.size(); ++n) {
     for (const int32_t v : program.operations[n].in) {

@@ -12,7 +12,7 @@ namespace gatewise {
 
 class Program;
 
-struct Plan {
+struct CallPlan {
   // What it was made for.
   int64_t batch = -1;
   bool streams = false;

@@ -136,6 +136,9 @@ const Value& Setter::mask(size_t i) const {
 }
 
 void Setter::put(Value value) {
+  if (value.width > INT32_MAX || value.pace.steps > INT32_MAX || value.pace.of > INT32_MAX) {
+    operation.fail("makes too many numbers: more than 2147483647 features, or as many steps for one.");
+  }
   if (made_ < operation.out.size() && operation.out[made_] >= 0) {
     Value& place = values_[static_cast<size_t>(operation.out[made_])];
     value.number = place.number;

@@ -37,7 +37,7 @@ void set_embedding(Setter& s) {
   const gatewise_constant* const table = s.constant("table", true);
   s.p.inputs = table->sizes[0];
   s.p.outputs = table->sizes[1];
-  if (s.p.outputs < 1) s.operation.fail("weight table has no columns.");
+  if (s.p.inputs < 1 || s.p.outputs < 1) s.operation.fail("weight table is empty.");
   s.make(GATEWISE_FLOAT32, count * s.p.outputs);
 }
 
@@ -194,7 +194,11 @@ void set_window(Setter& s, bool counts) {
   const Value& x = s.in(0);
   s.p.strides = s.whole("strides", 1, 1);
   s.p.padding = static_cast<Padding>(s.one_of("padding", "valid", {"valid", "same", "causal"}));
-  if (s.p.size > INT32_MAX / s.p.dilation || s.p.strides > INT32_MAX / 128) s.operation.fail("its windows are too long.");
+  constexpr int64_t kMostSteps = 1 << 20, kMostNumbers = 1 << 28;
+  if (s.p.size > kMostSteps / s.p.dilation || s.p.strides > kMostSteps || (s.p.reach() + 64 * s.p.strides) * x.width > kMostNumbers) {
+    s.operation.fail("its windows are too long. Expected at most " + text(kMostSteps) + " steps, and " + text(kMostNumbers) +
+                     " numbers in 64.");
+  }
   if (s.p.padding == Padding::kCausal && s.p.reach() > 0) {
     s.state("tail", s.p.reach() * x.width);
     if (counts) s.state("seen", 1);

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CELLS = {cell.name.lower(): cell for cell in Cell}
 MERGES = {"add", "subtract", "multiply", "divide", "average", "maximum", "minimum"}
+FEATURES = 2  # the axis of a frame's features, whatever the value's rank
 # Of each row and step alone
 POINTWISE = {
     *("dense", "embedding", "affine", "layer_normalization", "rms_normalization", "unit_normalization", "activation"),
@@ -209,12 +210,13 @@ class _Lowering:
         first = self._aligned(node, given)
         if not self._of_features(node):
             self._refuse(node, "joins steps")
-        self._one(node, given, self._frames(self._width(node), first.dtype, first.period, last=first.last))
+        out = self._frames(self._width(node), first.dtype, first.period, last=first.last)
+        self._one(node, given, out, axis=FEATURES)
 
     def _slice(self, node: Node, given: list[Any]) -> None:
         (x,) = given
         if self._of_features(node):
-            self._one(node, given, self._frames(self._width(node), x.dtype, x.period, last=x.last))
+            self._one(node, given, self._frames(self._width(node), x.dtype, x.period, last=x.last), axis=FEATURES)
         elif node.operation == "take" and node.all_options["axis"] in {1, -2} and node.all_options["index"] == -1:
             self._places[node.outputs[0]] = x._replace(last=True)  # the last step of all so far
         else:
@@ -266,8 +268,8 @@ class _Lowering:
             self._refuse(node, "has no known width")
         return size
 
-    def _one(self, node: Node, given: list[Any], out: Frames) -> None:
-        self._add(node, given, [out])
+    def _one(self, node: Node, given: list[Any], out: Frames, **changed: object) -> None:
+        self._add(node, given, [out], **changed)
         self._places[node.outputs[0]] = out
         self._places |= {value: State(node.name) for value in node.outputs[1:]}
 

@@ -26,6 +26,17 @@ _HELPERS = {
 }
 
 
+# What leaves no steps, or masks them
+_END_STEPS = {"reduce", "take", "matmul", "multiply", "zero_masked", "lengths"}
+
+
+def _is_over_all_steps(node: Node) -> bool:
+    options = node.all_options
+    if node.operation == "reduce":
+        return bool(options["axis"] == 1 and options["function"] != "sum")
+    return node.operation == "take" and options["axis"] == 1 and options["index"] < 0
+
+
 @dataclass
 class Builder:
     """Takes the nodes of a graph as they are found.
@@ -36,6 +47,8 @@ class Builder:
         batches: sizes that torch.export took for several, and which are the batch: each of them, and what it is.
         here: the name of what is being read.
         is_module: whether that is the name of a module whose computation is the node.
+        padded: values with steps behind the longest row, which PyTorch leaves out.
+        notes: what there is to say of the graph.
     """
 
     inputs: dict[str, Value] = field(default_factory=dict)
@@ -43,6 +56,8 @@ class Builder:
     batches: dict[Any, Any] = field(default_factory=dict)
     here: str = ""
     is_module: bool = False
+    padded: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
     tensors: dict[str, Array] = field(default_factory=dict)
     known: dict[str, Value] = field(default_factory=dict)
@@ -112,7 +127,26 @@ class Builder:
         found = row.shapes([None if value is None else self.known[value] for value in given], node.all_options, arrays)
         self.known |= {value: Value(*known) for value, known in zip(values, found, strict=False)}
         self.nodes.append(node)
+        if self.padded and _is_over_all_steps(node) and self._is_padded(node.inputs[0]):
+            self.notes.append(
+                f"{self.here or 'forward'} computes over all steps of what was packed ({operation}), those behind the "
+                "longest row included, which PyTorch leaves out. Give each batch as long as its longest row, or mask "
+                "by the lengths."
+            )
         return list(values)
+
+    def _is_padded(self, value: str | None) -> bool:
+        """Says whether a value has steps behind the longest row that no mask has made zeros since."""
+        todo, seen = [value], set[str | None]()
+        while todo:
+            value = todo.pop()
+            if value in self.padded:
+                return True
+            made = None if value is None or value in seen else self.maker(value)
+            seen.add(value)
+            if made is not None and made.operation not in _END_STEPS:
+                todo += made.inputs
+        return False
 
     def again(self, node: Node, source: str | None, options: Mapping[str, Any]) -> str:
         """Adds a node once more, on another value and with other options. Returns its first output."""

@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 from gatewise.runtime.doors.from_torch import arithmetic, attention, features, moving, recurrent, time  # noqa: F401  # rules
 from gatewise.runtime.doors.from_torch.builder import Builder
 from gatewise.runtime.doors.from_torch.call import LAZY, RULES, Call, as_tensor, is_real, positive, shape_of
-from gatewise.runtime.doors.from_torch.exported import Exported, exported
+from gatewise.runtime.doors.from_torch.exported import Exported, attempts
 from gatewise.runtime.doors.from_torch.layout import plain, single
 from gatewise.runtime.doors.from_torch.place import CURES, Place
 from gatewise.runtime.doors.from_torch.values import Stack, Tensor, same
@@ -32,15 +32,34 @@ _VIEWS = {"view", "select", "slice", "transpose", "permute", "unsqueeze", "squee
 
 def read(module: Any, example: Any, batch_axes: Mapping[str, int] | None) -> Graph:
     """Reads a module; see `from_torch`."""
-    found = exported(module, example, batch_axes)
-    builder = Builder()
-    names = _give_inputs(builder, found, batch_axes or {})
-    reader = _Reader(builder, names, found.program)
+    said = batch_axes or {}
+    first: GraphError | None = None
+    for attempt in attempts(module, example, said):
+        try:
+            graph, notes = _graph(attempt(), said)
+        except GraphError as error:
+            first = first or error
+        else:
+            for note in notes:
+                warnings.warn(f"from_torch: {note}", stacklevel=3)
+            return graph
+    raise first or GraphError("from_torch: there is no example.")
+
+
+def _graph(found: Exported, said: Mapping[str, int]) -> tuple[Graph, list[str]]:
+    """Makes the graph of what was exported; and what there is to say of it."""
+    builder, notes = Builder(), [
+        f"forward keeps a tensor in self.{name}, which the graph does not. Where the next call reads it, take it as an "
+        "input, and return it."
+        for name in found.kept
+    ]  # fmt: skip
+    reader = _Reader(builder, _give_inputs(builder, found, said, notes), found.program)
     outputs = reader.run(found.program.graph_module, [])
-    return builder.graph(_named_outputs(builder, found.program, outputs))
+    graph = builder.graph(_named_outputs(builder, found.program, outputs))
+    return graph, [*notes, *builder.notes]
 
 
-def _give_inputs(b: Builder, found: Exported, said: Mapping[str, int]) -> dict[str, Tensor]:
+def _give_inputs(b: Builder, found: Exported, said: Mapping[str, int], notes: list[str]) -> dict[str, Tensor]:
     """Enters the inputs, each with its batch first."""
     given: dict[str, Tensor] = {}
     nodes = [node for node in found.program.graph.nodes if node.op == "placeholder" and node.name in found.batch_axes]
@@ -58,10 +77,9 @@ def _give_inputs(b: Builder, found: Exported, said: Mapping[str, int]) -> dict[s
         if batch != 0 and node.name not in said:
             place = ", ".join("batch" if axis == batch else str(n if isinstance(n, int) else "any")
                               for axis, n in enumerate(shape))  # fmt: skip
-            warnings.warn(
-                f"from_torch: the input {node.name!r} is ({place}) in the module, and batch first in the graph. "
-                f"Say batch_axes={{{node.name!r}: {batch}}} if you know.",
-                stacklevel=4,
+            notes.append(
+                f"the input {node.name!r} is ({place}) in the module, and batch first in the graph. "
+                f"Say batch_axes={{{node.name!r}: {batch}}} if you know."
             )
     return given
 

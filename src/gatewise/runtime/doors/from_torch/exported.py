@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import itertools
 import traceback
 import warnings
@@ -20,7 +21,7 @@ from gatewise.runtime.doors.from_torch.whole import Whole, patch
 from gatewise.runtime.graph import GraphError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 
@@ -31,37 +32,69 @@ class Exported(NamedTuple):
     Attributes:
         program: the exported program.
         batch_axes: of each of the program's inputs that is a tensor, by name, which axis is the batch.
+        kept: the attributes of modules in which forward leaves a tensor.
     """
 
     program: Any
     batch_axes: dict[str, int]
+    kept: list[str]
 
 
-def exported(module: Any, example: Any, given_axes: Mapping[str, int] | None) -> Exported:
-    """Reads a module.
+def attempts(module: Any, example: Any, given_axes: Mapping[str, int]) -> list[Callable[[], Exported]]:
+    """Prepares to read a module, once for each way in which the example may hold its batch.
 
     Args:
         module: a `torch.nn.Module`, left as it is.
         example: its inputs: a tensor, a tuple of positional ones, or a dict by parameter.
         given_axes: by input's name, the axis of the batch, where it is known.
 
+    Returns:
+        Functions that read it, the likeliest first; each raises GraphError where that is not the way.
+
     Raises:
-        GraphError: torch.export cannot read it, or it has no batch.
+        GraphError: forward does not run on the example.
     """
     args, kwargs = _arguments(example)
-    model = _copy(module)
-    args, kwargs = _widened(model, args, kwargs)
-    patch(model)
-    shapes = pytree.tree_map(_open_axes, (args, kwargs))
     names = _parameters(module, args)
+    model = _copy(module)
+    examples = _examples(model, args, kwargs)
+    patch(model)
+    return [functools.partial(_exported, model, names, *given, given_axes) for given in examples]
+
+
+def _exported(model: Any, names: list[str], args: Any, kwargs: Any, given_axes: Mapping[str, int]) -> Exported:
+    shapes = pytree.tree_map(_open_axes, (args, kwargs))
     dynamic = dict(zip(names, shapes[0], strict=False)) | shapes[1]
+    before, kept = _attributes(model), list[str]()
+    watch = model.register_forward_hook(lambda *_: kept.extend(_changed(before, _attributes(model))))
     with warnings.catch_warnings(), portable(), Whole():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.export(model, args, kwargs, dynamic_shapes=dynamic, strict=False)
         except Exception as error:
             raise GraphError(_unreadable(error)) from error
-    return Exported(program, _batch_axes(program, given_axes or {}))
+        finally:
+            watch.remove()
+    return Exported(program, _batch_axes(program, given_axes), list(dict.fromkeys(kept)))
+
+
+def _attributes(model: Any) -> dict[str, Any]:
+    """Returns what the modules hold besides parameters, buffers and modules."""
+    return {
+        f"{path}.{name}" if path else name: value
+        for path, part in model.named_modules()
+        for name, value in vars(part).items()
+        if not name.startswith("_")
+    }
+
+
+def _changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Lists the attributes in which forward has left a tensor."""
+    return [
+        name
+        for name, value in after.items()
+        if value is not before.get(name) and any(map(_is_tensor, pytree.tree_leaves(value)))
+    ]
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -106,7 +139,7 @@ def _copy(module: Any) -> Any:
         warnings.warn(
             f"from_torch: weights of {', '.join(wide)} are converted. The graph computes in float32, and so do the "
             "example inputs from here on.",
-            stacklevel=4,
+            stacklevel=5,
         )
         model = model.float()
     return model
@@ -141,29 +174,38 @@ def _parameters(module: Any, args: tuple[Any, ...]) -> list[str]:
 # --- A batch of one ---
 
 
-def _widened(model: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
-    """Repeats an example of one row: torch.export takes a size of 1 for fixed."""
+def _examples(model: Any, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
+    """Repeats an example that may be of one row, in each way that runs: a size of 1 torch.export takes for fixed."""
     leaves, spec = pytree.tree_flatten((args, kwargs))
     places = [i for i, leaf in enumerate(leaves) if _is_tensor(leaf) and leaf.dim()]
-    ones = [[axis for axis in range(min(2, leaves[i].dim())) if leaves[i].shape[axis] == 1] for i in places]
-    if not places or not all(ones):
-        return args, kwargs
+    ways = [_possible_batches(leaves[i].shape) for i in places]
+    if not places or not all(any(axis is not None for axis in of) for of in ways):
+        return [(args, kwargs)]
+    found: list[tuple[Any, Any]] = []
     first: Exception | None = None
-    for axes in itertools.islice(itertools.product(*ones), 64):
+    for axes in itertools.islice(itertools.product(*ways), 64):
         wide = list(leaves)
         for i, axis in zip(places, axes, strict=True):
-            wide[i] = leaves[i].repeat_interleave(3, axis)
-        found: tuple[Any, Any] = pytree.tree_unflatten(wide, spec)
+            wide[i] = leaves[i] if axis is None else leaves[i].repeat_interleave(3, axis)
+        given: tuple[Any, Any] = pytree.tree_unflatten(wide, spec)
         try:
             with torch.no_grad(), warnings.catch_warnings(), portable():
                 warnings.simplefilter("ignore")
-                model(*found[0], **found[1])
-        except Exception as error:  # noqa: BLE001  # whatever forward raises: the next axes may be the right ones
+                model(*given[0], **given[1])
+        except Exception as error:  # noqa: BLE001  # whatever forward raises: other axes may be the right ones
             first = first or error
         else:
-            return found
-    message = _unreadable(first) if first else "from_torch: forward fails."
-    raise GraphError(f"{message} Give example inputs of two rows or more.") from first
+            found.append(given)
+    if not found:
+        message = _unreadable(first) if first else "from_torch: forward fails."
+        raise GraphError(f"{message} Give example inputs of two rows or more.") from first
+    return found
+
+
+def _possible_batches(shape: Any) -> list[int | None]:
+    """Lists the axes that may be a batch of one; None for a batch of more, in front."""
+    ones: list[int | None] = [axis for axis, size in enumerate(shape[:2]) if size == 1]
+    return [None, *ones] if shape[0] > 1 else ones
 
 
 def _batch_axes(program: Any, given: Mapping[str, int]) -> dict[str, int]:

@@ -165,7 +165,7 @@ def _batch_norm(call: Call) -> Any:
         for v, default in zip(given, (0.0, 1.0, 1.0, 0.0), strict=True)
     )
     gain = weight / np.sqrt(variance + call.number("eps"))
-    source = ("batch_norm", *given)
+    source = ("batch_norm", str(call["eps"]), *given)
     arrays = {"gain": gain, "offset": bias - mean * gain}
     weights = {key: (source, np.asarray(array, np.float32)) for key, array in arrays.items()}
     [value] = call.b.emit("affine", [t.value], {}, weights)

@@ -175,4 +175,5 @@ def _unpack(call: Call) -> Any:
         there = affine(b, m, gain=-padding, offset=padding)
         [wide] = b.emit("expand", [there.value], {"axis": 2})
         [value] = b.emit("add", [value, wide])
+    b.padded.add(value)
     return replace(x, value=value), packed.lengths
