@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 _sigmoid = ACTIVATIONS["sigmoid"].value
 _erf = np.vectorize(math.erf, otypes=[np.float64])
-_softplus = lambda x: np.logaddexp(x, 0.0)  # noqa: E731  # a name in a formula
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
+
+
+def _softplus(x: Array) -> Array:
+    return np.logaddexp(x, 0.0)
 
 
 def _relu(x: Array, o: dict[str, Any]) -> Array:
@@ -77,7 +80,7 @@ FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
 
 def _recurrent(cell: Cell) -> Formula:
     def run(given: list[Any], options: dict[str, Any], weights: dict[str, Array]) -> tuple[Array, ...]:
-        x, mask, *states = [*given, *[None] * (2 + len(cell.row.states) - len(given))]
+        x, mask, *states = given + [None] * (2 + len(cell.row.states) - len(given))
         if any(state is not None for state in states):
             zeros = np.zeros((len(x), len(weights["recurrent_kernel"])))
             states = [zeros if state is None else np.broadcast_to(state, zeros.shape) for state in states]
@@ -120,7 +123,8 @@ def _unit_normalization(given: list[Any], options: dict[str, Any], _weights: dic
 
 def _softmax(x: Array, axis: int = -1) -> Array:
     e: Array = np.exp(x - x.max(axis, keepdims=True))
-    return e / e.sum(axis, keepdims=True)
+    share: Array = e / e.sum(axis, keepdims=True)
+    return share
 
 
 def _log_softmax(given: list[Any], _options: dict[str, Any], _weights: dict[str, Array]) -> tuple[Array]:
@@ -206,7 +210,7 @@ def _weighted(scores: Array, given: list[Any], options: dict[str, Any], heads: i
 
 
 def _five(given: list[Any]) -> list[Any]:
-    query, value, key, *masks = [*given, *[None] * (5 - len(given))]
+    query, value, key, *masks = given + [None] * (5 - len(given))
     return [query, value, value if key is None else key, *masks]
 
 
