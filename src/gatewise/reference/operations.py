@@ -32,18 +32,21 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.673263242354377284
 
 
 def _softplus(x: Array) -> Array:
-    return np.logaddexp(x, 0.0)
+    y: Array = np.logaddexp(x, 0.0)
+    return y
 
 
 def _relu(x: Array, o: dict[str, Any]) -> Array:
     below = o["slope"] * (x - o["threshold"])
-    return np.where(x >= o["threshold"], np.minimum(x, o["most"]), below)
+    y: Array = np.where(x >= o["threshold"], np.minimum(x, o["most"]), below)
+    return y
 
 
 def _gelu(x: Array, o: dict[str, Any]) -> Array:
-    if o["approximate"]:
-        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
-    return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
+    cubic = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+    inside = np.tanh(cubic) if o["approximate"] else _erf(x / math.sqrt(2))
+    y: Array = 0.5 * x * (1 + inside)
+    return y
 
 
 FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {

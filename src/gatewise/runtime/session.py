@@ -54,7 +54,8 @@ class Session:
         >>> import tempfile
         >>> import gatewise, keras, numpy as np
         >>> from gatewise.runtime import Session
-        >>> model = keras.Sequential([keras.Input((None, 3), name="x"), keras.layers.GRU(4, return_sequences=True)])
+        >>> gru = keras.layers.GRU(4, return_sequences=True, name="gru")
+        >>> model = keras.Sequential([keras.Input((None, 3), name="x"), gru])
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     gatewise.save(model, f"{folder}/model.safetensors")
         ...     session = Session(f"{folder}/model.safetensors", states=True)
