@@ -44,7 +44,7 @@ def main() -> None:
 
 def summary(measured: Measured) -> str:
     """The README's picture and table: our milliseconds, and how many times as fast as the best peer, by cell."""
-    titles = ["NumPy, inference", "Keras on TensorFlow", "Keras on JAX", "PyTorch"]
+    titles = ["inference, NumPy", "training, Keras on TensorFlow", "training, Keras on JAX", "training, PyTorch"]
     lines = [f"| batch, steps, features, units | {' | '.join(titles)} |", f"|---|{'--:|' * len(titles)}"]
     for cell in CELLS:
         lines.append(f"| **{cell}** |{' |' * len(titles)}")
