@@ -122,7 +122,7 @@ gatewise_layer one_step_of(gatewise_layer layer) {
 
 // In how many shares one row takes a step: where weights are read from beyond a CPU's own caches, two CPUs bring them in less time.
 int64_t step_shares(const gatewise_layer& layer, const CellInfo& cell, int64_t panels) {
-  constexpr int64_t kMinWeights = int64_t{1} << 20, kPerThread = 2;  // two LSTM(640), two threads: 0.6 of one thread's time
+  constexpr int64_t kMinWeights = int64_t{1} << 20, kPerThread = 2;  // two LSTM(640), two threads: half of one thread's time
   if (layer.batch != 1 || cell.rounds > 1 || weights_of(cell, layer) < kMinWeights || threads() == 1) return 1;
   return std::min(panels, kPerThread * threads());
 }
@@ -211,7 +211,7 @@ int64_t gatewise_packed_floats(const gatewise_layer* layer) {
 
 int gatewise_pack(const gatewise_layer* layer, const gatewise_inputs* in, float* packed) {
   if (!valid(*layer)) return GATEWISE_INVALID;
-  use_large_pages(packed, gatewise_packed_floats(layer));  // a step reads them all: two LSTM(640) take 0.8 of the time
+  use_large_pages(packed, gatewise_packed_floats(layer));  // a step reads them all: two LSTM(640) take 0.9 of the time
   return guarded([&] { pack_weights(*kernels().of(*layer).cell, *layer, *in, kernels().lanes, false, packed); });
 }
 

@@ -13,7 +13,7 @@ import gatewise
 from gatewise.cells import Cell
 from gatewise.reference import operations
 from gatewise.runtime import Graph, Model, StreamError
-from runtime_graphs import FEATURES, both_directions, classifier, decoder, joined, recogniser, strided, tagger
+from runtime_graphs import FEATURES, Builder, both_directions, classifier, decoder, joined, recogniser, strided, tagger
 
 BATCH, TIMESTEPS = 3, 24
 CHUNKS = ([24], [1] * 24, [5, 1, 11, 7], [16, 8])
@@ -102,6 +102,31 @@ def test_a_decoder_streams_over_what_is_given_once() -> None:
         BATCH, context={"encoder": encoded["encoder"]}, initial_state={"encoder:h": encoded["encoder:h"]}
     )
     assert (stream.run(given["target"]) == model.predict(given)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, FEATURES), (1, FEATURES)], ids=str)
+def test_constants_are_the_same_at_every_step(shape: tuple[int, ...]) -> None:
+    b = Builder()
+    b.add("offset", "constant", [], {"value": b.draw(*shape)})
+    model = Model(b.graph(y=b.add("sum", "add", [b.input("x", None, FEATURES), "offset"])))
+    x = inputs_of(model.graph)["x"]
+    stream, pool = model.stream(BATCH), model.stream_pool(BATCH)
+    ids = [pool.open() for _ in range(BATCH)]
+    for t in range(TIMESTEPS):
+        expected = model.predict(x[:, : t + 1])[:, t]
+        assert (stream.step(x[:, t]) == expected).all()
+        assert (pool.step(ids, x[:, t]) == expected).all()
+
+
+def test_a_context_with_steps_of_its_own_is_no_mask_and_no_summand() -> None:
+    b = Builder()
+    x, mask, other = b.input("x", None, FEATURES), b.input("mask", None, dtype="bool"), b.input("other", None, FEATURES)
+    gru = b.cell("gru", Cell.GRU, x, mask, FEATURES, FEATURES, return_sequences=True)
+    model = Model(b.graph(y=b.add("sum", "add", [gru, other])))
+    given = inputs_of(model.graph)
+    for name, layer in (("mask", "gru"), ("other", "sum")):
+        with pytest.raises(StreamError, match=rf"layer '{layer}' reads '{name}', whose steps do not go on"):
+            model.stream(BATCH, context={name: given[name]})
 
 
 def test_what_looks_ahead_cannot_stream_and_says_which_layer_does() -> None:

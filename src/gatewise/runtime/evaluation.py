@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise import _native
-from gatewise.runtime.lowering import CELLS, operation_of
+from gatewise.runtime.lowering import CELLS, MERGES, operation_of
 from gatewise.runtime.moving import MOVES
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from gatewise.runtime.graph import Graph, Node
 
     Array = npt.NDArray[Any]
-
-BROADCAST = {"add", "subtract", "multiply", "divide", "average", "maximum", "minimum"}
 
 
 class Evaluation:
@@ -62,7 +60,7 @@ class Evaluation:
             return [self._graph.tensors[node.weights["value"]]]
         if node.operation in MOVES:
             return [MOVES[node.operation]([array for array in given if array is not None], node.all_options)]
-        if node.operation in BROADCAST:
+        if node.operation in MERGES:
             given = [*np.broadcast_arrays(*given)]  # type: ignore[arg-type]  # all are there
         into, back = FRAMING.get(node.operation, (_pointwise, _pointwise_back))
         frames = into(node, given)

@@ -10,8 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from gatewise.options import cut
 from gatewise.runtime.operations import MOST, OPERATIONS, Problem
 
@@ -181,8 +179,3 @@ def needed(graph: Graph, outputs: Iterable[str], given: Callable[[str], bool]) -
             kept.append(node)
             wanted |= {value for value in node.inputs if value is not None}
     return kept[::-1]
-
-
-def tensor_bytes(graph: Graph) -> int:
-    """How many bytes the arrays of a graph take."""
-    return int(sum(np.asarray(array).nbytes for array in graph.tensors.values()))

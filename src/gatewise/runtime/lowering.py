@@ -54,7 +54,7 @@ class Frames(NamedTuple):
 
 
 class Given(NamedTuple):
-    """A value that does not advance: it is found once, when a stream begins; `number` is its in the program, or -1."""
+    """A value that does not advance: it is found once, when a stream begins."""
 
     value: str
 
@@ -72,10 +72,10 @@ class Lowered:
     Attributes:
         operations: of the program, as `_native.Program` takes them.
         fed: by name, the inputs that come with every step, in the program's order.
-        given: values that do not advance, with what the program reads of them, in its order, after those that are fed.
+        given: the number in the program of each value that does not advance, in its order, after those that are fed.
         starts: the value that each state of a recurrent layer begins in, by the state's name in the program.
         outputs: by name, what a stream gives, in the program's order.
-        states: what the layer of each operation with states is called, by its place in the list.
+        layers: what the layer of each operation is called.
         block: steps that the stream takes at once: the product of all strides.
     """
 
@@ -128,6 +128,14 @@ class _Lowering:
         self._made = Lowered()
         self._places: dict[str, Frames | Given | State] = {}
         self._count = 0
+        self._constants = {node.outputs[0]: node for node in graph.nodes if node.operation == "constant"}
+        self._read: dict[str, int] = {}  # the constants that the program has
+        self._others: dict[str, Callable[[Node, list[Any]], None]] = {
+            "concatenate": self._concatenate,
+            **dict.fromkeys(("slice", "take"), self._slice),
+            **dict.fromkeys(("conv1d", "max_pool1d", "average_pool1d"), self._window),
+            **dict.fromkeys(("attention", "additive_attention"), self._attention),
+        }
         for name, (shape, dtype) in graph.inputs.items():
             with_time = 3 if dtype == "float32" else 2
             if name in context or len(shape) != with_time:
@@ -168,7 +176,7 @@ class _Lowering:
         elif node.operation in MERGES:
             rule = self._merge
         else:
-            rule = RULES.get(node.operation, _Lowering._cannot).__get__(self)
+            rule = self._others.get(node.operation, self._cannot)
         rule(node, given)
 
     # --- A rule for each kind of operation ---
@@ -177,6 +185,7 @@ class _Lowering:
         x, mask, *states = [*given, *[None] * 4][: 2 + len(CELLS[node.operation].row.states)]
         if not isinstance(x, Frames) or x.last:
             self._refuse(node, "reads a sequence that does not go on with the stream")
+        self._aligned(node, [x, mask])
         if node.all_options["go_backwards"]:
             self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come")
         place = len(self._made.operations)
@@ -252,11 +261,19 @@ class _Lowering:
         return Frames(self._count - 1, width, dtype, period, last)
 
     def _aligned(self, node: Node, given: list[Any]) -> Frames:
-        """The first value that goes on; all have to go on alike."""
+        """The first value that goes on; all have to go on alike, or to be the same at every step."""
         frames = [place for place in given if isinstance(place, Frames)]
+        for place in given:
+            if isinstance(place, Given) and not self._is_for_every_step(place.value, last=frames[0].last):
+                self._refuse(node, f"reads {place.value!r}, whose steps do not go on with the stream")
         if len({(place.period, place.last) for place in frames}) > 1:
             self._refuse(node, "reads values that go on at different rates")
         return frames[0]
+
+    def _is_for_every_step(self, value: str, *, last: bool) -> bool:
+        shape, dtype = self._graph.values[value]
+        axes = len(shape) + (dtype != "float32")  # as frames have them: ids and masks have no axis of features
+        return shape[1] == 1 if axes == 3 else axes == 2 and (last or shape[0] == 1)
 
     def _of_features(self, node: Node) -> bool:
         rank = len(self._graph.values[node.inputs[0]].shape)  # type: ignore[index]  # required
@@ -282,10 +299,18 @@ class _Lowering:
     def _number(self, place: Frames | Given) -> int:
         if isinstance(place, Frames):
             return place.number
+        if place.value in self._constants:
+            return self._constant(place.value)
         if place.value not in self._made.given:
             self._made.given[place.value] = self._count
             self._count += 1
         return self._made.given[place.value]
+
+    def _constant(self, value: str) -> int:
+        if value not in self._read:
+            out = self._read[value] = self._frames(1, "float32").number
+            self._add(self._constants[value], [], [Frames(out, 1, "float32")])
+        return self._read[value]
 
     def _refuse(self, node: Node, why: str) -> NoReturn:
         raise StreamError(
@@ -293,12 +318,3 @@ class _Lowering:
             f"received a {node.operation}. Use predict for whole sequences, give what does not go on in context=, or "
             "cut the graph with model.part()."
         )
-
-
-RULES: dict[str, Any] = {
-    "concatenate": _Lowering._concatenate,  # noqa: SLF001
-    "slice": _Lowering._slice,  # noqa: SLF001
-    "take": _Lowering._slice,  # noqa: SLF001
-    **dict.fromkeys(("conv1d", "max_pool1d", "average_pool1d"), _Lowering._window),  # noqa: SLF001
-    **dict.fromkeys(("attention", "additive_attention"), _Lowering._attention),  # noqa: SLF001
-}

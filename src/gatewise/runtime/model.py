@@ -255,7 +255,7 @@ class Model:
         }
 
     def _prepared(self, name: str, given: Any) -> Any:
-        """Makes an input of raw text or of a sound's path; what is numbers is the input already."""
+        """Makes an input of raw text; what is numbers is the input already."""
         if not is_raw(given):
             return given
         if name not in self._graph.preprocessing:
