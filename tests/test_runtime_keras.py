@@ -320,6 +320,14 @@ def _ids_and_numbers() -> Any:
     return keras.Model(given, L.Concatenate()([L.GRU(2)(x), L.Rescaling(0.5)(given[:, :3])]))
 
 
+def _masked_joins() -> Any:
+    given = keras.Input((UNITS,))
+    inner = keras.Model(given, L.Maximum()([L.Dense(2)(given), L.Dense(2)(given)]))
+    ids = keras.Input((None, 3), dtype="int32")
+    x = L.TimeDistributed(L.GRU(UNITS))(L.Embedding(8, UNITS)(ids))
+    return keras.Model(ids, L.TimeDistributed(inner)(L.Masking()(x)))
+
+
 def _quantized() -> Any:
     model = stack(L.Dense(4), L.Dense(2))
     model.layers[0].quantize("int8")
@@ -359,6 +367,7 @@ CANNOT: dict[str, tuple[Callable[[], Any], str]] = {
     "unbuilt": (lambda: keras.Sequential([L.Dense(2)], name="odd"), r"'odd' \(Sequential\): the model is not built"),
     "layer": (lambda: L.Dense(2, name="odd"), r"'odd' \(Dense\): this is no model"),
     "both": (_ids_and_numbers, r"input 'ids' is read as ids and as numbers"),
+    "masked_joins": (_masked_joins, r"\(Functional\): it joins values at each step.*no mask"),
     "quantized": (_quantized, r"\(Dense\): its weights are quantized.*int8"),
 }
 

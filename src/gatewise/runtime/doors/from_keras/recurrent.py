@@ -154,6 +154,11 @@ _POINTWISE = {
 }
 
 
+# Those whose numbers depend on a mask
+_JOINS = {"Add", "Average", "Concatenate", "Dot", "Maximum", "Minimum", "Multiply", "Subtract"}
+_NO_MASK = "Join outside of TimeDistributed, or leave the mask out."
+
+
 def _time_distributed(door: Door, call: Call) -> list[str]:
     """Adds the layer once, over all steps of all rows. It gets the mask of each step, where that has one of its own."""
     layer, x = call.layer.layer, call.flows[0]
@@ -165,6 +170,9 @@ def _time_distributed(door: Door, call: Call) -> list[str]:
     of_steps = None
     if mask is not None and door.rank(mask) > 2:
         of_steps = door.emit(call, f"{call.name}/fold/mask", "fold", [mask])
+    elif mask is not None and any(type(one).__name__ in _JOINS for one in layer._flatten_layers()):  # noqa: SLF001
+        problem = "it joins values at each step, where Keras's mask of the whole steps changes what is joined"
+        raise refused(layer, call.name, problem, "no mask, or one for each step within", "one of the steps", _NO_MASK)
     made = _apply(door, call, layer, Flow(folded), of_steps)
     return [
         door.emit(call, call.name if place == 0 else f"{call.name}/{place}", "unfold", [flow.value, x.value])
