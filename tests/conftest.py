@@ -7,12 +7,12 @@ import tempfile
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would bury a failure's message
 
-if os.environ["KERAS_BACKEND"] == "jax":  # thousands of small programs: they shall compile fast, and each of them once
-    _programs = tempfile.TemporaryDirectory(prefix="gatewise-tests-jax-")
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _programs.name)
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# JAX makes thousands of small programs: they shall compile fast, and each of them once
+_programs = tempfile.TemporaryDirectory(prefix="gatewise-tests-jax-")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _programs.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 from hypothesis import settings
 

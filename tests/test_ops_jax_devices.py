@@ -218,7 +218,8 @@ report["two"] = fit()
 def report_of(program: str) -> dict[str, Any]:
     """What a program, run where there are two CPU devices, leaves in `report`."""
     path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    settings = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2"
+    settings = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "KERAS_BACKEND": "jax"}
     command = [sys.executable, "-c", f"{program}\nimport json; print(json.dumps(report))"]
     done = subprocess.run(
         command,
