@@ -191,6 +191,26 @@ class Stream:
             )
         return _named({name: array if whole[name] else array[:, -1] for name, array in found.items()})
 
+    def run_rows(self, frames: Array, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
+        """Takes a chunk of frames of some of the rows, for its one input; what goes before a stream calls it.
+
+        Args:
+            frames: (n, steps, features) float32, of a multiple of `block` steps.
+            rows: (n,), which.
+
+        Returns:
+            By name, (n, steps / its stride, width).
+        """
+        given = (array if len(array) == 1 else array[rows] for array in self._given)
+        with self._lock:
+            found = self._run((frames, *given), self._states, None if len(rows) == self.batch else rows)
+        return dict(zip(self._outputs, found, strict=True))
+
+    def frame_of(self, output: str) -> tuple[int, str]:
+        """Numbers of a frame of an output, and their dtype."""
+        frames = self._outputs[output]
+        return frames.width, frames.dtype
+
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Goes back to the beginning.
 
