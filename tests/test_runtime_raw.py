@@ -240,6 +240,26 @@ def test_what_a_series_lacks_goes_to_the_mask_or_is_named() -> None:
         keeping(forecaster(), x=FEATURES).predict(holes)
 
 
+def test_steps_that_lack_a_part_are_named_where_a_masking_would_read_them() -> None:
+    b = Builder()
+    mask = b.add("mask", "not_equal", [b.input("x", 6, 2)], value=0.0)
+    model = keeping(b.graph(y=b.dense("y", b.cell("gru", Cell.GRU, "x", mask, 2, 4), 4, 1)), x=FEATURES)
+    values = RNG.normal(size=(6, 2))
+    values[2] = np.nan
+    filled = np.where(np.isnan(values), 0, FEATURES(values))[None]
+    assert (model.predict(TimeSeries(values, np.arange(6))) == model.predict(filled)).all()
+    values[3, 1] = np.nan
+    with pytest.raises(ValueError, match="x has missing values"):
+        model.predict(TimeSeries(values, np.arange(6)))
+
+
+def test_numbers_need_nothing_that_reads_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = keeping(tagger(), ids=Vocabulary().adapt(["a b"]))
+    monkeypatch.setattr("gatewise.runtime.raw.preprocessing_from_json", lambda *_: pytest.fail("it was made"))
+    assert (model.predict([[1, 2]]) == Model(tagger()).predict([[1, 2]])).all()
+    assert model.labels == {}
+
+
 def test_text_and_other_kinds_do_not_mix() -> None:
     with pytest.raises(TypeError, match="received text, and the model keeps a Scaler, and nothing that reads it"):
         keeping(forecaster(), x=FEATURES).predict(["a warm film"])

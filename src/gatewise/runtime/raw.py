@@ -46,6 +46,12 @@ class Keeper:
         self._graph = graph
         self._made: dict[str, list[Any]] = {}
 
+    def kind(self, name: str) -> str | None:
+        """The class of what stands under a name, of a chain that of its first part; nothing is made for it."""
+        kept = self._graph.preprocessing.get(name)
+        first = kept[0] if isinstance(kept, list) and kept else kept
+        return str(first.get("class_name")).partition(">")[2] if isinstance(first, dict) else None
+
     def parts(self, name: str) -> list[Any]:
         """What stands under a name: a part, or the parts of a chain, in order; none if there is nothing."""
         if name not in self._made:
@@ -67,34 +73,36 @@ class Keeper:
             TypeError: something is raw, and the model keeps nothing that reads it.
             ValueError: it cannot be read.
         """
-        if raw and not any(self.parts(name) for name in given):
+        if raw and not any(self.kind(name) for name in given):
             raise ValueError(
                 "predict: raw=True, and the model keeps nothing for its inputs. Expected a Scaler, in the model's "
                 "gatewise.data.preprocessing.Preprocessing; received none. Scale the input, and leave raw=True out."
             )
         arrays, was_raw, series = {}, False, None
         for name, one in given.items():
-            value, parts = self._graph.inputs[name], self.parts(name)
+            value = self._graph.inputs[name]
             if is_series(one):
-                arrays[name], present = _of_series(name, value, one, parts)
+                if self.kind(name) not in _UNITS:
+                    raise _unread(name, value, "a TimeSeries", self.kind(name))
+                arrays[name], present = _of_series(name, value, one, self.parts(name)[0])
                 self._set_mask(name, given, arrays, present)
                 series = tuple(each.name for each in (one if isinstance(one, list | tuple) else [one]))
                 was_raw = True
                 continue
-            found = self._read(name, value, one, parts, raw, verbose)
+            found = self._read(name, value, one, raw, verbose)
             was_raw |= found is not one
             arrays[name] = checked(f"predict: {name}", value, found)
         return Prepared({name: arrays[name] for name in self._graph.inputs}, was_raw, series)
 
-    def _read(self, name: str, value: Value, given: Any, parts: list[Any], raw: bool, verbose: Any) -> Any:
+    def _read(self, name: str, value: Value, given: Any, raw: bool, verbose: Any) -> Any:
         """Makes an input of what is raw; what is an input already comes back as it is."""
-        kind = type(parts[0]).__name__ if parts else None
+        kind = self.kind(name)
         if kind == "LogMel" and is_sound(given):
-            return frames_of(f"predict: {name}", given, parts, value, masked_by(self._graph, name), verbose)
+            return frames_of(f"predict: {name}", given, self.parts(name), value, masked_by(self._graph, name), verbose)
         if is_text(given):
             if kind not in _TEXT:
                 raise _unread(name, value, "text", kind)
-            return _encoded(name, parts[0], given)
+            return _encoded(name, self.parts(name)[0], given)
         if not raw or kind is None or kind == "Labels":
             return given
         if kind != "Scaler":
@@ -103,7 +111,7 @@ class Keeper:
                 f"predict: {name} is not raw, and raw=True. Expected {expected.get(kind, 'text')}, for the model keeps "
                 f"a {kind}; received {cut(repr(type(given).__name__))}. Give that, or leave raw=True out."
             )
-        scaled = parts[0](given)
+        scaled = self.parts(name)[0](given)
         if np.isnan(scaled).any():
             raise ValueError(
                 f"predict: {name} has missing values, NaN. Expected a number everywhere; received NaN at "
@@ -117,7 +125,9 @@ class Keeper:
         missing = [one for one in self._graph.inputs if one not in given]
         if missing:
             arrays[missing[0]] = present
-        elif not present.all() and masked_by(self._graph, name) != 0 and not self._masks():
+            return
+        hidden = masked_by(self._graph, name) == 0 and not arrays[name][~present].any()  # zeros in all features
+        if not present.all() and not hidden and not self._masks():
             raise ValueError(
                 f"predict: {name} has missing values. Expected a number everywhere, for the model reads no mask; "
                 f"received {int((~present).sum())} steps with a missing value. Fill them as in training."
@@ -140,10 +150,9 @@ class Keeper:
         return {name: self._restored(name, array, series) for name, array in found.items()}
 
     def _restored(self, name: str, array: Array, series: tuple[str, ...] | None) -> Array:
-        parts = [] if name in self._graph.inputs else self.parts(name)
-        kind = type(parts[0]).__name__ if parts else None
+        kind = None if name in self._graph.inputs else self.kind(name)
         if kind == "Scaler":
-            return _inverse(parts[0], array)
+            return _inverse(self.parts(name)[0], array)
         if kind != "SeriesScaler":
             return array
         if series is None:
@@ -151,17 +160,17 @@ class Keeper:
                 f"predict: {name} is scaled by series, and whose rows these are is not known. Expected a TimeSeries "
                 "for each row; received an array. Give those."
             )
-        return np.stack([_inverse(parts[0][one], row) for one, row in zip(series, array, strict=True)])
+        scaler = self.parts(name)[0]
+        return np.stack([_inverse(scaler[one], row) for one, row in zip(series, array, strict=True)])
 
     @property
     def labels(self) -> dict[str, Any]:
         """By name of an output, its `Labels`."""
         outputs = [name for name in self._graph.outputs if name not in self._graph.inputs]
-        found = {name: part for name in outputs for part in self.parts(name) if type(part).__name__ == "Labels"}
-        if not found and len(outputs) == 1:  # by a name of the program
-            own = [one for name in self._graph.preprocessing for one in self.parts(name)]
-            kept = [one for one in own if type(one).__name__ == "Labels"]
-            found = {outputs[0]: kept[0]} if len(kept) == 1 else {}
+        kept = [name for name in self._graph.preprocessing if self.kind(name) == "Labels"]
+        found = {name: self.parts(name)[0] for name in outputs if name in kept}
+        if not found and len(outputs) == len(kept) == 1:  # under a name of the program
+            found = {outputs[0]: self.parts(kept[0])[0]}
         return found
 
 
@@ -202,13 +211,10 @@ def _encoded(name: str, encoder: Any, given: Any) -> Any:
     return np.array(rows, np.int64)
 
 
-def _of_series(name: str, value: Value, given: Any, parts: list[Any]) -> tuple[Array, Array]:
+def _of_series(name: str, value: Value, given: Any, scaler: Any) -> tuple[Array, Array]:
     """The last steps of series, scaled, zeros where something is missing; and which steps are all there."""
     from gatewise.data.series.windows import last_window
 
-    kind = type(parts[0]).__name__ if parts else None
-    if kind not in _UNITS:
-        raise _unread(name, value, "a TimeSeries", kind)
     several = list(given) if isinstance(given, list | tuple) else [given]
     history = value.shape[1] if len(value.shape) == 3 else None
     lengths = {len(one) for one in several}
@@ -217,7 +223,7 @@ def _of_series(name: str, value: Value, given: Any, parts: list[Any]) -> tuple[A
             f"predict: {name}: series differ in length. Expected as many steps in each; received {min(lengths)} to "
             f"{max(lengths)}. Cut them with series.steps(slice(-{min(lengths)}, None))."
         )
-    values, present = last_window(several, history or max(1, *lengths), parts[0])
+    values, present = last_window(several, history or max(1, *lengths), scaler)
     return checked(f"predict: {name}", value, values), present
 
 

@@ -33,9 +33,8 @@ def sample_stream(stream: Stream, keeper: Keeper) -> SampleStream:
         StreamError: the model does not read sound, or something beside it.
     """
     name, *others = stream.inputs
-    kinds = {one: type(parts[0]).__name__ for one in stream.inputs for parts in [keeper.parts(one)] if parts}
-    if kinds.get(name) != "LogMel" or others:
-        received = ", ".join(f"{one!r}, with {kinds.get(one, 'nothing kept')}" for one in stream.inputs)
+    if keeper.kind(name) != "LogMel" or others:
+        received = ", ".join(f"{one!r}, with {keeper.kind(one) or 'nothing kept'}" for one in stream.inputs)
         raise StreamError(
             f"stream: the model does not read sound alone. Expected one input, for which it keeps a LogMel, with "
             f"raw=True; received {received}. Text and tables do not stream raw: leave raw=True out, and give ids or "
