@@ -206,7 +206,8 @@ class Model:
         Args:
             batch: rows that go on together.
             context: inputs that do not advance, by name, (batch, ...): an encoder's outputs, a speaker's vector.
-            initial_state: inputs that a recurrent layer begins in, by name, (batch, units); those left out are zeros.
+            initial_state: inputs that recurrent layers begin in, by name, (batch, units), or (batch, layers, units) as
+                PyTorch's modules have them; those left out are zeros. The stream keeps them from then on.
             raw: whether it takes sound, samples in pieces of any length, in the place of frames.
 
         Returns:

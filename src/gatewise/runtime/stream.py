@@ -120,7 +120,7 @@ class Stream:
         }
         self._lock = threading.Lock()
         self.batch, self.block = batch, lowered.block
-        self._fed = {name: graph.inputs[name] for name in lowered.fed}
+        self._fed = lowered.chunks
         self._outputs = lowered.outputs
         first = next(iter(self._fed), None)
         self._one = (batch, self._fed[first].shape[-1]) if first and self._is_plain() else None
@@ -291,6 +291,10 @@ def _begin(
                 raise ValueError(f"stream: {what} {cut(repr(name))} is unknown. Expected one of {others}.")
             shape, dtype = graph.inputs[name]
             known[name] = checked(f"stream: {what} {name}", Value((batch, *shape[1:]), dtype), array)
+    for name in lowered.states - {*known}:
+        shape = graph.inputs[name].shape[1:]
+        if None not in shape:
+            known[name] = np.zeros((batch, *shape), np.float32)  # type: ignore[arg-type]  # None was looked for
     starts = {*lowered.starts.values()} - ({*graph.inputs} - {*known})  # inputs that nobody gives are zeros
     wanted = {*lowered.given} | starts
     nodes = needed(graph, wanted, known.__contains__)
