@@ -3,15 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import gatewise
 from gatewise.cells import Cell
-from gatewise.runtime import Graph, Model, StreamError, from_torch
+from gatewise.runtime import Graph, Model, Session, StreamError, from_torch
 from gatewise.runtime.states import given_back, state_inputs
 from runtime_graphs import FEATURES, Builder
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BATCH, TIMESTEPS, UNITS = 3, 9, 4
 torch = pytest.importorskip("torch", reason="modules to read: install the extra `torch`")
@@ -136,6 +140,18 @@ def test_one_step_of_cells_streams() -> None:
         with torch.no_grad():
             expected, h, k = module(torch.from_numpy(X[:, t]), h, k)
         assert close(stream.step(X[:, t]), expected)
+
+
+def test_a_session_has_the_states_once(tmp_path: Path) -> None:
+    module = Speech(torch.nn.GRU)
+    model = read(module, torch.from_numpy(X), torch.zeros(2, BATCH, UNITS), states=("state",))
+    gatewise.save(model, tmp_path / "m")
+    session = Session(tmp_path / "m", states=True)
+    names = [arg.name for arg in session.get_inputs()]
+    assert names == ["x", "rnn/l0/h", "rnn/l1/h"]
+    zeros = dict.fromkeys(names[1:], np.zeros((BATCH, UNITS), np.float32))
+    found = session.run(["output_0"], {"x": X, **zeros})[0]
+    assert (found == model.stream(BATCH).run(X)).all()
 
 
 # --- What would compute something else ---
