@@ -88,10 +88,28 @@ def several() -> Graph:
         "mask": Value((None, None), "bool"),
     }
     outputs = {"scores": "y", "both": "both", "first": "first", "on": "on", "again": "y"}
-    kept = {"ids": {"class_name": "gatewise>Vocabulary", "config": VOCABULARY}}
+    kept: dict[str, Any] = {"ids": {"class_name": "gatewise>Vocabulary", "config": VOCABULARY}, "x": SOUND}
     return Graph(inputs, nodes, outputs, tensors, kept)
 
 
+SOUND = [
+    {
+        "class_name": "gatewise>LogMel",
+        "config": {
+            "rate": 8000,
+            "bands": 3,
+            "frame_length": 200,
+            "frame_step": 80,
+            "low": 20.0,
+            "high": 4000.0,
+            "floor": 1e-10,
+        },
+    },
+    {
+        "class_name": "gatewise>Scaler",
+        "config": {"method": "standard", "shift": [-9.0, -8.5, -8.0], "scale": [2.0, 2.5, 3.0]},
+    },
+]
 VOCABULARY = {
     "split": "whitespace",
     "max_tokens": None,

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import signal
 import stat
 import struct
@@ -799,6 +800,50 @@ def test_preprocessing_that_is_wrong_is_refused(name: str, change: dict[str, Any
     described = preprocessing_to_json(kept()[name])
     with pytest.raises(FormatError, match="preprocessing"):
         preprocessing_from_json(described | {"config": described["config"] | change})
+
+
+def sound() -> list[Any]:
+    return preprocessing_to_json([kept()["LogMel"], Scaler().adapt(np.random.default_rng(0).normal(size=(9, 20)))])
+
+
+def test_a_chain_goes_through_a_file(tmp_path: Path) -> None:
+    described = {"x": sound(), "y": preprocessing_to_json(kept()["Labels"])}
+    write(dataclasses.replace(dense(), preprocessing=described), tmp_path / "m")
+    found = read(tmp_path / "m").preprocessing
+    assert found == described
+    log_mel, scaler = preprocessing_from_json(found["x"])
+    assert (log_mel.bands, scaler.get_config()) == (20, described["x"][1]["config"])
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda chain: chain[:1], "elements are missing"),
+        (lambda chain: [*chain, chain[1]], "too many elements"),
+        (lambda chain: chain[::-1], "this is no chain"),
+        (lambda chain: [chain[1]] * 2, "this is no chain"),
+        (lambda chain: [chain[0], preprocessing_to_json(Labels(["a", "b"]))], "this is no chain"),
+        (lambda chain: [chain[0], chain], r"\[1\]: this is no object"),
+        (lambda chain: [chain[0], preprocessing_to_json(Scaler("standard", [1.0], [1.0]))], "do not fit each other"),
+        (
+            lambda chain: [{**chain[0], "config": {**chain[0]["config"], "bands": 2**20}}, chain[1]],
+            r"\[0\].*LogMel: bands",
+        ),
+    ],
+    ids=range(8),
+)
+def test_a_chain_that_is_none_is_refused(tmp_path: Path, change: Any, what: str) -> None:
+    header, document, data = split(written(tmp_path, dense(), run=run))
+    document["preprocessing"] = {"x": change(sound())}
+    assert re.search(what, refused(tmp_path, joined(header, document, data), run=never))
+
+
+def test_no_more_is_kept_than_can_be_checked_in_time(tmp_path: Path) -> None:
+    labels = preprocessing_to_json(kept()["Labels"])
+    most = {"x": sound(), **{f"{i}": labels for i in range(62)}}
+    write(dataclasses.replace(dense(), preprocessing=most), tmp_path / "m")
+    with pytest.raises(FormatError, match="too many parts"):
+        write(dataclasses.replace(dense(), preprocessing=most | {"more": labels}), tmp_path / "m")
 
 
 def test_nothing_is_imported_by_name() -> None:

@@ -62,7 +62,8 @@ def test_a_keras_model_predicts_and_streams_where_no_framework_is(tmp_path: Path
 
 def test_the_page_runs_as_it_stands(tmp_path: Path) -> None:
     page = (Path(__file__).parents[1] / "docs" / "deploy.md").read_text(encoding="utf-8")
-    train, run = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    programs = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    train, run = "\n".join(programs[::2]), "\n".join(programs[1::2])  # where it was trained, and where it runs
     for program in (train, ALONE.partition("import numpy")[0] + run):
         subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=120)
 

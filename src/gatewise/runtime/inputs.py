@@ -44,12 +44,18 @@ def checked(where: str, value: Value, given: Any) -> Array:
     return np.ascontiguousarray(array, dtype)
 
 
-def is_raw(given: Any) -> bool:
+def is_text(given: Any) -> bool:
     """Whether it is text, or a list or an array of it."""
     if isinstance(given, np.ndarray):
         return given.dtype.kind in "UT" or (given.dtype.kind == "O" and any(isinstance(one, str) for one in given.flat))
     first = given[0] if isinstance(given, list | tuple) and given else given
     return isinstance(first, str)
+
+
+def is_series(given: Any) -> bool:
+    """Whether it is a `TimeSeries`, or a list of such; by name, for few programs have any."""
+    first = given[0] if isinstance(given, list | tuple) and given else given
+    return type(first).__name__ == "TimeSeries"
 
 
 def _kind(given: Any, array: Array) -> str:

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from gatewise.cells import Cell
+from gatewise.runtime.graph import Value, needed
+from gatewise.runtime.moving import MOVES
+from gatewise.runtime.states import GivenBack, given_back, state_inputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 CELLS = {cell.name.lower(): cell for cell in Cell}
 MERGES = {"add", "subtract", "multiply", "divide", "average", "maximum", "minimum"}
 FEATURES = 2  # the axis of a frame's features, whatever the value's rank
+# What may lay out a step otherwise, and moves no number
+LAYOUTS = {"reshape", "permute", "repeat", "take", "expand"}
 # Of each row and step alone
 POINTWISE = {
     *("dense", "embedding", "affine", "layer_normalization", "rms_normalization", "unit_normalization", "activation"),
@@ -72,6 +77,8 @@ class Lowered:
     Attributes:
         operations: of the program, as `_native.Program` takes them.
         fed: by name, the inputs that come with every step, in the program's order.
+        chunks: by their names, shape and dtype of a chunk of them.
+        states: the inputs that layers begin in; those that nobody gives are zeros.
         given: the number in the program of each value that does not advance, in its order, after those that are fed.
         starts: the value that each state of a recurrent layer begins in, by the state's name in the program.
         outputs: by name, what a stream gives, in the program's order.
@@ -81,6 +88,8 @@ class Lowered:
 
     operations: list[Any] = field(default_factory=list)
     fed: dict[str, Frames] = field(default_factory=dict)
+    chunks: dict[str, Value] = field(default_factory=dict)
+    states: set[str] = field(default_factory=set)
     given: dict[str, int] = field(default_factory=dict)
     starts: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, Frames] = field(default_factory=dict)
@@ -136,25 +145,54 @@ class _Lowering:
             **dict.fromkeys(("conv1d", "max_pool1d", "average_pool1d"), self._window),
             **dict.fromkeys(("attention", "additive_attention"), self._attention),
         }
+        self._made.states = state_inputs(graph)
+        self._one_step, self._back = False, GivenBack({}, set())
         for name, (shape, dtype) in graph.inputs.items():
             with_time = 3 if dtype == "float32" else 2
-            if name in context or len(shape) != with_time:
+            if name in context or name in self._made.states or len(shape) != with_time:
                 self._places[name] = Given(name)
-                continue
-            width = shape[-1] if dtype == "float32" else 1
-            if width is None:
-                raise StreamError(f"stream: input {name!r} has no known width. Expected features; received {shape}.")
-            self._places[name] = self._made.fed[name] = self._frames(width, dtype)
+            else:
+                self._feed(name, Value(shape, dtype))
+        if not self._made.fed and self._made.states:
+            self._feed_one_step(context)
+
+    def _feed(self, name: str, chunk: Value) -> None:
+        width = chunk.shape[-1] if chunk.dtype == "float32" else 1
+        if width is None:
+            raise StreamError(f"stream: input {name!r} has no known width. Expected features; received {chunk.shape}.")
+        self._places[name] = self._made.fed[name] = self._frames(width, chunk.dtype)
+        self._made.chunks[name] = chunk
+
+    def _feed_one_step(self, context: Container[str]) -> None:
+        """A graph of one step, whose states come in and go out again, takes a step of whatever has no axis of them."""
+        self._back = given_back(self._graph, self._made.states)
+        lost = self._made.states - {*self._back.outputs}
+        if lost:
+            name = min(lost)
+            raise StreamError(
+                f"stream: input {name!r} is a state of a model of one step, and no output gives it back in the same "
+                "form. Expected a state of known sizes, and what it is after the step among the outputs; received "
+                f"{self._graph.inputs[name].shape}. Use predict."
+            )
+        self._one_step = True
+        for name, (shape, dtype) in self._graph.inputs.items():
+            without_time = 2 if dtype == "float32" else 1
+            if name not in self._made.states and name not in context and len(shape) == without_time:
+                self._feed(name, Value((shape[0], None, *shape[1:]), dtype))
 
     def done(self) -> Lowered:
         """Lowers everything."""
-        for node in self._graph.nodes:
+        outputs = {n: v for n, v in self._graph.outputs.items() if n not in self._back.outputs.values()}
+        for node in needed(self._graph, outputs.values(), lambda _: False):
             given = [None if name is None else self._places[name] for name in node.inputs]
-            if not any(isinstance(place, Frames | State) for place in given):
+            states = [place for place in given if isinstance(place, State)]
+            if not states and not any(isinstance(place, Frames) for place in given):
                 self._places |= {value: Given(value) for value in node.outputs}
+            elif node.operation in MOVES and len(states) == len(given):
+                self._places[node.outputs[0]] = states[0]  # the same ones, laid out otherwise
             else:
                 self._lower(node, given)
-        for name, value in self._graph.outputs.items():
+        for name, value in outputs.items():
             place = self._places[value]
             if isinstance(place, Frames):
                 self._made.outputs[name] = place
@@ -168,6 +206,9 @@ class _Lowering:
         for name, place in zip(node.inputs, given, strict=True):
             if isinstance(place, State):
                 self._refuse(node, f"reads {name!r}, the state of layer {place.layer!r}, before its sequence ends")
+        if self._one_step and self._keeps_order(node):
+            self._places[node.outputs[0]] = given[0]
+            return
         rule: Callable[[Node, list[Any]], None]
         if node.operation in CELLS:
             rule = self._recurrent
@@ -188,6 +229,8 @@ class _Lowering:
         self._aligned(node, [x, mask])
         if node.all_options["go_backwards"]:
             self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come")
+        if self._one_step and node.name not in self._back.layers:
+            self._refuse(node, "begins anew at each step of a model of one step, which does not give its state back")
         place = len(self._made.operations)
         for name, state, value in zip(CELLS[node.operation].row.states, states, node.inputs[2:], strict=False):
             if isinstance(state, Frames):
@@ -195,11 +238,13 @@ class _Lowering:
             if state is not None and value is not None:
                 self._made.starts[f"{place}/{name}"] = value
         units = len(self._graph.tensors[node.weights["recurrent_kernel"]])
-        last = not node.all_options["return_sequences"]
+        last = not node.all_options["return_sequences"] and not self._one_step
         out = self._frames(units, "float32", x.period)
         self._add(node, [x, mask], [out], return_sequences=True)
         self._places[node.outputs[0]] = out._replace(last=last)
         self._places |= {value: State(node.name) for value in node.outputs[1:]}
+        if self._one_step and node.outputs[1:] and not node.all_options["zero_output_for_mask"]:
+            self._places[node.outputs[1]] = out  # h after the step is the step's output
 
     def _pointwise(self, node: Node, given: list[Any]) -> None:
         first = self._aligned(node, given)
@@ -238,6 +283,8 @@ class _Lowering:
         blocks = options["padding"] == "valid" and size == options["strides"] and options.get("dilation", 1) == 1
         if options["padding"] != "causal" and size > 1 and not blocks:
             self._refuse(node, f"looks at steps that have not come (padding={options['padding']!r})")
+        if self._one_step and size > 1:
+            self._refuse(node, "looks back, where a model of one step begins anew")
         self._made.block *= options["strides"]
         width = self._graph.values[node.outputs[0]].shape[2]
         self._one(node, given, self._frames(width or x.width, "float32", x.period * options["strides"]))
@@ -269,6 +316,13 @@ class _Lowering:
         if len({(place.period, place.last) for place in frames}) > 1:
             self._refuse(node, "reads values that go on at different rates")
         return frames[0]
+
+    def _keeps_order(self, node: Node) -> bool:
+        """Whether the numbers of a step stay as they are, and only axes of size 1 come and go."""
+        shapes = [self._graph.values[name].shape[1:] for name in (*node.inputs, *node.outputs) if name is not None]
+        wide = [[size for size in shape if size != 1] for shape in shapes]
+        flat = all(len(sizes) <= 1 for sizes in wide) and wide[0] == wide[-1] != [None]
+        return node.operation in LAYOUTS and flat
 
     def _is_for_every_step(self, value: str, *, last: bool) -> bool:
         shape, dtype = self._graph.values[value]

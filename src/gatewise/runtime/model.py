@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 
 from gatewise.options import cut
 from gatewise.runtime.evaluation import Evaluation
 from gatewise.runtime.format.document import fingerprint
-from gatewise.runtime.format.preprocessing import preprocessing_from_json
 from gatewise.runtime.graph import Graph, Value, needed
-from gatewise.runtime.inputs import checked, is_raw, shape_text
+from gatewise.runtime.inputs import shape_text
 from gatewise.runtime.pool import StreamPool
+from gatewise.runtime.progress import check_verbose, shown
+from gatewise.runtime.raw import Keeper, decoded
+from gatewise.runtime.samples import SampleStream, sample_stream
 from gatewise.runtime.stream import Programs, Stream
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Array = npt.NDArray[Any]
+
+ROWS_AT_ONCE = 256  # where progress is shown and nobody says how many; any number gives the same bits
 
 
 class Model:
@@ -56,6 +60,7 @@ class Model:
         self._graph = graph
         self._evaluation = Evaluation(graph)
         self._programs = Programs(graph)
+        self._keeper = Keeper(graph)
 
     @property
     def graph(self) -> Graph:
@@ -86,38 +91,74 @@ class Model:
         """
         return {name: Value((None, array.shape[1]), "float32") for name, array in self.stream().state.items()}
 
-    def predict(self, x: Any, batch_size: int | None = None) -> Any:
+    @property
+    def labels(self) -> dict[str, list[str]]:
+        """By name of an output, the names of its classes, in the order of their scores; empty if it keeps none."""
+        return {name: list(labels.names) for name, labels in self._keeper.labels.items()}
+
+    def predict(self, x: Any, batch_size: int | None = None, *, raw: bool = False, verbose: Any = "auto") -> Any:
         """Runs whole sequences.
+
+        Where the model keeps what its inputs were made with, it reads raw data: text; sound, as paths of WAV files or
+        as samples; a `TimeSeries`, of which it takes as many of the last steps as it reads; with `raw` any table.
 
         Args:
             x: an array, or a list, for the one input; a dict of such by input name, or a tuple in the inputs' order,
-                for several. Where the model keeps what reads raw text, a list of strings.
+                for several. Raw text is a list of strings. Raw sound is a path, a list of paths, (samples,) or
+                (batch, samples), or a list of arrays of different length, which are filled up at the end with what the
+                model's mask leaves out. A `TimeSeries`, or a list of such, is a row each; what it lacks goes to the
+                model's mask.
             batch_size: rows that run at once; None: all.
+            raw: whether numbers are in the units of the data, and to be scaled: by themselves they do not tell.
+            verbose: "auto" shows on a terminal how far it is, after a second; 1 in any case, 0 never.
 
         Returns:
-            An array for the one output; a dict by output name for several.
+            An array for the one output; a dict by output name for several. Where an input was raw, what the model keeps
+            the scaling of is in the units of the data. `decode` names classes.
 
         Raises:
-            TypeError: an input does not hold numbers of its kind.
-            ValueError: an input is missing, unknown or of the wrong shape, or an id is out of range.
+            TypeError: an input does not hold numbers of its kind, or is raw and the model keeps nothing that reads it.
+            ValueError: an input is missing, unknown or of the wrong shape, an id is out of range, a file is no sound.
         """
-        given = self._given(x)
-        rows = {len(array) for array in given.values()}
-        if len(rows) > 1:
-            sizes = ", ".join(f"{name} {len(array)}" for name, array in given.items())
-            raise ValueError(f"predict: inputs have different batches. Expected as many rows; received {sizes}.")
+        check_verbose("predict", verbose)
+        if type(raw) is not bool:
+            raise TypeError(f"predict: raw is {cut(repr(raw))}. Expected True or False.")
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(
                 f"predict: batch_size is {cut(repr(batch_size))}. Expected a whole number from 1, or None."
             )
-        count = rows.pop()
-        size = batch_size or max(1, count)
-        parts = [
-            self.run({name: array[begin : begin + size] for name, array in given.items()})
-            for begin in range(0, max(1, count), size)
-        ]
-        found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
+        given, was_raw, series = self._keeper.prepare(self._named(x), raw=raw, verbose=verbose)
+        rows = {len(array) for array in given.values()}
+        if len(rows) > 1:
+            sizes = ", ".join(f"{name} {len(array)}" for name, array in given.items())
+            raise ValueError(f"predict: inputs have different batches. Expected as many rows; received {sizes}.")
+        found = self._run_rows(given, rows.pop(), batch_size, verbose)
+        found = self._keeper.restore(found, series) if was_raw else found
         return found if len(found) > 1 else next(iter(found.values()))
+
+    def decode(self, found: Any) -> Any:
+        """Names the classes that `predict` found.
+
+        Args:
+            found: what it gave: an array of scores (batch, ..., classes), or a dict of such.
+
+        Returns:
+            The name of the class with the highest score, a list (batch), or lists within lists where there are steps;
+            of a dict a dict, of the outputs whose classes have names.
+
+        Raises:
+            ValueError: the model keeps no names, or the scores are not those of its classes.
+        """
+        kept = self._keeper.labels
+        if not kept or (not isinstance(found, dict) and len(kept) > 1):
+            expected = "a dict of outputs" if kept else "a model with Labels"
+            cure = "Give what predict gave." if kept else "Put Preprocessing(labels=labels) into it before it is saved."
+            raise ValueError(
+                f"decode: whose names is not clear. Expected {expected}; received {', '.join(kept) or 'none'}. {cure}"
+            )
+        if isinstance(found, dict):
+            return {name: decoded(labels, found[name]) for name, labels in kept.items() if name in found}
+        return decoded(next(iter(kept.values())), found)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Runs whole sequences at once, as they are.
@@ -134,28 +175,52 @@ class Model:
         found = self._evaluation.run(self._graph.nodes, inputs, {*self._graph.outputs.values()})
         return {name: found[value] for name, value in self._graph.outputs.items()}
 
+    @overload
+    def stream(
+        self,
+        batch: int = ...,
+        *,
+        context: Mapping[str, Any] | None = ...,
+        initial_state: Mapping[str, Any] | None = ...,
+        raw: Literal[False] = ...,
+    ) -> Stream: ...
+    @overload
+    def stream(
+        self,
+        batch: int = ...,
+        *,
+        context: Mapping[str, Any] | None = ...,
+        initial_state: Mapping[str, Any] | None = ...,
+        raw: Literal[True],
+    ) -> SampleStream: ...
     def stream(
         self,
         batch: int = 1,
         *,
         context: Mapping[str, Any] | None = None,
         initial_state: Mapping[str, Any] | None = None,
-    ) -> Stream:
+        raw: bool = False,
+    ) -> Stream | SampleStream:
         """Begins to read step by step.
 
         Args:
             batch: rows that go on together.
             context: inputs that do not advance, by name, (batch, ...): an encoder's outputs, a speaker's vector.
-            initial_state: inputs that a recurrent layer begins in, by name, (batch, units); those left out are zeros.
+            initial_state: inputs that recurrent layers begin in, by name, (batch, units), or (batch, layers, units) as
+                PyTorch's modules have them; those left out are zeros. The stream keeps them from then on.
+            raw: whether it takes sound, samples in pieces of any length, in the place of frames.
 
         Returns:
             A stream, at its beginning.
 
         Raises:
-            StreamError: the model cannot stream; it names the layer.
+            StreamError: the model cannot stream; it names the layer. Or, with `raw`, it does not read sound.
             ValueError: a context is missing, unknown or of the wrong shape.
         """
-        return Stream(self._programs, self._evaluation, batch, context or {}, initial_state or {})
+        if type(raw) is not bool:
+            raise TypeError(f"stream: raw is {cut(repr(raw))}. Expected True or False.")
+        stream = Stream(self._programs, self._evaluation, batch, context or {}, initial_state or {})
+        return sample_stream(stream, self._keeper) if raw else stream
 
     def stream_pool(self, capacity: int) -> StreamPool:
         """Makes room for many streams that come and go.
@@ -186,8 +251,8 @@ class Model:
         Raises:
             ValueError: a name is unknown, or what is asked for rests on an input that is not among them.
         """
-        graph = self._graph
-        begin, end = ([graph.outputs.get(name, name) for name in names] for names in (inputs, outputs))
+        graph, asked = self._graph, [*outputs]
+        begin, end = ([graph.outputs.get(name, name) for name in names] for names in (inputs, asked))
         for name in [*begin, *end]:
             if name not in graph.values:
                 raise ValueError(
@@ -202,13 +267,14 @@ class Model:
                 "in inputs; received others. Add these to inputs."
             )
         used = {tensor for node in nodes for tensor in node.weights.values()}
+        names = [name for name in asked if name in graph.outputs]
         return Model(
             Graph(
                 inputs={name: graph.values[name] for name in begin},
                 nodes=tuple(nodes),
-                outputs={name: graph.outputs.get(name, name) for name in outputs},
+                outputs={name: graph.outputs.get(name, name) for name in asked},
                 tensors={name: array for name, array in graph.tensors.items() if name in used},
-                preprocessing={name: one for name, one in graph.preprocessing.items() if name in begin},
+                preprocessing={name: one for name, one in graph.preprocessing.items() if name in {*begin, *names}},
             )
         )
 
@@ -234,7 +300,16 @@ class Model:
         total = sum(array.size for array in graph.tensors.values())
         return "\n".join([*lines, f"{total:,} weights, {sum(a.nbytes for a in graph.tensors.values()):,} bytes"])
 
-    def _given(self, x: Any) -> dict[str, Array]:
+    def _run_rows(
+        self, given: Mapping[str, Array], count: int, batch_size: int | None, verbose: Any
+    ) -> dict[str, Array]:
+        size = batch_size or (ROWS_AT_ONCE if check_verbose("predict", verbose) else max(1, count))
+        begins = range(0, max(1, count), size)
+        taken = shown("predict", "rows", begins, [min(size, count - begin) for begin in begins], verbose)
+        parts = [self.run({name: array[begin : begin + size] for name, array in given.items()}) for begin in taken]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
+
+    def _named(self, x: Any) -> dict[str, Any]:
         names = [*self._graph.inputs]
         if isinstance(x, dict):
             given = x
@@ -246,23 +321,7 @@ class Model:
             raise ValueError(
                 f"predict: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
             )
-        if {*given} != {*names}:
+        if {*given, *self._keeper.may_be_missing(given)} != {*names}:
             received = cut(", ".join(map(str, given)), 200)
             raise ValueError(f"predict: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
-        return {
-            name: checked(f"predict: {name}", self._graph.inputs[name], self._prepared(name, given[name]))
-            for name in names
-        }
-
-    def _prepared(self, name: str, given: Any) -> Any:
-        """Makes an input of raw text; what is numbers is the input already."""
-        if not is_raw(given):
-            return given
-        if name not in self._graph.preprocessing:
-            value = self._graph.inputs[name]
-            raise TypeError(
-                f"predict: {name} is raw. Expected {value.dtype} {shape_text(value)}; received text, and the "
-                "model keeps nothing that reads it. Convert it first, or put gatewise.data.preprocessing.Preprocessing "
-                "into the model before it is saved."
-            )
-        return preprocessing_from_json(self._graph.preprocessing[name])(given)
+        return given

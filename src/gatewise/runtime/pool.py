@@ -65,7 +65,7 @@ class StreamPool:
         self._program = programs.program()
         self._states = self._program.arrays(capacity)
         self._fingerprint = bytes.fromhex(fingerprint)
-        self._fed = {name: programs.graph.inputs[name] for name in lowered.fed}
+        self._fed = lowered.chunks
         self._outputs = lowered.outputs
         self._ids: Ids = np.full(capacity, -1, np.int64)  # of the stream in each row; -1: none
         self._opened: Ids = np.zeros(capacity, np.int64)  # how often each row was, so that no id comes twice

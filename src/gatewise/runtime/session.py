@@ -88,8 +88,9 @@ class Session:
         self._inputs, self._outputs = model.inputs, model.outputs
         self._states: dict[str, Value] = model.states if states else {}
         if states:
-            going_on = {*model.stream().outputs}
-            self._outputs = {name: value for name, value in self._outputs.items() if name in going_on}
+            stream = model.stream()
+            self._inputs = stream.inputs
+            self._outputs = {name: value for name, value in self._outputs.items() if name in stream.outputs}
 
     def get_inputs(self) -> list[NodeArg]:
         """The inputs, in their order, states last."""

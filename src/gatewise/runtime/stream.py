@@ -120,7 +120,7 @@ class Stream:
         }
         self._lock = threading.Lock()
         self.batch, self.block = batch, lowered.block
-        self._fed = {name: graph.inputs[name] for name in lowered.fed}
+        self._fed = lowered.chunks
         self._outputs = lowered.outputs
         first = next(iter(self._fed), None)
         self._one = (batch, self._fed[first].shape[-1]) if first and self._is_plain() else None
@@ -190,6 +190,26 @@ class Stream:
                 "run: chunk has no steps. Expected one or more, for there to be a last output; received 0."
             )
         return _named({name: array if whole[name] else array[:, -1] for name, array in found.items()})
+
+    def run_rows(self, frames: Array, rows: npt.NDArray[np.int64]) -> dict[str, Array]:
+        """Takes a chunk of frames of some of the rows, for its one input; what goes before a stream calls it.
+
+        Args:
+            frames: (n, steps, features) float32, of a multiple of `block` steps.
+            rows: (n,), which.
+
+        Returns:
+            By name, (n, steps / its stride, width).
+        """
+        given = (array if len(array) == 1 else array[rows] for array in self._given)
+        with self._lock:
+            found = self._run((frames, *given), self._states, None if len(rows) == self.batch else rows)
+        return dict(zip(self._outputs, found, strict=True))
+
+    def frame_of(self, output: str) -> tuple[int, str]:
+        """Numbers of a frame of an output, and their dtype."""
+        frames = self._outputs[output]
+        return frames.width, frames.dtype
 
     def reset(self, rows: npt.ArrayLike | None = None) -> None:
         """Goes back to the beginning.
@@ -271,6 +291,10 @@ def _begin(
                 raise ValueError(f"stream: {what} {cut(repr(name))} is unknown. Expected one of {others}.")
             shape, dtype = graph.inputs[name]
             known[name] = checked(f"stream: {what} {name}", Value((batch, *shape[1:]), dtype), array)
+    for name in lowered.states - {*known}:
+        shape = graph.inputs[name].shape[1:]
+        if None not in shape:
+            known[name] = np.zeros((batch, *shape), np.float32)  # type: ignore[arg-type]  # None was looked for
     starts = {*lowered.starts.values()} - ({*graph.inputs} - {*known})  # inputs that nobody gives are zeros
     wanted = {*lowered.given} | starts
     nodes = needed(graph, wanted, known.__contains__)

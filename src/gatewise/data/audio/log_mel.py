@@ -94,7 +94,7 @@ class LogMel(Saved):
         width = int(filters.astype(bool).sum(axis=1).max())
         padded = np.pad(filters, ((0, 0), (0, width)))
         # weights[k, band]: that of the frequency k behind the band's first one
-        self._weights = np.stack([padded[np.arange(bands), self._starts + k] for k in range(width)])
+        self._weights = padded[np.arange(bands), self._starts + np.arange(width)[:, None]]
 
     def count_frames(self, samples: int) -> int:
         """Counts the frames that fit into a number of samples.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatewise.data.audio.wav import check_samples
+from gatewise.data.checks import check_whole
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -22,6 +23,10 @@ class LogMelStream:
 
     Args:
         log_mel: what computes the frames.
+        block: frames that are given at once: what does not fill so many waits.
+
+    Attributes:
+        room: how many samples may wait.
 
     Example:
         >>> from gatewise.data.audio import LogMel
@@ -30,8 +35,9 @@ class LogMelStream:
         [(0, 40), (1, 40), (1, 40), (1, 40)]
     """
 
-    def __init__(self, log_mel: LogMel) -> None:
-        self.log_mel = log_mel
+    def __init__(self, log_mel: LogMel, block: int = 1) -> None:
+        self.log_mel, self.block = log_mel, check_whole("LogMelStream", "block", block, cure="Usual is 1.")
+        self.room = log_mel.frame_length - 1 + (self.block - 1) * log_mel.frame_step
         self._rest = np.zeros(0)
         self._skip = 0  # samples to leave out where frames do not touch
 
@@ -52,11 +58,29 @@ class LogMelStream:
         skipped = min(self._skip, len(array))
         self._skip -= skipped
         waiting = np.concatenate([self._rest, array[skipped:]])
-        frames = self.log_mel.compute(waiting)
-        used = len(frames) * self.log_mel.frame_step
+        count = self.log_mel.count_frames(len(waiting)) // self.block * self.block
+        used = count * self.log_mel.frame_step
+        needed = used - self.log_mel.frame_step + self.log_mel.frame_length if count else 0
+        frames = self.log_mel.compute(waiting[:needed])
         self._skip += max(0, used - len(waiting))
         self._rest = waiting[used:]
         return frames
+
+    @property
+    def state(self) -> tuple[NDArray[np.float64], int]:
+        """The samples that wait, at most `room`; and how many of the next to leave out, where frames do not touch."""
+        return self._rest.copy(), self._skip
+
+    @state.setter
+    def state(self, given: tuple[ArrayLike, int]) -> None:
+        rest, skip = check_samples("LogMelStream.state", given[0]), given[1]
+        skip = check_whole("LogMelStream.state", "skip", skip, least=0, cure="Give what state gave.")
+        if len(rest) > self.room or (skip and len(rest)) or skip > max(0, self.log_mel.frame_step - 1):
+            raise ValueError(
+                f"LogMelStream.state: this is none of such a stream. Expected at most {self.room} samples, or fewer "
+                f"than {self.log_mel.frame_step} to leave out; received {len(rest)} and {skip}. Give what state gave."
+            )
+        self._rest, self._skip = rest, skip
 
     def reset(self) -> None:
         """Forgets what was pushed: the next sample is the first."""

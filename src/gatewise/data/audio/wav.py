@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sound files by soundfile (needs the extra audio)."""
+"""Sound files by soundfile (the extra audio); plain WAV files are read without it, too."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gatewise.data.audio.header import count_missing
+from gatewise.data.audio.plain_wav import read_plain_wav
 from gatewise.data.checks import check_mask, check_whole, describe
 from gatewise.data.errors import FormatError
 from gatewise.data.saved import write_whole
-from gatewise.extras import require
+from gatewise.extras import is_installed, require
 
 if TYPE_CHECKING:
     import os
@@ -39,6 +40,8 @@ _WIDTHS = {
 def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None) -> NDArray[np.float32]:
     """Reads a WAV file, or any other that soundfile reads.
 
+    WAV files of whole numbers of 8 to 32 bits are read without soundfile as well, to the same bits.
+
     Args:
         path: the file.
         rate: samples a second that the model was made for; the file has to have it.
@@ -50,13 +53,13 @@ def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None
     Raises:
         FormatError: the file is no sound, is empty, has fewer samples than its header promises (which WAV, AIFF and AU
             files say), or has another rate or several channels.
-        ModuleNotFoundError: soundfile is not installed.
+        ModuleNotFoundError: soundfile is not installed, and the file is no plain WAV file.
         TypeError: rate or channel is no whole number.
         ValueError: there is no such channel.
     """
-    require("read_wav", "soundfile", "audio")
-    import soundfile
-
+    plain = None if is_installed("soundfile") else read_plain_wav(path)
+    if plain is None:
+        require("read_wav", "soundfile", "audio")
     rate = check_whole("read_wav", "rate", rate, cure="Usual is 16000.")
     if channel is not None:
         channel = check_whole("read_wav", "channel", channel, least=0, cure="Choose one of the file's channels.")
@@ -64,15 +67,7 @@ def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None
     size = Path(path).stat().st_size
     if size == 0:
         raise FormatError(f"{where} is empty. Expected a WAV file; received 0 bytes. Record or copy it again.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            found, width = file.samplerate, file.channels * _WIDTHS.get(file.subtype, 0)
-            samples = file.read(file.frames, dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, TypeError) as error:  # a TypeError: the ending .raw says nothing of the format
-        raise FormatError(
-            f"{where} is no sound file, or damaged. Expected a WAV file; received {size} bytes that soundfile does not "
-            f"read: {error}. Check the path and the format."
-        ) from error
+    samples, found, width = plain or _read(where, path, size)
     missing = count_missing(path)
     if missing:
         promised = f"{len(samples) + missing // width} samples" if width else f"{size + missing} bytes"
@@ -100,6 +95,21 @@ def read_wav(path: str | os.PathLike[str], rate: int, channel: int | None = None
             f"{where}: channel does not exist. Expected 0 to {channels - 1}; received {channel}. Choose one of those."
         )
     return np.ascontiguousarray(samples[:, channel or 0])
+
+
+def _read(where: str, path: str | os.PathLike[str], size: int) -> tuple[NDArray[np.float32], int, int]:
+    """Reads a file by soundfile: (samples, channels), the rate, and bytes of a sample of all channels, 0 if unknown."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(path) as file:
+            width = file.channels * _WIDTHS.get(file.subtype, 0)
+            return file.read(file.frames, dtype="float32", always_2d=True), file.samplerate, width
+    except (soundfile.SoundFileError, TypeError) as error:  # a TypeError: the ending .raw says nothing of the format
+        raise FormatError(
+            f"{where} is no sound file, or damaged. Expected a WAV file; received {size} bytes that soundfile does not "
+            f"read: {error}. Check the path and the format."
+        ) from error
 
 
 def write_wav(path: str | os.PathLike[str], samples: ArrayLike, rate: int) -> None:

@@ -32,6 +32,8 @@ SIZE = MOST
 SAMPLE_NUMBERS = 2**22
 SAMPLE_WORK = 2**31
 LENGTH = 2**20  # of a text in tokens, of a step or a filter bank of sound, in preprocessing
+KEPT = 64  # parts that preprocessing keeps
+CHAIN = 2  # parts of preprocessing that stand one behind the other
 
 # The rows of the page
 LIMITS = {
@@ -48,6 +50,7 @@ LIMITS = {
     "inputs of a node": NODE_INPUTS,
     "axes of a value or tensor, one at least": AXES,
     "size of an axis": SIZE,
+    "parts that preprocessing keeps, those of chains too": KEPT,
     "numbers of a sample": SAMPLE_NUMBERS,
     "work of a sample": SAMPLE_WORK,
 }

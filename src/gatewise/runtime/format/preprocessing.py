@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gatewise.data.saved import PACKAGE
 from gatewise.options import cut
 from gatewise.runtime.format import strict_json
-from gatewise.runtime.format.limits import LENGTH, SIZE, members, whole, wrong
+from gatewise.runtime.format.limits import CHAIN, KEPT, LENGTH, SIZE, array, at_most, members, whole, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +39,15 @@ def _class(name: str) -> Any:
     return getattr(home, name)
 
 
-def preprocessing_to_json(kept: Any) -> dict[str, Any]:
-    """Describes an object of `gatewise.data` as a file keeps it.
+def preprocessing_to_json(kept: Any) -> Any:
+    """Describes an object of `gatewise.data`, or a chain of them, as a file keeps it.
 
     Args:
-        kept: a `Labels`, `LogMel`, `Scaler`, `SeriesScaler`, `Subwords`, `Tokenizer` or `Vocabulary`.
+        kept: a `Labels`, `LogMel`, `Scaler`, `SeriesScaler`, `Subwords`, `Tokenizer` or `Vocabulary`; or a list, of
+            which each takes what the one before it gives: `[log_mel, scaler]`.
 
     Returns:
-        `{"class_name": ..., "config": ...}`, plain JSON, for `Graph.preprocessing`.
+        `{"class_name": ..., "config": ...}`, plain JSON, for `Graph.preprocessing`; of a list a list of such.
 
     Raises:
         TypeError: it is something else.
@@ -57,6 +58,10 @@ def preprocessing_to_json(kept: Any) -> dict[str, Any]:
         >>> preprocessing_to_json(Labels(["no", "yes"]))
         {'class_name': 'gatewise>Labels', 'config': {'names': ['no', 'yes']}}
     """
+    if isinstance(kept, list | tuple):
+        described = [preprocessing_to_json(one) for one in kept]
+        preprocessing_from_json(described)  # what is no chain cannot be read
+        return described
     name = type(kept).__name__
     if name not in CONFIGS or type(kept) is not _class(name):
         raise TypeError(
@@ -73,14 +78,14 @@ def preprocessing_to_json(kept: Any) -> dict[str, Any]:
 
 
 def preprocessing_from_json(described: Any, where: str = "preprocessing") -> Any:
-    """Makes the object that `preprocessing_to_json` described.
+    """Makes the object, or the chain, that `preprocessing_to_json` described.
 
     Args:
-        described: plain JSON: `{"class_name": ..., "config": ...}`.
+        described: plain JSON: `{"class_name": ..., "config": ...}`, or a list of such.
         where: opens the messages.
 
     Returns:
-        An equal object.
+        An equal object; of a list a list.
 
     Raises:
         FormatError: it describes something else, or the class refuses the configuration.
@@ -91,6 +96,11 @@ def preprocessing_from_json(described: Any, where: str = "preprocessing") -> Any
         >>> preprocessing_from_json(kept).decode([1, 0])
         ['yes', 'no']
     """
+    return _chain(where, described) if type(described) is list else _part(where, described)
+
+
+def _part(where: str, described: Any) -> Any:
+    """Makes one object."""
     described = members(where, described, ["class_name", "config"])
     names = {f"{PACKAGE}>{name}": name for name in CONFIGS}
     full = described["class_name"]
@@ -114,12 +124,27 @@ def preprocessing_from_json(described: Any, where: str = "preprocessing") -> Any
     return made
 
 
+def _chain(where: str, described: list[Any]) -> list[Any]:
+    """Makes a chain: frames of sound, and how they are scaled."""
+    array(where, described, CHAIN, CHAIN)
+    log_mel, scaler = (_part(f"{where}[{i}]", one) for i, one in enumerate(described))
+    kinds = [type(one).__name__ for one in (log_mel, scaler)]
+    if kinds != ["LogMel", "Scaler"]:
+        raise wrong(where, "this is no chain", "a LogMel and then a Scaler", ", ".join(kinds))
+    if scaler.shift is not None and scaler.shift.size != log_mel.bands:
+        expected = f"a Scaler of bands={log_mel.bands} features"
+        raise wrong(where, "the parts do not fit each other", expected, f"{scaler.shift.size}")
+    return [log_mel, scaler]
+
+
 def check_all(where: str, preprocessing: Mapping[str, Any]) -> None:
     """Checks everything that a file keeps, by making it.
 
     Raises:
         FormatError: something is wrong.
     """
+    parts = sum(len(one) if type(one) is list else 1 for one in preprocessing.values())
+    at_most(f"{where}: preprocessing", "parts", parts, KEPT)
     for name, described in preprocessing.items():
         try:
             preprocessing_from_json(described, f"{where}: preprocessing {cut(repr(name))}")

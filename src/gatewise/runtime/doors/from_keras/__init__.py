@@ -51,8 +51,9 @@ def from_keras(model: Any) -> Graph:
         The graph. Inputs and outputs have the model's names: of its input tensors; the keys of its outputs, or the
         names of the layers that make them, with a number behind one that is there already. Tensors are named by
         layer, "encoder/gru/kernel". What `gatewise.data.preprocessing.Preprocessing` keeps lies in `preprocessing`:
-        what makes an input, under the input's name; all else under its own. Half-precision and float64 weights are
-        float32; a warning says so.
+        what makes an input of raw data, under the input's name; what turns an output into names or units (Labels; a
+        scaler in a layer that makes the output), under the output's; all else under its own. Half-precision and
+        float64 weights are float32; a warning says so.
 
     Raises:
         ModuleNotFoundError: Keras, or its backend, is not installed.

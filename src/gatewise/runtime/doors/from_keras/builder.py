@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise.runtime.doors.from_keras.errors import refused
+from gatewise.runtime.doors.from_keras.keeping import Kept, placed
 from gatewise.runtime.graph import Graph, Node, Value
 from gatewise.runtime.operations import OPERATIONS, Problem
 
@@ -39,7 +40,7 @@ class Builder:
     def __init__(self) -> None:
         self.inputs: dict[str, Value] = {}
         self.values: dict[str, tuple[Any, str]] = {}
-        self.preprocessing: dict[str, Any] = {}
+        self.kept: list[Kept] = []
         self._nodes: dict[str, Node] = {}
         self._tensors: dict[str, Array] = {}
         self._known: dict[tuple[int, str], str] = {}  # a tensor by its layer and what it is there
@@ -210,7 +211,9 @@ class Builder:
                 wanted |= {value for value in node.inputs if value is not None}
         read = {tensor for node in nodes for tensor in node.weights.values()}
         tensors = {name: array for name, array in self._tensors.items() if name in read}
-        return Graph(dict(self.inputs), tuple(reversed(nodes)), outputs, tensors, self.preprocessing)
+        return Graph(
+            dict(self.inputs), tuple(reversed(nodes)), outputs, tensors, placed(self.kept, self.inputs, outputs)
+        )
 
     def _read(self, call: Call, operation: str, inputs: Iterable[str]) -> None:
         if operation in _MOVING or operation in _MASKS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise.runtime.doors.from_keras.activations import activated
+from gatewise.runtime.doors.from_keras.keeping import Kept
 from gatewise.runtime.doors.from_keras.row import Row, last_axis, passes, unsupported
 
 if TYPE_CHECKING:
@@ -153,20 +154,10 @@ def _vanishes(_door: Door, call: Call) -> Any:
 
 
 def _preprocessing(door: Door, call: Call) -> Any:
-    """Keeps what the layer keeps.
-
-    The first that makes an input of raw data stands under that input's name: that of the one that the layer stands at,
-    else of the only one. Everything else, Labels for one, stands under the name that the program gave it.
-    """
-    origins = sorted(door.origins(call.x)) or [*door.inputs]
+    """Keeps what the layer keeps; where it stands in the graph, all of the model decides."""
     for name, config in call.layer.get_config()["kept"].items():
-        for own, kept in _as_saved(name, config):
-            makes_inputs = kept["class_name"] != "gatewise>Labels" and len(origins) == 1
-            place = origins[0] if makes_inputs and origins[0] not in door.preprocessing else own
-            number = 2
-            while place in door.preprocessing:
-                place, number = f"{own}_{number}", number + 1
-            door.preprocessing[place] = kept
+        for own, described in _as_saved(name, config):
+            door.kept.append(Kept(own, described, call.x, sorted(door.origins(call.x))))
     return call.x
 
 
