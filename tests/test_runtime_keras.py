@@ -109,9 +109,9 @@ def test_every_architecture_goes_by_file_into_one_process_without_a_framework(tm
             found = np.load(tmp_path / f"{name}.{length}.found.npz")
             expected = of_keras(name, length)[1]
             assert len(found) == len(expected)
-            errors[name, length] = max(error_of(one, found[f"arr_{i}"]) for i, one in enumerate(expected))
+            errors[name, length] = np.max([error_of(one, found[f"arr_{i}"]) for i, one in enumerate(expected)])
     assert len(errors) > len(MODELS)
-    assert max(errors.values()) <= ALLOWED, {key: error for key, error in errors.items() if not error <= ALLOWED}
+    assert {key: error for key, error in errors.items() if not error <= ALLOWED} == {}
 
 
 def test_the_table_has_every_layer_and_at_least_60_architectures() -> None:
@@ -124,7 +124,7 @@ def test_the_table_has_every_layer_and_at_least_60_architectures() -> None:
     assert len(MODELS) >= 60
 
 
-# Those with most tensors of one shape; of the others, one by one
+# Those with most tensors of one shape, or whose weights act on padding alone; the others in the long tests
 MANY = ("wavenet", "transformer_block", "multi_head_attention_masks", "merge_with_one_mask", "stacked_bidirectional")
 REST = [pytest.param(name, marks=() if name in MANY else pytest.mark.deep) for name in MODELS]
 
@@ -151,8 +151,7 @@ def test_any_two_tensors_of_a_file_that_change_places_are_refused(name: str, tmp
         with pytest.raises(FormatError, match="the model does not compute what it was saved with"):
             gatewise.load(tmp_path / "swapped")
     # Two models may be one: of biases that are added up, say, or of those of keys, which softmax does not see
-    assert len(pairs) - len(same) >= 10 * (name in MANY)
-    assert len(same) <= 3
+    assert name not in MANY or (len(pairs) - len(same) >= 10 and len(same) <= 3)
 
 
 # --- Names ---
