@@ -29,8 +29,10 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+import gatewise
 from gatewise.data.errors import FormatError
 from gatewise.data.labels import Labels
+from gatewise.data.preprocessing import Preprocessing
 from gatewise.data.text import Vocabulary
 from gatewise.keras import GRU  # instead of: from keras.layers import GRU
 from study import GREY, INK, OTHER, OURS, PALE, STYLE, Table, begin, console
@@ -103,10 +105,14 @@ def split(reviews: Reviews) -> list[tuple[Reviews, Reviews]]:
     return parts
 
 
-def build(words: int) -> Any:
-    """Builds a model that reads a review both ways and keeps the mean and the peak of what it thought."""
-    tokens = Input((None,), dtype="int32")
-    x = Embedding(words, 32, mask_zero=True)(tokens)
+def build(vocabulary: Vocabulary, labels: Labels) -> Any:
+    """Builds a model that reads a review both ways and keeps the mean and the peak of what it thought.
+
+    It keeps what its input is made with, so that its file reads reviews as they are.
+    """
+    tokens = Input((None,), dtype="int32", name="review")
+    x = Preprocessing(vocabulary=vocabulary, opinions=labels)(tokens)
+    x = Embedding(vocabulary.vocabulary_size(), 32, mask_zero=True)(x)
     x = Dropout(0.3, noise_shape=(None, None, 1))(x)  # whole words
     x = SpatialDropout1D(0.3)(x)
     x = Bidirectional(GRU(32, return_sequences=True))(x)
@@ -114,19 +120,19 @@ def build(words: int) -> Any:
     return keras.Model(tokens, Dense(1, activation="sigmoid")(Dropout(0.5)(x)))
 
 
-def answer(train: Reviews, test: Reviews, *, words: int, epochs: int, batch: int = 32) -> list[str]:
-    """Trains the GRU and gives its opinion on the test part."""
+def answer(train: Reviews, test: Reviews, *, words: int, epochs: int, batch: int = 32) -> tuple[list[str], Any]:
+    """Trains the GRU; gives its opinion on the test part, and the model."""
     keras.utils.set_random_seed(0)
     vocabulary = Vocabulary(
         max_tokens=VOCABULARY, standardize="lower", output_sequence_length=words, truncating="pre"
     ).adapt(train.texts)
     labels = Labels().adapt(train.opinions)
-    model = build(vocabulary.vocabulary_size())
+    model = build(vocabulary, labels)
     rate = keras.optimizers.schedules.CosineDecay(0.003, epochs * -(-len(train.texts) // batch))
     model.compile(optimizer=keras.optimizers.Adam(rate), loss="binary_crossentropy")
     model.fit(vocabulary(train.texts), labels(train.opinions), batch_size=batch, epochs=epochs, verbose=0)
     scores = model.predict(vocabulary(test.texts), verbose=0)
-    return labels.decode((scores[:, 0] > 0.5).astype(int))
+    return labels.decode((scores[:, 0] > 0.5).astype(int)), model
 
 
 def answer_by_words(train: Reviews, test: Reviews) -> list[str]:
@@ -179,9 +185,13 @@ def main() -> None:
     parts = split(reviews)
     ours, baseline = [], []
     for fold, (train, test) in enumerate(parts[:2] if study.quick else parts):
-        for kept, given in ((ours, answer(train, test, **settings)), (baseline, answer_by_words(train, test))):
+        opinions, model = answer(train, test, **settings)
+        for kept, given in ((ours, opinions), (baseline, answer_by_words(train, test))):
             kept.append(float(np.mean(np.array(given) == np.array(test.opinions))))
         console.print(f"fold {fold}: GRU {ours[-1]:.1%} right, regression on words and pairs {baseline[-1]:.1%}")
+    study.out.mkdir(parents=True, exist_ok=True)
+    model.save(study.out / "sentiment.keras")  # of the last fold
+    gatewise.save(model, study.out / "sentiment.safetensors")
     results = np.array(ours), np.array(baseline)
     study.report([tabulate(*results)], draw(*results), {"accuracy": ours, "baseline_accuracy": baseline})
 

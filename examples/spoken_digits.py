@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spoken digits: from recordings to log-mel frames to the digit, by GRU layers that read from both ends.
+"""Spoken digits: from recordings to log-mel frames to the digit, by GRU layers that read from both ends, or forward.
+
+The one answers when the recording has ended; the other, which is causal, at every step, and runs as a stream.
 
 Run `python examples/spoken_digits.py --data FOLDER`; docs/spoken_digits.md says what FOLDER holds, and what came out.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -17,17 +20,24 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
+import decisions
+import gatewise
+from decisions import THRESHOLDS, Heard, end_of_word
 from gatewise.data.audio import LogMel, read_wav, write_wav
 from gatewise.data.preprocessing import Preprocessing, find_preprocessing
 from gatewise.data.series import Scaler
 from gatewise.keras import GRU
+from gatewise.runtime.format.preprocessing import preprocessing_from_json
 from recordings import RATE, TEST_TAKES, Recordings, read
-from study import GREY, INK, OTHER, OURS, STYLE, Table, begin
+from study import GREY, INK, OTHER, OURS, STYLE, THIRD, Table, begin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from gatewise.runtime import Model
 
 DIGITS, SEEDS = 10, (1, 2, 3)
 COPIES, EPOCHS, BATCH = 2, 10, 64
@@ -47,16 +57,20 @@ def fill_up(frames: list[NDArray[Any]], scaler: Scaler) -> NDArray[np.float32]:
     return keras.utils.pad_sequences(scaled, maxlen=50, dtype="float32", padding="post", truncating="post")
 
 
-def build(scaler: Scaler, steps: int) -> keras.Model:
-    """Builds the model; it keeps with it what its input is made with."""
+def build(scaler: Scaler, steps: int, *, causal: bool) -> keras.Model:
+    """Builds a model; it keeps with it what its input is made with. A causal one answers at every step."""
+    if causal:  # as wide as both directions together
+        readers = [GRU(128, return_sequences=True), GRU(128, return_sequences=True)]
+    else:
+        readers = [layers.Bidirectional(GRU(64, return_sequences=True)), layers.Bidirectional(GRU(64))]
     model = keras.Sequential(
         [
-            keras.Input((None, LOG_MEL.bands)),
+            keras.Input((None, LOG_MEL.bands), name="frames"),
             Preprocessing(log_mel=LOG_MEL, scaler=scaler),
             layers.Masking(),
-            layers.Bidirectional(GRU(64, return_sequences=True)),
+            readers[0],
             layers.Dropout(0.3),
-            layers.Bidirectional(GRU(64)),
+            readers[1],
             layers.Dropout(0.3),
             layers.Dense(DIGITS, activation="softmax"),
         ]
@@ -66,16 +80,17 @@ def build(scaler: Scaler, steps: int) -> keras.Model:
     return model
 
 
-def train(training: Recordings, seed: int, quick: bool) -> keras.Model:
-    """Trains a model on the recordings and on variations of them."""
+def train(training: Recordings, seed: int, quick: bool, *, causal: bool = False) -> keras.Model:
+    """Trains a model on the recordings and on variations of them; a causal one to name the digit at every step."""
     keras.utils.set_random_seed(seed)
     random = np.random.default_rng(seed)
     copies, epochs = (1, 4) if quick else (COPIES, EPOCHS)
     sounds = [*training.sounds, *(vary(sound, random) for _ in range(copies) for sound in training.sounds)]
     frames = [LOG_MEL(sound) for sound in sounds]
     scaler = Scaler().adapt(np.concatenate(frames))
-    model = build(scaler, steps=epochs * len(frames) // BATCH)
-    model.fit(fill_up(frames, scaler), np.tile(training.digit, 1 + copies), BATCH, epochs, verbose=0)
+    x, y = fill_up(frames, scaler), np.tile(training.digit, 1 + copies)
+    model = build(scaler, steps=epochs * len(x) // BATCH, causal=causal)
+    model.fit(x, np.repeat(y[:, None], x.shape[1], axis=1) if causal else y, BATCH, epochs, verbose=0)
     return model
 
 
@@ -108,57 +123,138 @@ def read_as_stream(model_file: Path, sound: NDArray[Any]) -> list[str]:
     return [str(len(frames)), "the same bits" if same else "others", str(recognise(model, [samples])[0])]
 
 
-def draw(confusion: NDArray[np.int64], rows: list[tuple[str, list[float], float]]) -> Figure:
-    """Draws what was heard for what was said, and the accuracy on each split."""
+def pieces_of(model: Model, sound: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
+    """Gives what the model reads of a sound, (1, frames, bands), as it comes, 20 ms at a time."""
+    kept = [one for kept in model.graph.preprocessing.values() for one in (kept if isinstance(kept, list) else [kept])]
+    log_mel, scaler = map(preprocessing_from_json, kept)
+    stream = log_mel.stream()
+    for i in range(0, len(sound), 160):
+        frames = stream.push(sound[i : i + 160])
+        if len(frames):
+            yield scaler(frames)[None]
+
+
+def listen(model: Model, sound: NDArray[Any], digit: int) -> tuple[Heard, bool]:
+    """Gives a recording to a stream. Returns what it heard, and whether its last answer has the bits of the whole's."""
+    pieces = list(pieces_of(model, sound))
+    stream = model.stream()
+    scores = np.concatenate([stream.run(piece)[0] for piece in pieces])
+    same = np.array_equal(model.predict(np.concatenate(pieces, axis=1))[0, -1], scores[-1])
+    known = (LOG_MEL.frame_length + LOG_MEL.frame_step * np.arange(len(scores))) / RATE
+    return Heard(scores, known, end_of_word(sound, RATE), len(sound) / RATE, int(digit)), same
+
+
+class Split(NamedTuple):
+    """How a test part went.
+
+    Attributes:
+        name: of the part.
+        both: accuracy of the models that read from both ends, by seed.
+        forward: accuracy of the causal ones, likewise, after the last step.
+        baseline: that of the support vector machine.
+        confusion: (said, heard), how often the models that read from both ends heard what, all seeds.
+        heard: what the streams of the causal ones heard, all seeds.
+        same: whether each of these ended with the bits of the whole.
+    """
+
+    name: str
+    both: list[float]
+    forward: list[float]
+    baseline: float
+    confusion: NDArray[np.int64]
+    heard: list[Heard]
+    same: list[bool]
+
+
+def draw(splits: list[Split], curves: dict[str, list[decisions.Judged]]) -> Figure:
+    """Draws what was heard for what was said, the accuracy on each split, and decisions on the way."""
+    confusion = splits[0].confusion
     with rc_context(STYLE):
-        figure = Figure(figsize=(9, 4.2), layout="constrained")
-        left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
+        figure = Figure(figsize=(9, 8.2), layout="constrained")
+        (left, right), below = figure.subplots(2, 2, width_ratios=[1, 1.1])
         left.imshow(np.sqrt(confusion), cmap="GnBu", vmax=1.5 * np.sqrt(confusion.max()))
         for (said, heard), count in np.ndenumerate(confusion):
             left.text(heard, said, str(count or ""), ha="center", va="center", color=INK, fontsize=8)
         left.set(xticks=range(DIGITS), yticks=range(DIGITS), xlabel="heard", ylabel="said")
-        left.set_title("Official test takes, all seeds", fontsize=10, loc="left")
-        places = np.arange(len(rows))[::-1]
-        right.barh(places + 0.2, [np.mean(row[1]) for row in rows], 0.36, color=OURS, label="GRU")
-        right.barh(places - 0.2, [row[2] for row in rows], 0.36, color=OTHER, label="SVM on mean and spread")
-        right.set_yticks(places, [row[0] for row in rows], color=INK)
+        left.set_title("From both ends, official test takes, all seeds", fontsize=10, loc="left")
+        places = np.arange(len(splits))[::-1]
+        ways = {
+            "GRU from both ends": (OURS, [np.mean(split.both) for split in splits]),
+            "GRU forward": (THIRD, [np.mean(split.forward) for split in splits]),
+            "SVM on mean and spread": (OTHER, [split.baseline for split in splits]),
+        }
+        for number, (name, (colour, accuracy)) in enumerate(ways.items()):
+            right.barh(places + 0.27 * (1 - number), accuracy, 0.25, color=colour, label=name)
+        right.set_yticks(places, [split.name for split in splits], color=INK)
         right.set(xlim=(0, 1))
         right.xaxis.set_major_formatter("{x:.0%}")
         right.set_title("Recognised correctly", fontsize=10, loc="left")
-        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, frameon=False, labelcolor=GREY)
+        right.legend(
+            loc="upper center", bbox_to_anchor=(0.4, -0.1), ncols=3, frameon=False, labelcolor=GREY, fontsize=8
+        )
+        decisions.draw(*below, curves)
     return figure
 
 
+def tabulate(splits: list[Split]) -> list[Table]:
+    """Tabulates the accuracy on each split, and how many streams ended with the bits of the whole."""
+
+    def seeds(right: list[float]) -> list[str]:
+        return [f"{np.mean(right):.1%}", f"{min(right):.1%} to {max(right):.1%}" * (len(right) > 1)]
+
+    cells = [[s.name, *seeds(s.both), *seeds(s.forward), f"{s.baseline:.1%}"] for s in splits]
+    same = [[split.name, f"{len(split.heard):,}", f"{sum(split.same):,}"] for split in splits]
+    ways = ["GRU from both ends", "its seeds", "GRU forward", "its seeds", "SVM on mean and spread"]
+    return [
+        Table("Recognised correctly", ["test part", *ways], cells),
+        Table("Streams of the causal model", ["test part", "recordings", "ended with the bits of the whole"], same),
+    ]
+
+
+def run_split(
+    name: str, training: Recordings, test: Recordings, seeds: Sequence[int], files: Path, quick: bool
+) -> Split:
+    """Trains and judges all ways on one test part; the last seed's models stay in files, .keras and .safetensors."""
+    split = Split(name, [], [], judge_baseline(training, test), np.zeros((DIGITS, DIGITS), int), [], [])
+    for seed in seeds:
+        model = train(training, seed, quick)
+        answers = recognise(model, test.sounds)
+        split.both.append(float((answers == test.digit).mean()))
+        np.add.at(split.confusion, (test.digit, answers), 1)
+        model.save(files.with_suffix(".keras"))
+        gatewise.save(train(training, seed, quick, causal=True), files.with_suffix(".safetensors"))
+        causal = gatewise.load(files.with_suffix(".safetensors"))
+        heard, same = zip(*map(partial(listen, causal), test.sounds, test.digit), strict=True)
+        split.forward.append(float(np.mean([one.scores[-1].argmax() == one.truth for one in heard])))
+        split.heard.extend(heard)
+        split.same.extend(same)
+    return split
+
+
 def main() -> None:
-    """Trains, judges, and reads a recording as a stream."""
+    """Trains, judges, and reads recordings as streams."""
     study = begin("spoken_digits", "Spoken digits, by GRU layers over log-mel frames")
     recordings = read(study.data)
     if study.quick:
         recordings = recordings.where(recordings.take % TEST_TAKES == 0)
-    splits = {"official test takes": recordings.take < TEST_TAKES}
-    for speaker in np.unique(recordings.speaker)[: 0 if study.quick else None]:
-        splits[f"new speaker: {speaker}"] = recordings.speaker == speaker
     study.out.mkdir(parents=True, exist_ok=True)
-    model_file = study.out / "spoken_digits.keras"
-    confusion, rows, stream = np.zeros((DIGITS, DIGITS), int), [], []
-    for split, held in splits.items():
-        training, test = recordings.where(~held), recordings.where(held)
-        right = []
-        for seed in SEEDS[: 1 if study.quick or rows else None]:
-            model = train(training, seed, study.quick)
-            heard = recognise(model, test.sounds)
-            right.append(float((heard == test.digit).mean()))
-            if not rows:
-                np.add.at(confusion, (test.digit, heard), 1)
-                model.save(model_file)
-        rows.append((split, right, judge_baseline(training, test)))
-        stream = stream or [str(test.digit[0]), *read_as_stream(model_file, test.sounds[0])]
-    cells = [[s, f"{np.mean(r):.1%}", f"{min(r):.1%} to {max(r):.1%}" * (len(r) > 1), f"{b:.1%}"] for s, r, b in rows]
-    tables = [
-        Table("Recognised correctly", ["test part", "GRU", "its seeds", "SVM on mean and spread"], cells),
-        Table("One WAV file, 20 ms at a time", ["said", "frames", "as of the whole", "heard"], [stream]),
-    ]
-    study.report(tables, draw(confusion, rows), {"splits": rows, "stream": stream})
+    official, files = recordings.take < TEST_TAKES, study.out / "spoken_digits"
+    test, seeds = recordings.where(official), SEEDS[: 1 if study.quick else None]
+    splits = [run_split("official test takes", recordings.where(~official), test, seeds, files, study.quick)]
+    for speaker in np.unique(recordings.speaker)[: 0 if study.quick else None]:
+        left_out, files_of = recordings.speaker == speaker, study.out / "spoken_digits_new_speaker"
+        parts = recordings.where(~left_out), recordings.where(left_out)
+        splits.append(run_split(f"new speaker: {speaker}", *parts, SEEDS[:1], files_of, study.quick))
+    line = [str(test.digit[0]), *read_as_stream(files.with_suffix(".keras"), test.sounds[0])]
+    heard = {splits[0].name: splits[0].heard, "new speakers": [one for split in splits[1:] for one in split.heard]}
+    curves = {part: [decisions.judge(them, at) for at in THRESHOLDS] for part, them in heard.items() if them}
+    rest = [Table("One WAV file, 20 ms at a time", ["said", "frames", "as of the whole", "heard"], [line])]
+    tables = [*tabulate(splits), *decisions.tabulate(curves), *rest]
+    facts = {split.name: split._asdict() for split in splits}
+    for one in facts.values():
+        del one["confusion"], one["heard"]
+    facts = {"splits": facts, "decisions": {part: [row._asdict() for row in curve] for part, curve in curves.items()}}
+    study.report(tables, draw(splits, curves), {**facts, "stream": line})
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ class _Hiding(PathFinder):
         return None if name.partition(".")[0] in {} else super().find_spec(name, path, target)
 sys.meta_path[sys.meta_path.index(PathFinder)] = _Hiding
 """
+FRAMEWORKS = ("keras", "tensorflow", "jax", "jaxlib", "torch", "onnx", "onnxruntime")
 # Defines `peak(f)`: calls f and returns by how many bytes resident memory went up meanwhile. A child's ru_maxrss would
 # begin with its parent's.
 PEAK = """

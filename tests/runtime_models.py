@@ -123,6 +123,18 @@ def outputs_of(model: Any, inputs: dict[str, Array]) -> list[Array]:
     return [keras.ops.convert_to_numpy(one) for one in keras.tree.flatten(found)]
 
 
+@functools.cache
+def of_keras(name: str, length: int) -> tuple[dict[str, Array], list[Array]]:
+    """Calls a model of the table, once; its inputs and its outputs."""
+    inputs = inputs_of(model_of(name), length)
+    return inputs, outputs_of(model_of(name), inputs)
+
+
+def lengths_of(model: Any) -> tuple[int, ...]:
+    """The numbers of steps that a model is tried with: one where its shapes are fixed."""
+    return LENGTHS[:1] if all(None not in tensor.shape[1:] for tensor in model.inputs) else LENGTHS
+
+
 @contextmanager
 def without_warnings_of_masks() -> Iterator[None]:
     """Keras warns where a mask ends; that it ends there is part of what is tested."""

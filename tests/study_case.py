@@ -10,7 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
+
+from own_process import FRAMEWORKS, HIDE, run
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "examples"
@@ -43,6 +46,33 @@ def run_script(script: Path, folder: Path, *arguments: object) -> str:
     )
     assert done.returncode == 0, done.stderr
     return re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
+
+
+PREDICT = f"""{HIDE.format(FRAMEWORKS)}
+import json, gatewise
+model = gatewise.load("{{name}}.safetensors")
+print(json.dumps(model.predict({{raw!r}}).tolist()))
+"""
+
+
+def check_raw(name: str, out: Path, raw: Any, by: str) -> None:
+    """Checks that a study's saved model reads raw input where no framework is, and gives what Keras gives.
+
+    Args:
+        name: of its files, .safetensors and .keras.
+        out: the folder that they lie in.
+        raw: what `predict` is given there, as a program would write it.
+        by: the name of what makes Keras's input of it, among what the model keeps.
+    """
+    import keras
+
+    import gatewise.keras  # noqa: F401  # a model's file names its layer
+    from gatewise.data.preprocessing import find_preprocessing
+
+    model = keras.saving.load_model(out / f"{name}.keras")
+    expected = model.predict(find_preprocessing(model)[by](raw), verbose=0)
+    found = run(PREDICT.format(name=name, raw=raw), out)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 def run_study(name: str, out: Path, *arguments: object) -> Ran:

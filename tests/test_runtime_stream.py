@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,28 @@ def test_ids_never_come_twice_and_errors_advance_nothing() -> None:
     with pytest.raises(ValueError, match="shape"):
         pool.step([a, b], np.zeros((3, FEATURES)))
     assert [pool.snapshot(one) for one in (a, b, c)] == before
+
+
+def test_memory_stays_as_it_is_over_300_000_opens_and_closes() -> None:
+    capacity, rounds = 100, 3000
+    pool, x = Model(classifier(Cell.GRU)).stream_pool(capacity), np.zeros((capacity, FEATURES), np.float32)
+    given_out = np.full(rounds * capacity, -1)
+    resident = lambda: 4096 * int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])  # noqa: E731
+    for i in range(rounds):
+        if i == rounds // 10:
+            before = resident()
+        ids = [pool.open() for _ in range(capacity - 1)]
+        if i % 10 == 0:
+            pool.step(ids, x[1:])
+            ids.append(pool.restore(pool.snapshot(ids[0])) if i % 20 else pool.fork(ids[0]))
+        else:
+            ids.append(pool.open())
+        given_out[i * capacity : (i + 1) * capacity] = ids
+        pool.close(ids)
+    assert resident() - before < 2**20, "4 bytes for each of them would be more"
+    assert len(np.unique(given_out)) == len(given_out)
+    assert given_out.min() >= 0
+    assert len(pool) == 0
 
 
 def test_a_stream_is_forked_and_goes_on_in_another_pool() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import gatewise.keras  # noqa: F401  # a model's file names its layer
 from gatewise.data.preprocessing import find_preprocessing
+from own_process import FRAMEWORKS, HIDE, run
 from study_case import EXAMPLES, ROOT, Ran, needs_tensorflow, run_study
 
 pytestmark = needs_tensorflow
@@ -48,6 +49,18 @@ def test_the_saved_translator_reads_a_date_with_what_is_in_its_file(ran: Ran) ->
     assert looked.shape == (2, 10, 15)
     np.testing.assert_allclose(looked.sum(axis=-1), 1, rtol=1e-5)
     assert (looked[1, :, len("1. Mai 2003") :] == 0).all(), "the padding is looked at"
+
+
+def test_the_lines_of_the_page_translate_without_a_framework_as_keras_does(dates: Any, ran: Ran) -> None:
+    [lines] = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "dates.md").read_text(encoding="utf-8"), re.DOTALL)
+    days = [date(1900 + 7 * i, 1 + i % 12, 1 + i) for i in range(28)]
+    texts = [*dates.make_pairs(days, ["en", "de", "el"], np.random.default_rng(3)).texts, "", "๛๛๛"]
+    translator = keras.saving.load_model(ran.out / "dates.keras")
+    kept = find_preprocessing(translator)
+    expected = kept["iso"].decode(translator.predict(kept["written"](texts), verbose=0)[0])
+    assert len(set(expected)) > 28
+    found = run(f"{HIDE.format(FRAMEWORKS)}\n{lines}\nprint(json.dumps(translate({texts!r})))", ran.out)
+    assert found == expected
 
 
 def test_an_empty_text_and_unknown_letters_give_ten_characters(ran: Ran) -> None:

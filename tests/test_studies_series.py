@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The studies of sound and series learn in small what can be learned, and refuse bad input."""
 
+import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+import gatewise
 from gatewise.data.audio import write_wav
 from study_case import EXAMPLES, Ran, needs_tensorflow, run_study
 
 pytestmark = needs_tensorflow
 
-STUDIES = ("spoken_digits", "forecasts", "anomalies", "machine")
+STUDIES = ("spoken_digits", "decisions", "forecasts", "anomalies", "machine")
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +78,10 @@ def spoken(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 
 def test_tones_in_one_order_are_told_from_the_other(spoken: Ran) -> None:
-    [[split, right, baseline]] = spoken.facts["splits"]
-    assert split == "official test takes"
-    assert min(right) > 0.4, "chance is 0.1, and 0.2 for a model that knows no order"
-    assert baseline <= 0.8
+    split = spoken.facts["splits"]["official test takes"]
+    assert min(split["both"]) > 0.4, "chance is 0.1, and 0.2 for a model that knows no order"
+    assert min(split["forward"]) > 0.4
+    assert split["baseline"] <= 0.8
 
 
 def test_the_stream_gave_the_bits_of_the_whole(spoken: Ran) -> None:
@@ -87,6 +90,45 @@ def test_the_stream_gave_the_bits_of_the_whole(spoken: Ran) -> None:
     assert int(frames) > 10
     assert {said, heard} <= set("0123456789")
     assert (spoken.out / "spoken_digits.keras").stat().st_size > 0
+    assert spoken.facts["splits"]["official test takes"]["same"] == [True] * 30, "the causal model, frame by frame"
+
+
+def test_the_saved_causal_model_streams_to_the_bits_of_the_whole(spoken: Ran) -> None:
+    model = gatewise.load(spoken.out / "spoken_digits.safetensors")
+    frames = np.random.default_rng(0).normal(size=(3, 37, 40)).astype(np.float32)
+    whole = model.predict(frames)
+    for size in (1, 5, 37):
+        stream = model.stream(3)
+        pieces = [stream.run(frames[:, begin : begin + size]) for begin in range(0, 37, size)]
+        np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_a_higher_threshold_decides_no_sooner(spoken: Ran) -> None:
+    curve = spoken.facts["decisions"]["official test takes"]
+    for one, other in itertools.pairwise(curve):
+        assert one["threshold"] < other["threshold"]
+        assert one["delay"] <= other["delay"]
+        assert one["reached"] >= other["reached"]
+
+
+def test_decisions_come_at_the_first_step_that_is_sure_enough_or_at_the_end(studies: dict[str, Any]) -> None:
+    decisions = studies["decisions"]
+    scores = np.array([[0.5, 0.5], [0.2, 0.8], [0.95, 0.05], [0.6, 0.4]], np.float32)
+    heard = decisions.Heard(scores, known=np.array([0.1, 0.2, 0.3, 0.4]), end=0.25, length=0.45, truth=0)
+    for threshold, answer, delay, reached in [(0.7, 1, -0.05, True), (0.9, 0, 0.05, True), (0.99, 0, 0.2, False)]:
+        found = decisions.decide(heard, threshold)
+        assert (found[0], found[2]) == (answer, reached)
+        assert found[1] == pytest.approx(delay)
+    wrong = dataclasses.replace(heard, truth=1)
+    assert decisions.judge([heard, heard, wrong, wrong, wrong], 0.99)[:3] == pytest.approx((0.99, 0.4, 0.2))
+
+
+def test_a_word_ends_where_its_last_loud_20_ms_do(studies: dict[str, Any]) -> None:
+    sound = np.random.default_rng(0).normal(size=8000) * np.where(np.arange(8000) < 4000, 0.1, 0.001)
+    end_of_word = studies["decisions"].end_of_word
+    assert end_of_word(sound, 8000) == 0.5, "40 dB softer is no word"
+    assert end_of_word(sound[:3990], 8000) == 3990 / 8000
+    assert end_of_word(sound * np.where(np.arange(8000) < 4000, 1, 10), 8000) == 1.0, "20 dB softer is"
 
 
 def test_wav_files_and_the_packed_file_give_the_same_recordings(studies: dict[str, Any], tmp_path: Path) -> None:

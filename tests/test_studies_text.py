@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from gatewise.data.errors import FormatError
-from study_case import EXAMPLES, run_study
+from study_case import EXAMPLES, check_raw, run_study
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("tensorflow", "sklearn")),
@@ -81,6 +81,7 @@ def test_sentiment_learns_made_reviews(tmp_path: Path) -> None:
     assert len(facts["accuracy"]) == len(facts["baseline_accuracy"]) == 2
     assert min(facts["accuracy"]) > 0.8, "half is chance"
     assert min(facts["baseline_accuracy"]) > 0.8
+    check_raw("sentiment", tmp_path, ["a lovely thing3, splendid", "thing7 thing9 dull dull", "thing1"], "vocabulary")
 
 
 def test_writer_learns_more_than_how_frequent_characters_are_and_writes(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def make(graph: Graph) -> dict[str, Array]:
 
     Returns:
         By name, arrays of two rows and 7 steps where these fit; numbers from -2 to 2, ids that every Embedding has,
-        masks with holes.
+        masks with holes. One step of each is padding: all zeros.
 
     Raises:
         FormatError: no length that is tried fits.
@@ -106,10 +106,14 @@ def _filled(graph: Graph, shapes: Mapping[str, Sizes]) -> dict[str, Array]:
         "int64": lambda: int(ids * draw.random()),
         "bool": lambda: draw.random() < 0.8,
     }
-    return {
+    arrays = {
         name: np.array([kinds[dtype]() for _ in range(_size(shapes[name]))], dtype).reshape(shapes[name])
         for name, (_, dtype) in graph.inputs.items()
     }
+    for i, array in enumerate(arrays.values()):
+        if array.ndim > 1 and array.shape[1] > 1:
+            array[-1, -1 - i % array.shape[1]] = 0  # elsewhere in each, since what joins them looks at both
+    return arrays
 
 
 def run_it(where: str, graph: Graph, values: Mapping[str, Value], inputs: dict[str, Array], run: Run) -> dict[str, Any]:
