@@ -4,6 +4,8 @@
 import os
 import tempfile
 
+from hypothesis import settings
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would bury a failure's message
 
@@ -13,8 +15,6 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", _programs.name)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-
-from hypothesis import settings
 
 # No deadline: a layer's first call traces a graph, which takes seconds. Derandomized: every run has the same cases.
 settings.register_profile("default", derandomize=True, deadline=None)
