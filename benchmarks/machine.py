@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "keras", "tensorflow-cpu", "jax", "torch", "onnxruntime", "openvino")
+PACKAGES = ("numpy", "keras", "tensorflow-cpu", "jax", "torch", "onnxruntime", "openvino", "ai-edge-litert")
 SOURCE = Path(__file__).with_name("peak.cpp")
 
 
