@@ -64,7 +64,7 @@ def main() -> None:
 
 def remark() -> str:
     """The machine and the versions."""
-    packages = ", ".join(f"{name} {version}" for name, version in versions().items())
+    packages = ", ".join(f"{name} {version}" for name, version in versions("ai-edge-litert").items())
     return f"{cpu_name()}, {available_cpus()} threads. {packages}."
 
 

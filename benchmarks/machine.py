@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("numpy", "keras", "tensorflow-cpu", "jax", "torch", "onnxruntime", "openvino", "ai-edge-litert")
+PACKAGES = ("numpy", "keras", "tensorflow-cpu", "jax", "torch", "onnxruntime", "openvino")
 SOURCE = Path(__file__).with_name("peak.cpp")
 
 
@@ -41,10 +41,10 @@ def _cpuinfo(field: str) -> str:
     return ""
 
 
-def versions() -> dict[str, str]:
-    """The versions of what is compared, as far as it is installed."""
+def versions(*others: str) -> dict[str, str]:
+    """The versions of what is compared, and of others, as far as it is installed."""
     installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
-    return {name: installed[name] for name in ("gatewise", *PACKAGES) if name in installed}
+    return {name: installed[name] for name in ("gatewise", *PACKAGES, *others) if name in installed}
 
 
 class Load:

@@ -3,8 +3,8 @@
 
     python benchmarks/streams.py
 
-Everything runs in this one process, so that differences are differences; a quiet machine is needed. The table shows
-the median and, of what is called once a frame, how latencies are distributed.
+Everything runs in this one process, so that differences are differences; a quiet machine is needed. The tables show
+how latencies are distributed. `deployment.py --publish` measures this too, and writes it into docs/deploy.md.
 """
 
 from __future__ import annotations
