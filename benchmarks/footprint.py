@@ -18,13 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import gatewise
+from resident import resident
 from workloads import Case
-
-
-def resident(field: str) -> int:
-    """Bytes of resident memory: "VmRSS", now, or "VmHWM", the peak."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return int(next(line for line in lines if line.startswith(f"{field}:")).split()[1]) * 1024
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

@@ -41,10 +41,10 @@ def _cpuinfo(field: str) -> str:
     return ""
 
 
-def versions() -> dict[str, str]:
-    """The versions of what is compared, as far as it is installed."""
+def versions(*others: str) -> dict[str, str]:
+    """The versions of what is compared, and of others, as far as it is installed."""
     installed = {d.metadata["Name"].lower(): d.version for d in importlib.metadata.distributions()}
-    return {name: installed[name] for name in ("gatewise", *PACKAGES) if name in installed}
+    return {name: installed[name] for name in ("gatewise", *PACKAGES, *others) if name in installed}
 
 
 class Load:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from gatewise.runtime.file import FormatError, read, write
+from gatewise.runtime.file import FormatError, write
 from gatewise.runtime.format.sample import check_limits
 from gatewise.runtime.graph import Graph, GraphError, Node, Value
 from gatewise.runtime.operations import OPERATIONS, Option
+from gatewise.runtime.saving import load
 from hand_graphs import GRAPHS, KEY, arrays_of, dense, joined, run, sealed, several, split, square
 
 if TYPE_CHECKING:
@@ -60,10 +61,10 @@ def files(tmp_path: Path) -> list[bytes]:
 
 
 def outcome(path: Path, raw: bytes) -> bool:
-    """Reads and runs a file; whether it is a model. Any other error than ours is raised."""
+    """Reads a file and runs it on the engine; whether it is a model. Any other error than ours is raised."""
     path.write_bytes(raw)
     try:
-        read(path, run=run)
+        load(path)
     except FormatError as error:
         assert str(error).startswith(f"read: {path}: ")  # noqa: PT017  # of many, few fail
         return False
