@@ -9,6 +9,8 @@ from hypothesis import settings
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's greetings would bury a failure's message
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # PyTorch's threads would spin, on CPUs that another run needs
+
 # JAX makes thousands of small programs: they shall compile fast, and each of them once
 _programs = tempfile.TemporaryDirectory(prefix="gatewise-tests-jax-")
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")

@@ -28,4 +28,4 @@ TESTS = [
 @pytest.mark.skipif(_native.isa() == "avx512", reason="has AVX-512: the other tests run these kernels")
 @pytest.mark.skipif(_native.isa() == "generic", reason="needs AVX2")
 def test_kernels_for_avx512_do_what_is_specified(tmp_path: Path) -> None:
-    run_tests(build(tmp_path, "GATEWISE_EMULATE=ON"), TESTS, {"GATEWISE_ISA": "avx512"})
+    run_tests(build(tmp_path, "GATEWISE_EMULATE=ON"), TESTS, {"GATEWISE_ISA": "avx512"}, deep=True)

@@ -37,4 +37,4 @@ def test_the_engine_stays_within_its_arrays(package: Path, names: list[str]) -> 
     ]
     # Python keeps what it has until the end: no leaks are looked for
     environment = {"LD_PRELOAD": " ".join(runtimes), "ASAN_OPTIONS": "detect_leaks=0"}
-    run_tests(package, names, environment)
+    run_tests(package, names, environment, deep=True)
