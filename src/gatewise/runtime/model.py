@@ -101,7 +101,7 @@ class Model:
             TypeError: an input does not hold numbers of its kind.
             ValueError: an input is missing, unknown or of the wrong shape, or an id is out of range.
         """
-        given = self._given(x)
+        given = self.given(x)
         rows = {len(array) for array in given.values()}
         if len(rows) > 1:
             sizes = ", ".join(f"{name} {len(array)}" for name, array in given.items())
@@ -234,7 +234,20 @@ class Model:
         total = sum(array.size for array in graph.tensors.values())
         return "\n".join([*lines, f"{total:,} weights, {sum(a.nbytes for a in graph.tensors.values()):,} bytes"])
 
-    def _given(self, x: Any) -> dict[str, Array]:
+    def given(self, x: Any, where: str = "predict") -> dict[str, Array]:
+        """Makes the arrays of the inputs.
+
+        Args:
+            x: what `predict` takes.
+            where: opens the errors.
+
+        Returns:
+            By input name, arrays of the inputs' dtypes and shapes.
+
+        Raises:
+            TypeError: an input does not hold numbers of its kind.
+            ValueError: an input is missing, unknown or of the wrong shape.
+        """
         names = [*self._graph.inputs]
         if isinstance(x, dict):
             given = x
@@ -244,24 +257,24 @@ class Model:
             given = dict(zip(names, x, strict=True))
         else:
             raise ValueError(
-                f"predict: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
+                f"{where}: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
             )
         if {*given} != {*names}:
             received = cut(", ".join(map(str, given)), 200)
-            raise ValueError(f"predict: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
+            raise ValueError(f"{where}: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
         return {
-            name: checked(f"predict: {name}", self._graph.inputs[name], self._prepared(name, given[name]))
+            name: checked(f"{where}: {name}", self._graph.inputs[name], self._prepared(name, given[name], where))
             for name in names
         }
 
-    def _prepared(self, name: str, given: Any) -> Any:
+    def _prepared(self, name: str, given: Any, where: str) -> Any:
         """Makes an input of raw text; what is numbers is the input already."""
         if not is_raw(given):
             return given
         if name not in self._graph.preprocessing:
             value = self._graph.inputs[name]
             raise TypeError(
-                f"predict: {name} is raw. Expected {value.dtype} {shape_text(value)}; received text, and the "
+                f"{where}: {name} is raw. Expected {value.dtype} {shape_text(value)}; received text, and the "
                 "model keeps nothing that reads it. Convert it first, or put gatewise.data.preprocessing.Preprocessing "
                 "into the model before it is saved."
             )
