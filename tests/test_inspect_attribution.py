@@ -89,18 +89,20 @@ def test_shares_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) 
     assert attribute(model, x, tolerance=0.03).completeness_error == pytest.approx(0.02, abs=1e-3)
 
 
-def test_padding_has_no_share_and_its_mask_stays() -> None:
-    """The way to the baseline goes through zeros, which `Masking` would take for padding at its end."""
-    model, x = model_of(layers.Masking(), GRU(4), layers.Dense(1, use_bias=False)), data(2, 6, 3)
-    x[1, 4:] = 0
+@pytest.mark.parametrize("padding", [0.0, -9.0])
+def test_padding_has_no_share_and_its_mask_stays(padding: float) -> None:
+    """The way to the baseline ends at zeros, which `Masking` may take for padding, and padding may be no zeros."""
+    model, x = model_of(layers.Masking(padding), GRU(4, name="gru"), layers.Dense(1)), data(2, 6, 3)
+    gru = model.get_layer("gru")  # with biases, so that steps of zeros are not as good as none
+    gru.set_weights([*gru.get_weights()[:2], 0.5 + np.abs(gru.get_weights()[2])])
+    x[1, 4:] = padding
     found = attribute(model, x, 1)
     assert found.completeness_error <= 0.01
     assert (found.values["x"][4:] == 0).all()
     cut = attribute(model, x[1:, :4])
     np.testing.assert_allclose(found.values["x"][:4], cut.values["x"], atol=1e-6)
-    # with its mask, the baseline is four steps of zeros, not none
     unmasked = keras.Sequential([keras.Input((None, 3)), *model.layers[1:]])
-    assert found.baseline == pytest.approx(unmasked.predict(np.zeros((1, 4, 3)), verbose=0)[0, 0], abs=1e-6)
+    assert found.baseline == pytest.approx(unmasked.predict(np.zeros((1, 4, 3)), verbose=0)[0, 0], abs=1e-5)
 
 
 def test_nan_in_padding_reaches_no_share_and_elsewhere_is_refused() -> None:

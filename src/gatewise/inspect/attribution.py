@@ -7,7 +7,8 @@ straight way between the two. The shares add up to the whole difference (complet
 is by Gauss and Legendre, with more points until it is exact enough. It is written here because captum is for PyTorch
 alone; the gradients are the framework's own.
 
-Ids have no gradient: a token's share is that of its embedding's outputs, summed. Masks stay those of the data.
+Ids have no gradient: a token's share is that of its embedding's outputs, summed. Masks stay those of the data: the way
+begins just off the zeros, which `Masking` would take for padding, and padding stays where it is.
 """
 
 from __future__ import annotations
@@ -29,7 +30,16 @@ if TYPE_CHECKING:
 
 INTEGRATED, TIMES_INPUT = METHODS = ("integrated_gradients", "gradient_times_input")
 FEWEST_POINTS, MOST_POINTS, AT_ONCE = 16, 1024, 16
+BEGIN = 1e-6  # of the way; what is nearer to zeros is float32's rounding
 ROUNDING = 1e-5  # a difference of predictions below this share of them is float32's rounding
+
+CANCELLED = 1e-2  # likewise of the shares without their signs: what is left when they cancel is rounding
+_WHY = {
+    False: "The prediction jumps on the way from zeros to the row, as masks that are made of the data let it: give the "
+    "mask as an input, or use gradient_times_input.",
+    True: "The prediction hardly differs from that of zeros, and the shares cancel, but for float32's rounding: choose "
+    "another row or target.",
+}
 
 
 class AttributionError(ValueError):
@@ -40,6 +50,7 @@ class Differentiable(Protocol):
     """A model of a framework, with one row of data: what it computes at places on the way, and its gradients there."""
 
     sources: dict[str, Array]  # by name, (1, ...), what is differentiated by: inputs, and embeddings' outputs
+    baselines: dict[str, Array]  # likewise, where the way begins
     tokens: set[str]  # those that are embeddings' outputs
 
     def predict(self, places: Mapping[str, Array]) -> dict[str, Array]:
@@ -146,8 +157,7 @@ def attribute(
         raise ValueError(f"attribute: row is out of range. Expected 0 to {rows - 1}; received {row!r}. Choose another.")
     one = {name: array[row : row + 1] for name, array in seen.inputs.items()}
     differentiable = _differentiable(seen.framework, seen.source, one, [*seen.model.outputs])
-    ends = {name: np.concatenate([np.zeros_like(array), array]) for name, array in differentiable.sources.items()}
-    found = differentiable.predict(ends)
+    found = differentiable.predict(_places(differentiable, np.array([BEGIN, 1.0])))
     name = _same_as_graph(seen.model.run(one), {name: array[1:] for name, array in found.items()}, output)
     place = _place(found[name][1], target)
     baseline, prediction = (float(found[name][(i, *place)]) for i in (0, 1))
@@ -207,10 +217,10 @@ def _shared(
         if method == TIMES_INPUT or error <= tolerance:
             return shares, error, points
         if 2 * points > MOST_POINTS:
+            cancelled = abs(difference) < CANCELLED * sum(np.abs(share).sum() for share in shares.values())
             raise AttributionError(
                 f"attribute: the shares do not add up. Expected a completeness error of at most {tolerance:.2%}; "
-                f"received {error:.2%} at {points} points. The prediction jumps on the way from zeros to the row, as "
-                "masks that are made of the data let it: give the mask as an input, or use gradient_times_input."
+                f"received {error:.2%} at {points} points. {_WHY[cancelled]}"
             )
         points *= 2
 
@@ -222,13 +232,18 @@ def _shares(model: Differentiable, output: str, place: tuple[int, ...], method: 
     total = {name: np.zeros(array.shape) for name, array in model.sources.items()}
     for begin in range(0, points, AT_ONCE):
         part = slice(begin, begin + AT_ONCE)
-        where = {
-            name: (array * at[part].reshape(-1, *[1] * (array.ndim - 1))).astype(array.dtype)
-            for name, array in model.sources.items()
-        }
-        for name, gradient in model.gradients(where, output, place).items():
+        for name, gradient in model.gradients(_places(model, at[part]), output, place).items():
             total[name] += np.tensordot(weights[part], gradient.astype(np.float64), 1)[None]
-    return {name: total[name] * model.sources[name] for name in total}
+    return {name: total[name] * (model.sources[name] - model.baselines[name]) for name in total}
+
+
+def _places(model: Differentiable, at: Array) -> dict[str, Array]:
+    """Finds places on the way, 0 to 1: by source (n, ...)."""
+    found = {}
+    for name, end in model.sources.items():
+        begin = model.baselines[name]
+        found[name] = (begin + at.reshape(-1, *[1] * (end.ndim - 1)) * (end - begin)).astype(end.dtype)
+    return found
 
 
 def _place(output: Array, target: Any) -> tuple[int, ...]:

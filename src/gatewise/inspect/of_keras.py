@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class KerasModel:
     """A Keras model with one row of data.
 
-    An `Embedding` returns what it is told to while its ids, and the mask that it makes of them, stay those of the row;
-    a `Masking` keeps the mask that it made of the row, which it would make anew of places on the way to the baseline.
+    An `Embedding` returns what it is told to while its ids, and the mask that it makes of them, stay those of the row.
+    What a `Masking` takes for padding stays as it is on the way.
 
     Args:
         model: a Sequential or a functional model.
@@ -46,9 +46,11 @@ class KerasModel:
         with self._noting():  # of two rows, as `predict` is asked for: JAX compiles for each number of them
             self._run({name: keras.ops.convert_to_tensor(a.repeat(2, axis=0)) for name, a in self._inputs.items()}, 2)
         self.sources = {name: array for name, array in self._inputs.items() if array.dtype.kind == "f"}
+        self._embedded = [one for one in self._read if isinstance(one[0], keras.layers.Embedding)]
         self._names = self._of_tokens()
-        self.sources |= {name: self._read[i][2] for i, name in self._names.items()}
-        self.tokens = {*self._names.values()}
+        self.sources |= {name: made for name, (_, _, made) in zip(self._names, self._embedded, strict=True)}
+        self.tokens = {*self._names}
+        self.baselines = {name: self._baseline(name, array) for name, array in self.sources.items()}
         unread = [name for name, a in self._inputs.items() if a.dtype.kind == "i" and name not in self.sources]
         if unread:
             raise ValueError(
@@ -91,15 +93,23 @@ class KerasModel:
         found = keras.tree.flatten(self._model(packed, training=False))
         return dict(zip(self._outputs, found, strict=True))
 
-    def _of_tokens(self) -> dict[int, str]:
+    def _of_tokens(self) -> list[str]:
         """Names what each call of an Embedding read: an input, or else the layer."""
-        names: dict[int, str] = {}
-        for i, (layer, ids, _) in enumerate(self._read):
-            if isinstance(layer, keras.layers.Embedding):
-                free = [name for name, array in self._inputs.items() if array.dtype.kind == "i"]
-                free = [name for name in free if name not in names.values() and np.array_equal(self._inputs[name], ids)]
-                names[i] = free[0] if free else layer.name
+        names: list[str] = []
+        for layer, ids, _ in self._embedded:
+            free = [name for name, array in self._inputs.items() if array.dtype.kind == "i" and name not in names]
+            free = [name for name in free if np.array_equal(self._inputs[name], ids)]
+            names.append(free[0] if free else layer.name)
         return names
+
+    def _baseline(self, name: str, source: Array) -> Array:
+        """Zeros; but what a Masking takes for padding, where it reads this very input, stays."""
+        found = np.zeros_like(source)
+        for layer, read, _ in self._read:
+            if isinstance(layer, keras.layers.Masking) and name not in self.tokens and np.array_equal(read, source):
+                padding = (read == layer.mask_value).all(axis=-1)
+                found[padding] = source[padding]
+        return found
 
     @contextmanager
     def _noting(self) -> Iterator[None]:
@@ -112,43 +122,30 @@ class KerasModel:
 
             return call
 
-        with _instead({layer: {"call": noting(layer)} for layer in self._layers}):
+        with _instead({layer: noting(layer) for layer in self._layers}):
             yield
 
     @contextmanager
     def _holding(self) -> Iterator[None]:
-        def holding(layer: Any) -> dict[str, Callable[..., Any]]:
-            def held(inputs: Any) -> Any:
-                """The mask of the row, in the call that is under way."""
-                read = keras.ops.convert_to_tensor(self._read[self._calls - 1][1])
-                mask = keras.ops.any(keras.ops.not_equal(read, layer.mask_value), axis=-1)
-                return keras.ops.repeat(mask, inputs.shape[0], axis=0)
+        def call(_ids: Any) -> Any:
+            self._calls += 1
+            return self._places[self._names[self._calls - 1]]
 
-            def call(inputs: Any) -> Any:
-                self._calls += 1
-                if isinstance(layer, keras.layers.Embedding):
-                    return self._places[self._names[self._calls - 1]]
-                return keras.ops.where(held(inputs)[..., None], inputs, 0)
-
-            if isinstance(layer, keras.layers.Embedding):
-                return {"call": call}
-            return {"call": call, "compute_mask": lambda inputs, mask=None: held(inputs)}  # noqa: ARG005
-
-        with _instead({layer: holding(layer) for layer in self._layers}):
+        embeddings = [layer for layer in self._layers if isinstance(layer, keras.layers.Embedding)]
+        with _instead(dict.fromkeys(embeddings, call)):
             yield
 
 
 @contextmanager
-def _instead(methods: Mapping[Any, Mapping[str, Callable[..., Any]]]) -> Iterator[None]:
-    """Gives layers other methods for a while; past Keras's own tracking of attributes, which would keep them."""
-    for layer, others in methods.items():
-        vars(layer).update(others)
+def _instead(calls: Mapping[Any, Callable[[Any], Any]]) -> Iterator[None]:
+    """Gives layers another `call` for a while; past Keras's own tracking of attributes, which would keep it."""
+    for layer, call in calls.items():
+        vars(layer)["call"] = call
     try:
         yield
     finally:
-        for layer, others in methods.items():
-            for name in others:
-                vars(layer).pop(name)
+        for layer in calls:
+            vars(layer).pop("call")
 
 
 # What finds gradients on a backend: of a function of tensors, at some; JAX keeps what it compiled for the same question

@@ -40,6 +40,7 @@ class TorchModule:
         self._names = self._of_tokens()
         self.sources |= {name: made for name, (_, made) in zip(self._names, self._read, strict=True)}
         self.tokens = {*self._names}
+        self.baselines = {name: np.zeros_like(array) for name, array in self.sources.items()}
         if not self.sources:
             raise ValueError(
                 f"attribute: no torch.nn.Embedding reads the ids of {', '.join(self._inputs)}. Expected one, since its "
