@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gatewise.inspect import Attribution, Inspection
     from gatewise.inspect.layer import Layer
 
-ROWS, EXPLAINED = 200, 20  # sequences of the test part that are looked at, and those of them that are explained
-NAME, LANGUAGE, DIGIT = "Papageorgiou", "Greek", 7
+ROWS, EXPLAINED, FEW = 200, 20, 4  # sequences of the test part that are looked at; those that are explained; in small
+NAME, DIGIT = "Papageorgiou", 7  # that are drawn
 
 
 class Case(NamedTuple):
@@ -69,8 +69,9 @@ def forecast_cases(study: Study) -> Iterator[Case]:
         windows = Windows(training, small.history, series_cases.HORIZON, **options)
         model = forecasts.train(small, windows, seed=1)
         test = Windows(all_, small.history, series_cases.HORIZON, **options)
-        seen = test.take(np.linspace(len(windows) + small.history, len(test) - 1, ROWS).astype(int))
-        lengths = np.full(ROWS, small.history)
+        rows = FEW if study.quick else ROWS
+        seen = test.take(np.linspace(len(windows) + small.history, len(test) - 1, rows).astype(int))
+        lengths = np.full(rows, small.history)
         names = {"values": [case.columns[1].lower(), "sin of the day", "cos of the day"]}
         given = {"values": seen.x, "mask": seen.mask}
         yield Case(case.name.partition(",")[0], model, given, lengths, names, (0, 1))
@@ -81,7 +82,7 @@ def surname_case(study: Study) -> Case:
     names, languages = surnames.read_names(study.data / "surnames")
     part = np.random.default_rng(0).permutation(len(names))
     held, rest = part[: len(part) // 5], part[len(part) // 5 :][: 2000 if study.quick else None]
-    seen = [NAME, *(names[i] for i in held[: ROWS - 1])]
+    seen = [NAME, *(names[i] for i in held[: (FEW if study.quick else ROWS) - 1])]
     train = [i for i in rest if names[i] != NAME]
     model = surnames.train([names[i] for i in train], [languages[i] for i in train], 0, epochs=1 if study.quick else 8)
     x = tuple(np.asarray(ids) for ids in surnames.encode(find_preprocessing(model)["vocabularies"], seen))
@@ -97,7 +98,7 @@ def digit_case(study: Study) -> Case:
     model = spoken_digits.train(recordings.where(~held), 1, quick=True)
     test = recordings.where(held)
     order = np.argsort(test.digit != DIGIT, kind="stable")
-    order = np.concatenate([order[:1], np.random.default_rng(0).permutation(order[1:])])[:ROWS]
+    order = np.concatenate([order[:1], np.random.default_rng(0).permutation(order[1:])])[: FEW if study.quick else ROWS]
     frames = [spoken_digits.LOG_MEL(test.sounds[i]) for i in order]
     x = spoken_digits.fill_up(frames, find_preprocessing(model)["scaler"])
     return Case("spoken digits", model, x, (x != 0).any(axis=-1).sum(axis=1))
@@ -109,7 +110,7 @@ def explain(case: Case, found: Inspection) -> tuple[list[Attribution], Any]:
     Shares are taken without their signs, so that what speaks against a prediction counts as well.
     """
     explained, thirds = [], []
-    for row in range(EXPLAINED):
+    for row in range(min(EXPLAINED, len(case.lengths))):
         with suppress(AttributionError):  # a prediction that hardly differs from that of zeros has no shares
             explained.append(found.attribute(row, target=case.target))
             shares = np.abs(by_step(explained[-1])[: case.lengths[row]])
@@ -149,7 +150,9 @@ def draw(cases: list[Case], founds: list[Inspection], explained: list[Attributio
                 share = np.histogram(np.clip(layer.half_lives, 0.1, 999), edges)[0] / layer.units
                 top.stairs(share, edges, color=colour, lw=1.5, label=short(layer, layers))
             top.axvline(case.lengths.max(), color=INK, lw=0.8, ls=":")
-            top.set(xscale="log", xlim=(0.1, 1000), xlabel="half-life, steps")
+            top.set(xscale="log", xlim=(0.1, 1000))
+            top.set_xlabel("half-life, steps", color=GREY)
+            top.xaxis.set_major_formatter(lambda steps, _: f"{steps:g}")
             top.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
             top.set_title(case.name, loc="left", fontsize=11, color=INK)
             if len(layers) > 1:
@@ -169,7 +172,7 @@ def draw(cases: list[Case], founds: list[Inspection], explained: list[Attributio
                 axes.set_xlim(-0.5, count - 0.5)
                 if case.tokens:
                     axes.set_xticks(range(count), case.tokens, fontsize=8)
-            below.set_xlabel("letter" if case.tokens else "step")
+            below.set_xlabel("letter" if case.tokens else "step", color=GREY)
         figure.colorbar(image, ax=grid[1], pad=0.01, ticks=[0, 1]).ax.set_yticklabels(["shut", "open"], color=GREY)
         grid[0, 0].set_ylabel("units", color=GREY)
         grid[1, 0].set_ylabel("units, long memory on top", color=GREY)
@@ -216,7 +219,11 @@ def main() -> None:
     columns += ["gate open", "gate shut", "dead", "duplicates"]
     ends = ["model", "predictions", "steps, mean", "first third", "middle", "last third", "completeness error, at most"]
     tables = [
-        Table(f"What the update gates do, over {ROWS} sequences of the test part; half-lives in steps", columns, rows),
+        Table(
+            f"What the update gates do, over {len(cases[0].lengths)} sequences of the test part; half-lives in steps",
+            columns,
+            rows,
+        ),
         Table("Where the shares of predictions lie, without their signs, by integrated gradients", ends, shares),
     ]
     study.report(tables, draw(cases, founds, explained), facts)

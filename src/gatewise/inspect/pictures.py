@@ -137,8 +137,7 @@ def inputs(layer: Layer) -> Figure:
         axes.set_yticks(range(len(order)), [layer.features[i] for i in order], color=INK)
         axes.invert_yaxis()
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        left = len(layer.inputs) - len(order)
-        axes.set_xlabel(f"mean |dh/dx| times the input's spread{f'; {left} more are weaker' if left else ''}")
+        axes.set_xlabel("mean |dh/dx| times the input's spread")
         axes.tick_params(axis="y", length=0)
     return figure
 
@@ -173,7 +172,9 @@ def attribution(
                 axes.set_yticks(range(values.shape[1]), features or [f"feature {i}" for i in range(values.shape[1])])
             bar = figure.colorbar(image, ax=axes, pad=0.01, ticks=[-most, 0, most], format="%.2g")
             bar.outline.set_visible(False)
-        _name_steps(below[-1] if below else above, tokens, len(by_step))
+        read = len(tokens) if tokens else len(by_step)  # what is behind the tokens is padding
+        above.set_xlim(-0.6, read - 0.4)
+        _name_steps(below[-1] if below else above, tokens, read)
     return figure
 
 

@@ -105,9 +105,10 @@ def _layer(layer: Layer, row: int, tokens: Sequence[str] | None) -> Iterator[str
             "How long the units hold on. Right of the red line a unit keeps more than half over a whole sequence.",
         )
     if len(layer.inputs) > 1:
-        yield _picture(
-            pictures.inputs(layer), "What moves the state", "How much each input moves the state within a step."
-        )
+        weaker = len(layer.inputs) - pictures.MOST_BARS
+        more = f" {weaker} more are weaker." if weaker > 0 else ""
+        caption = f"How much each input moves the state within a step.{more}"
+        yield _picture(pictures.inputs(layer), "What moves the state", caption)
     yield f"</div>\n</div>\n<details><summary>Every unit</summary>{_units(layer)}</details>\n</section>"
 
 
