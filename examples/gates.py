@@ -70,7 +70,8 @@ def forecast_cases(study: Study) -> Iterator[Case]:
         model = forecasts.train(small, windows, seed=1)
         test = Windows(all_, small.history, series_cases.HORIZON, **options)
         rows = FEW if study.quick else ROWS
-        seen = test.take(np.linspace(len(windows) + small.history, len(test) - 1, rows).astype(int))
+        first = len(windows) + series_cases.HORIZON - 1  # whose forecast begins where training ends
+        seen = test.take(np.linspace(first, len(test) - 1, rows).astype(int))
         lengths = np.full(rows, small.history)
         names = {"values": [case.columns[1].lower(), "sin of the day", "cos of the day"]}
         given = {"values": seen.x, "mask": seen.mask}
@@ -156,7 +157,7 @@ def draw(cases: list[Case], founds: list[Inspection], explained: list[Attributio
             top.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
             top.set_title(case.name, loc="left", fontsize=11, color=INK)
             if len(layers) > 1:
-                top.legend(frameon=False, fontsize=7, labelcolor=GREY)
+                top.legend(frameon=False, fontsize=7, labelcolor=GREY, handlelength=1, loc="upper right")
             shown, count = layers[0], int(case.lengths[0])
             order = np.argsort(-shown.half_lives)
             image = middle.imshow(

@@ -200,7 +200,7 @@ def test_what_moves_the_state_is_the_slope_of_a_step(operation: str) -> None:
 def test_stacked_layers_of_both_directions_are_named_and_read_what_is_before_them() -> None:
     keras = pytest.importorskip("keras")
     keras.utils.set_random_seed(0)
-    inner = [keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True), name="both")]
+    inner = [keras.layers.Bidirectional(keras.layers.GRU(3, return_sequences=True, name="gru"), name="both")]
     inner += [keras.layers.SimpleRNN(4, name="top"), keras.layers.Dense(2, name="score")]
     model = keras.Sequential([keras.Input((None, 2), name="x"), keras.layers.Masking(), *inner])
     x = data(3, 6, 2)
