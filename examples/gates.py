@@ -73,7 +73,7 @@ def forecast_cases(study: Study) -> Iterator[Case]:
         first = len(windows) + series_cases.HORIZON - 1  # whose forecast begins where training ends
         seen = test.take(np.linspace(first, len(test) - 1, rows).astype(int))
         lengths = np.full(rows, small.history)
-        names = {"values": [case.columns[1].lower(), "sin of the day", "cos of the day"]}
+        names = {"values": [case.columns[1].lower(), "sin of the year", "cos of the year"]}
         given = {"values": seen.x, "mask": seen.mask}
         yield Case(case.name.partition(",")[0], model, given, lengths, names, (0, 1))
 

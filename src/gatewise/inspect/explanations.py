@@ -14,7 +14,7 @@ TERMS = {
     ),
     "Half-life of a gradient": (
         "Steps until the effect of a small change to the layer's whole state has halved, by the derivative of the "
-        "layer along the data: with all ways through other units. Training cannot reach much further back."
+        "layer along the data: with all ways through other units. Training reaches back only a few of these."
     ),
     "Dead": (
         "A unit that never moves: its state stays within a thousandth of the layer's largest. Or one that never "

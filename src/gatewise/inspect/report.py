@@ -198,7 +198,13 @@ def _picture(figure: Figure, title: str, caption: str) -> str:
     return f"<figure><h3>{escape(title)}</h3>{_svg(figure, title)}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
-_COLOURS = {pictures.INK: "var(--ink)", pictures.GREY: "var(--grey)", pictures.PALE: "var(--pale)"}
+_COLOURS = {
+    pictures.INK: "var(--ink)",
+    pictures.GREY: "var(--grey)",
+    pictures.PALE: "var(--pale)",
+    pictures.OURS: "var(--ours)",
+    pictures.OTHER: "var(--other)",
+}
 
 
 def _svg(figure: Figure, label: str) -> str:
