@@ -24,7 +24,7 @@ TERMS = {
         "Two units whose states are equal at every step, up to the sign, within a thousandth of the layer's largest: "
         "one would do."
     ),
-    "Shut or open in 95% of the steps": "The gate is below 0.1, or above 0.9, of its range: it hardly decides.",
+    "Shut or open in at least 95% of the steps": "The gate is below 0.1, or above 0.9, of its range.",
     "What moves the state": (
         "The mean of |dh/dx| within a step over units and steps, times how much the input varies in the data."
     ),

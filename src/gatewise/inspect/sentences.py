@@ -98,7 +98,7 @@ def _duplicates(layer: Layer) -> Iterator[str]:
 
 
 def _saturated(layer: Layer) -> Iterator[str]:
-    share = f"{layer.tolerances.steps:.0%} of the steps"
+    share = f"at least {layer.tolerances.steps:.0%} of the steps"
     for gate in layer.gates:
         shut, opened = layer.saturated(gate)
         low, high = ("at its lowest", "at its highest") if gate == "candidate" else ("shut", "open")
