@@ -27,12 +27,11 @@ from gatewise.data.audio import LogMel, read_wav, write_wav
 from gatewise.data.preprocessing import Preprocessing, find_preprocessing
 from gatewise.data.series import Scaler
 from gatewise.keras import GRU
-from gatewise.runtime.format.preprocessing import preprocessing_from_json
 from recordings import RATE, TEST_TAKES, Recordings, read
 from study import GREY, INK, OTHER, OURS, STYLE, THIRD, Table, begin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 DIGITS, SEEDS = 10, (1, 2, 3)
 COPIES, EPOCHS, BATCH = 2, 10, 64
 LOG_MEL = LogMel(RATE, frame_step=RATE // 50)  # 40 bands of 25 ms, each 20 ms
+PIECE = RATE // 50  # samples that a stream takes at once
 
 
 def vary(sound: NDArray[Any], random: np.random.Generator) -> NDArray[np.float64]:
@@ -118,28 +118,19 @@ def read_as_stream(model_file: Path, sound: NDArray[Any]) -> list[str]:
     write_wav(model_file.with_suffix(".wav"), sound, RATE)
     samples = read_wav(model_file.with_suffix(".wav"), log_mel.rate)
     stream = log_mel.stream()
-    frames = np.concatenate([stream.push(samples[i : i + 160]) for i in range(0, len(samples), 160)])
+    frames = np.concatenate([stream.push(samples[i : i + PIECE]) for i in range(0, len(samples), PIECE)])
     same = np.array_equal(frames, log_mel(samples))
     return [str(len(frames)), "the same bits" if same else "others", str(recognise(model, [samples])[0])]
 
 
-def pieces_of(model: Model, sound: NDArray[Any]) -> Iterator[NDArray[np.float32]]:
-    """Gives what the model reads of a sound, (1, frames, bands), as it comes, 20 ms at a time."""
-    kept = [one for kept in model.graph.preprocessing.values() for one in (kept if isinstance(kept, list) else [kept])]
-    log_mel, scaler = map(preprocessing_from_json, kept)
-    stream = log_mel.stream()
-    for i in range(0, len(sound), 160):
-        frames = stream.push(sound[i : i + 160])
-        if len(frames):
-            yield scaler(frames)[None]
-
-
 def listen(model: Model, sound: NDArray[Any], digit: int) -> tuple[Heard, bool]:
-    """Gives a recording to a stream. Returns what it heard, and whether its last answer has the bits of the whole's."""
-    pieces = list(pieces_of(model, sound))
-    stream = model.stream()
-    scores = np.concatenate([stream.run(piece)[0] for piece in pieces])
-    same = np.array_equal(model.predict(np.concatenate(pieces, axis=1))[0, -1], scores[-1])
+    """Gives a recording to a stream, 20 ms at a time.
+
+    Returns what it heard, and whether its last answer has the bits of the whole recording's.
+    """
+    stream = model.stream(raw=True)
+    scores = np.concatenate([stream.run(sound[i : i + PIECE])[0] for i in range(0, len(sound), PIECE)])
+    same = np.array_equal(model.predict(sound)[0, -1], scores[-1])
     known = (LOG_MEL.frame_length + LOG_MEL.frame_step * np.arange(len(scores))) / RATE
     return Heard(scores, known, end_of_word(sound, RATE), len(sound) / RATE, int(digit)), same
 

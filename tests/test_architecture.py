@@ -27,6 +27,7 @@ MAY_KNOW = {
             "extras",
             "fallback",
             "info",
+            "inspect",
             "keras",
             "native",
             "recompute",
@@ -57,6 +58,10 @@ MAY_KNOW = {
     "runtime": {
         *("_native", "cells", "data.audio", "data.errors", "data.labels", "data.saved", "data.scaling", "data.series"),
         *("data.text", "options", "runtime.doors.from_keras", "runtime.doors.from_onnx", "runtime.operations"),
+    },
+    "inspect": {
+        *("cells", "extras", "options", "reference", "runtime", "runtime.doors.from_keras", "runtime.doors.from_onnx"),
+        *("runtime.doors.from_torch", "runtime.operations"),
     },
     "fallback": {"scope"},
     "info": {"engine", "extras"},
@@ -98,12 +103,15 @@ MAY_KNOW = {
 
 # Which parts may import these, at any place. Everything else third-party is numpy and safetensors.
 FRAMEWORKS = {
-    "tensorflow": {"ops.tensorflow", "keras", "cli"},
-    "keras": {"keras", "cli", "explain", "data.preprocessing", "data.series", "data.text", "runtime.doors.from_keras"},
-    "jax": {"ops.jax"},
-    "torch": {"ops.torch", "keras", "torch", "explain", "runtime.doors.from_torch"},
+    "tensorflow": {"ops.tensorflow", "keras", "cli", "inspect"},
+    "keras": {
+        *("keras", "cli", "explain", "inspect", "data.preprocessing", "data.series", "data.text"),
+        "runtime.doors.from_keras",
+    },
+    "jax": {"ops.jax", "inspect"},
+    "torch": {"ops.torch", "keras", "torch", "explain", "inspect", "runtime.doors.from_torch"},
     "onnx": {"runtime.doors.from_onnx"},
-    "matplotlib": {"cli"},
+    "matplotlib": {"cli", "inspect"},
     "rich": {"cli"},
     "typer": {"cli"},
     "pandas": {"data.series"},

@@ -8,12 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 
 import gatewise
-from gatewise.data.audio import write_wav
-from study_case import EXAMPLES, Ran, needs_tensorflow, run_study
+from gatewise.data.audio import read_wav, write_wav
+from gatewise.data.preprocessing import find_preprocessing
+from own_process import run
+from study_case import EXAMPLES, PREDICT, Ran, needs_tensorflow, run_study
 
 pytestmark = needs_tensorflow
 
@@ -101,6 +104,15 @@ def test_the_saved_causal_model_streams_to_the_bits_of_the_whole(spoken: Ran) ->
         stream = model.stream(3)
         pieces = [stream.run(frames[:, begin : begin + size]) for begin in range(0, 37, size)]
         np.testing.assert_array_equal(np.concatenate(pieces, axis=1), whole)
+
+
+def test_a_wav_file_is_read_where_no_framework_is(spoken: Ran) -> None:
+    model = keras.saving.load_model(spoken.out / "spoken_digits.keras")
+    kept = find_preprocessing(model)
+    frames = kept["scaler"](kept["log_mel"](read_wav(spoken.out / "spoken_digits.wav", kept["log_mel"].rate)))
+    gatewise.save(model, spoken.out / "from_both_ends.safetensors")
+    found = run(PREDICT.format(name="from_both_ends", raw="spoken_digits.wav"), spoken.out)
+    np.testing.assert_allclose(found, model.predict(frames[None], verbose=0), rtol=0, atol=1e-5)
 
 
 def test_a_higher_threshold_decides_no_sooner(spoken: Ran) -> None:

@@ -21,6 +21,7 @@ from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.info import info as info
+from gatewise.inspect import inspect as inspect
 from gatewise.native import rnn as rnn
 from gatewise.native import rnn_vjp as rnn_vjp
 from gatewise.recompute import recompute as recompute

@@ -14,7 +14,7 @@ from gatewise.runtime.graph import Graph, Value, needed
 from gatewise.runtime.inputs import shape_text
 from gatewise.runtime.pool import StreamPool
 from gatewise.runtime.progress import check_verbose, shown
-from gatewise.runtime.raw import Keeper, decoded
+from gatewise.runtime.raw import Keeper, Prepared, decoded
 from gatewise.runtime.samples import SampleStream, sample_stream
 from gatewise.runtime.stream import Programs, Stream
 
@@ -127,14 +127,25 @@ class Model:
             raise ValueError(
                 f"predict: batch_size is {cut(repr(batch_size))}. Expected a whole number from 1, or None."
             )
-        given, was_raw, series = self._keeper.prepare(self._named(x), raw=raw, verbose=verbose)
-        rows = {len(array) for array in given.values()}
-        if len(rows) > 1:
-            sizes = ", ".join(f"{name} {len(array)}" for name, array in given.items())
-            raise ValueError(f"predict: inputs have different batches. Expected as many rows; received {sizes}.")
-        found = self._run_rows(given, rows.pop(), batch_size, verbose)
+        given, was_raw, series = self._prepared(x, raw=raw, verbose=verbose)
+        found = self._run_rows(given, len(next(iter(given.values()))), batch_size, verbose)
         found = self._keeper.restore(found, series) if was_raw else found
         return found if len(found) > 1 else next(iter(found.values()))
+
+    def given(self, x: Any) -> dict[str, Array]:
+        """Makes the arrays of the inputs, as `predict` does.
+
+        Args:
+            x: what `predict` takes.
+
+        Returns:
+            By input name, arrays of the inputs' dtypes and shapes, for `run`.
+
+        Raises:
+            TypeError: an input does not hold numbers of its kind, or is raw and the model keeps nothing that reads it.
+            ValueError: an input is missing, unknown or of the wrong shape.
+        """
+        return self._prepared(x, raw=False, verbose=0).arrays
 
     def decode(self, found: Any) -> Any:
         """Names the classes that `predict` found.
@@ -299,6 +310,13 @@ class Model:
         ]
         total = sum(array.size for array in graph.tensors.values())
         return "\n".join([*lines, f"{total:,} weights, {sum(a.nbytes for a in graph.tensors.values()):,} bytes"])
+
+    def _prepared(self, x: Any, *, raw: bool, verbose: Any) -> Prepared:
+        prepared = self._keeper.prepare(self._named(x), raw=raw, verbose=verbose)
+        if len({len(array) for array in prepared.arrays.values()}) > 1:
+            sizes = ", ".join(f"{name} {len(array)}" for name, array in prepared.arrays.items())
+            raise ValueError(f"predict: inputs have different batches. Expected as many rows; received {sizes}.")
+        return prepared
 
     def _run_rows(
         self, given: Mapping[str, Array], count: int, batch_size: int | None, verbose: Any

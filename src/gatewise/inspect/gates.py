@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gate values of a recurrent layer, at every step of given data, by the float64 formulas of `gatewise.reference`.
+
+The formulas are not written again: a step of the reference is taken with activations that note what they return.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gatewise.cells import Cell
+from gatewise.inspect.cells import row_of
+from gatewise.reference import EQUATIONS, forward
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+
+    from gatewise.reference import Forward
+    from gatewise.reference.step import Kept
+    from gatewise.runtime.graph import Node
+
+    Array = npt.NDArray[np.float64]
+
+
+class Gates(NamedTuple):
+    """What a layer did. Steps are in the order of its input, whichever way it reads; NaN stands in masked steps."""
+
+    valid: npt.NDArray[np.bool_]  # (B, T)
+    gates: dict[str, Array]  # (B, T, U) each, in the order of the formulas
+    states: dict[str, Array]  # (B, T, U) each, after the step
+    x: Array  # (N, F), what it read in the N valid steps
+    kept: Kept  # of the N valid steps
+    passed: Forward  # the forward pass, in processing order
+
+
+def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
+    """Finds the gates of a recurrent node.
+
+    Args:
+        node: of a graph.
+        given: what it reads: x (B, T, F), the mask (B, T) or None, a state each (B, U) or None.
+        weights: its arrays by name.
+
+    Returns:
+        Gates and states of each unit at each step.
+
+    Raises:
+        NotImplementedError: its cell has no row in `inspect.cells`.
+    """
+    cell = Cell[node.operation.upper()]
+    row = row_of(node.name, cell)
+    passed = _passed(node, cell, given, weights)
+    kept = _pooled(passed)
+    values, after = _step(cell, kept)
+    places = np.nonzero(passed.valid.T)[::-1]  # step by step, as the steps are pooled
+
+    def placed(array: Array) -> Array:
+        found = np.full((*passed.valid.shape, array.shape[-1]), np.nan)
+        found[places] = array
+        in_order: Array = _in_order(found, passed)
+        return in_order
+
+    named = zip(row.order, values, strict=True)
+    return Gates(
+        _in_order(passed.valid, passed),
+        {name: placed(value) for name, value in named if name is not None},
+        {name: placed(value) for name, value in zip(cell.row.states, after, strict=True)},
+        np.concatenate([x[0] for x, _ in passed.steps]),
+        kept,
+        passed,
+    )
+
+
+def _passed(node: Node, cell: Cell, given: list[Any], weights: Mapping[str, Any]) -> Forward:
+    x, mask, *states = given + [None] * (2 + len(cell.row.states) - len(given))
+    units = len(weights["recurrent_kernel"])
+    starts = None
+    if any(state is not None for state in states):
+        zeros = np.zeros((len(x), units))
+        full = [zeros if state is None else np.broadcast_to(state, zeros.shape) for state in states]
+        starts = full[0] if len(full) == 1 else tuple(full)
+    options = {name: value for name, value in node.all_options.items() if name != "return_sequences"}
+    arrays = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
+    return forward(x, *arrays, cell=cell, initial_state=starts, mask=mask, **options)
+
+
+def _pooled(passed: Forward) -> Kept:
+    """All valid steps of all rows as if they were rows of one step."""
+    x = np.concatenate([x for x, _ in passed.steps], axis=1)
+    h = np.concatenate([kept.h for _, kept in passed.steps], axis=1)
+    states = zip(*(kept.states for _, kept in passed.steps), strict=True)
+    return passed.layer.kept(x, h, tuple(np.concatenate(state) for state in states))
+
+
+def _step(cell: Cell, kept: Kept) -> tuple[list[Array], tuple[Array, ...]]:
+    """Takes the reference's step. Returns what its activations returned, in order, and the states after."""
+    noted: list[Array] = []
+
+    def noting(activation: Callable[[Array], Array]) -> Callable[[Array], Array]:
+        def run(sums: Array) -> Array:
+            noted.append(activation(sums))
+            return noted[-1]
+
+        return run
+
+    gate, candidate = noting(kept.recurrent_activation.value), noting(kept.activation.value)
+    after = EQUATIONS[cell].step(kept.x, kept.recurrent, kept.states, candidate, gate)
+    return noted, after
+
+
+def _in_order(array: Any, passed: Forward) -> Any:
+    return array[:, ::-1] if passed.go_backwards else array

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What there is to inspect: a graph of whatever model is given, the model itself if it has gradients, and the data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from gatewise.options import cut
+from gatewise.runtime.graph import Graph
+from gatewise.runtime.model import Model
+from gatewise.runtime.saving import load
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+
+class Opened(NamedTuple):
+    """A model, ready to look at."""
+
+    model: Model
+    source: Any  # the Keras model or the module of PyTorch; None of a file or a graph
+    framework: str | None  # "keras", "torch" or None
+    given: Any  # the data as it came
+    inputs: dict[str, npt.NDArray[Any]]  # the data by input
+
+
+def opened(model: Any, x: Any) -> Opened:
+    """Opens a model, whatever it is.
+
+    Raises:
+        TypeError: it is no model, or x does not hold numbers.
+        ValueError: x does not fit it.
+    """
+    framework = framework_of(model)
+    found = Model(_graph(model, framework, x))
+    plain = _plain(x) if framework == "torch" else x
+    inputs = found.given(plain)
+    if not all(map(len, inputs.values())):
+        raise ValueError("inspect: the data has no rows. Expected some; received none. Give what the model reads.")
+    return Opened(found, model if framework else None, framework, x, inputs)
+
+
+def framework_of(model: Any) -> str | None:
+    """Says of which framework a model is; a Keras model is one of Keras on PyTorch too."""
+    bases = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    return "keras" if "keras" in bases else "torch" if "torch" in bases else None
+
+
+def _graph(model: Any, framework: str | None, x: Any) -> Graph:
+    if framework == "keras":
+        from gatewise.runtime.doors.from_keras import from_keras
+
+        return from_keras(model)
+    if framework == "torch":
+        from gatewise.runtime.doors.from_torch import from_torch
+
+        return from_torch(model, x)
+    if isinstance(model, Graph):
+        return model
+    if isinstance(model, Model):
+        return model.graph
+    if isinstance(model, str | os.PathLike):
+        return _from_file(Path(model))
+    raise TypeError(
+        "inspect: model is no model. Expected a Keras model, a torch.nn.Module, a gatewise.runtime Model or Graph, or "
+        f"the path of a file; received {cut(type(model).__name__)}. Give one of these."
+    )
+
+
+def _from_file(path: Path) -> Graph:
+    if path.suffix == ".keras":
+        from gatewise.runtime.doors.from_keras import from_keras
+
+        return from_keras(path)
+    if path.suffix == ".onnx":
+        from gatewise.runtime.doors.from_onnx import from_onnx
+
+        return from_onnx(path)
+    return load(path).graph
+
+
+def _plain(x: Any) -> Any:
+    """Turns tensors of PyTorch, alone or in a tuple or a dict, into arrays."""
+    if isinstance(x, dict):
+        return {name: _plain(value) for name, value in x.items()}
+    if isinstance(x, tuple):
+        return tuple(_plain(value) for value in x)
+    return x.detach().cpu().numpy() if hasattr(x, "detach") else np.asarray(x)
+
+
+def named_features(graph: Graph, features: Mapping[str, Sequence[str]] | Sequence[str] | None) -> dict[str, list[str]]:
+    """Checks the names of features, and brings them to a dict by input.
+
+    Raises:
+        ValueError: an input is unknown, or has not as many features.
+    """
+    if features is None:
+        return {}
+    if isinstance(features, Mapping):
+        by_input = dict(features)
+    else:
+        if len(graph.inputs) != 1 or isinstance(features, str):
+            raise ValueError(
+                f"inspect: features are not clear. Expected a dict with names for {', '.join(graph.inputs)}; received "
+                f"{cut(repr(features))}. Name the input that they belong to."
+            )
+        by_input = {next(iter(graph.inputs)): features}
+    found = {}
+    for name, names in by_input.items():
+        shape = graph.inputs[name].shape if name in graph.inputs else ()
+        if len(shape) < 2 or shape[-1] != len(names):
+            expected = ", ".join(f"{one} {value.shape[-1]}" for one, value in graph.inputs.items())
+            raise ValueError(
+                f"inspect: features of {cut(repr(name))} do not fit. Expected as many names as an input has features: "
+                f"{expected}; received {len(names)}. Check the last axis."
+            )
+        found[name] = [str(one) for one in names]
+    return found
