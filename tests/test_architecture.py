@@ -22,6 +22,7 @@ CSRC = ROOT / "csrc"
 MAY_KNOW = {
     "": {
         *(
+            "compare",
             "engine",
             "explain",
             "extras",
@@ -46,6 +47,7 @@ MAY_KNOW = {
     "reference": {"arrays", "cells", "options", "states"},
     "engine": {"_native", "options"},
     "scope": set(),
+    "whole_file": set(),
     "extras": set(),
     "recompute": {"scope"},
     "native": {"_native", "arrays", "engine", "operands", "options", "recompute", "states", "weights"},
@@ -57,6 +59,11 @@ MAY_KNOW = {
     "runtime": {
         *("_native", "cells", "data.audio", "data.errors", "data.labels", "data.saved", "data.scaling", "data.series"),
         *("data.text", "options", "runtime.doors.from_keras", "runtime.doors.from_onnx", "runtime.operations"),
+        "whole_file",
+    },
+    "compare": {
+        *("data.checks", "data.errors", "engine", "extras", "info", "keras", "options", "runtime"),
+        *("runtime.doors.from_keras", "whole_file"),
     },
     "fallback": {"scope"},
     "info": {"engine", "extras"},
@@ -99,11 +106,15 @@ MAY_KNOW = {
 # Which parts may import these, at any place. Everything else third-party is numpy and safetensors.
 FRAMEWORKS = {
     "tensorflow": {"ops.tensorflow", "keras", "cli"},
-    "keras": {"keras", "cli", "explain", "data.preprocessing", "data.series", "data.text", "runtime.doors.from_keras"},
+    "keras": {
+        *("keras", "cli", "compare", "explain", "data.preprocessing", "data.series", "data.text"),
+        "runtime.doors.from_keras",
+    },
     "jax": {"ops.jax"},
     "torch": {"ops.torch", "keras", "torch", "explain", "runtime.doors.from_torch"},
     "onnx": {"runtime.doors.from_onnx"},
-    "matplotlib": {"cli"},
+    "matplotlib": {"cli", "compare"},
+    "optuna": {"compare"},
     "rich": {"cli"},
     "typer": {"cli"},
     "pandas": {"data.series"},
