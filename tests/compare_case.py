@@ -10,6 +10,7 @@ from unittest import mock
 
 import numpy as np
 
+from gatewise.compare import Comparison
 from gatewise.compare.clock import Clock
 from gatewise.compare.data import prepare
 from gatewise.compare.model import Made
@@ -25,7 +26,8 @@ from gatewise.compare.trial import Point, Trial
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatewise.compare import Comparison
+
+GOOD, FAIR, POOR = (0.90, 0.91, 0.92), (0.89, 0.91, 0.90), (0.70, 0.71, 0.69)
 
 
 def trial(score: float | None, seed: int = 1, end: str = "no better") -> Trial:
@@ -41,6 +43,16 @@ def row(cell: str, scores: Sequence[float | None], way: str = "units", **more: A
     trials = tuple(trial(score, seed) for seed, score in enumerate(scores, 1))
     return Row(**{"units": 8, "rate": None, "parameters": 100, "one_step": OneStep(5e-6, 400), "trials": trials}
                | {"way": way, "cell": cell} | more)  # fmt: skip
+
+
+def comparison(**more: object) -> Comparison:
+    """A comparison of planted rows."""
+    rows = (row("GRU", GOOD), row("LSTM", POOR), row("GRU", (None, 0.5, 0.5), "time"), row("LSTM", GOOD, "time"))
+    settings = {"seeds": 3, "epochs": 7}
+    return Comparison(**{  # type: ignore[arg-type]
+        "score": "accuracy", "higher_is_better": True, "rows": rows, "left_out": ("No dessert.",), "about": "A test",
+        "settings": settings, "seconds": 75.0, "machine": "an abacus",
+    } | more)  # fmt: skip
 
 
 class Machine:

@@ -8,12 +8,10 @@ import math
 import numpy as np
 import pytest
 
-from compare_case import row, trial
+from compare_case import FAIR, GOOD, POOR, comparison, row, trial
 from gatewise.compare import Comparison, intervals
 from gatewise.compare.intervals import Interval, interval
 from gatewise.compare.sentence import says, says_not
-
-GOOD, FAIR, POOR = (0.90, 0.91, 0.92), (0.89, 0.91, 0.90), (0.70, 0.71, 0.69)
 
 
 def test_cells_whose_intervals_do_not_overlap_are_said_to_differ() -> None:
@@ -90,15 +88,6 @@ def test_an_interval_is_students_t() -> None:
 def test_intervals_that_touch_overlap() -> None:
     assert Interval(0.0, 1.0, 2.0).overlaps(Interval(2.0, 3.0, 4.0))
     assert not Interval(0.0, 1.0, 2.0).overlaps(Interval(2.1, 3.0, 4.0))
-
-
-def comparison(**more: object) -> Comparison:
-    rows = (row("GRU", GOOD), row("LSTM", POOR), row("GRU", (None, 0.5, 0.5), "time"), row("LSTM", GOOD, "time"))
-    settings = {"seeds": 3, "epochs": 7}
-    return Comparison(**{  # type: ignore[arg-type]
-        "score": "accuracy", "higher_is_better": True, "rows": rows, "left_out": ("No dessert.",), "about": "A test",
-        "settings": settings, "seconds": 75.0, "machine": "an abacus",
-    } | more)  # fmt: skip
 
 
 def test_a_result_comes_back_from_its_json() -> None:
