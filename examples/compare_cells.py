@@ -78,7 +78,7 @@ def _draw(axes: Any, rows: list[Any]) -> None:
     places = {cell: -i for i, cell in enumerate(COLOURS)}
     for row in rows:
         place, colour = places[row.cell], COLOURS[row.cell]
-        axes.plot(row.scores, [place] * len(row.scores), "o", ms=3, color=colour, alpha=0.5, mew=0)
+        axes.plot(row.scores, [place - 0.25] * len(row.scores), "o", ms=3, color=colour, alpha=0.5, mew=0)
         if row.interval:
             axes.plot(row.interval[::2], [place, place], color=colour, lw=2)
     axes.set_yticks(list(places.values()), list(places), fontsize=8, color=INK)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,14 +17,17 @@ keras = pytest.importorskip("keras", reason="it trains models of Keras: install 
 import gatewise  # noqa: E402  # after the skip
 from compare_case import series  # noqa: E402
 from gatewise.compare import Comparison  # noqa: E402
-from gatewise.compare.cells import factories  # noqa: E402
+from gatewise.compare.cells import CELLS, factories  # noqa: E402
+from gatewise.compare.clock import Clock, Deadline  # noqa: E402
 from gatewise.compare.contenders import contenders  # noqa: E402
 from gatewise.compare.data import prepare  # noqa: E402
 from gatewise.compare.model import Builder  # noqa: E402
+from gatewise.compare.order import batches  # noqa: E402
 from gatewise.compare.progress import Progress  # noqa: E402
 from gatewise.compare.settings import Settings  # noqa: E402
 from gatewise.compare.sizes import weights  # noqa: E402
 from gatewise.compare.start_over import start_over  # noqa: E402
+from gatewise.compare.trial import Limit, Training, run  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +49,40 @@ def test_a_model_that_starts_over_trains_as_a_new_one() -> None:
     other = keras.Sequential([keras.Input((None, 1)), gatewise.keras.GRU(4), keras.layers.Dense(1)])
     other.compile("adam", "mse")
     assert not start_over(used, other)
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_the_score_is_that_of_all_validation_rows_and_the_loss_that_of_the_epoch(kind: str) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(620, 3, 2))
+    y = np.arange(620) % 3 if kind == "classes" else random.normal(9, 4, size=620)
+    data = prepare((x[:20], y[:20], x, y), task=None, split=None, validation=0.2, mask_value=None, mask_zero=True,
+                   as_given=False, seed=0)  # fmt: skip
+    training = Training(Builder(factories(CELLS), data)("SimpleRNN", 3, None), data, 10, 0, Clock())
+    [point], _ = run(training, Limit(epochs=1), Deadline(Clock(), 600), 0.0, lambda _: None)  # type: ignore[misc]
+    found = training._model.predict(data.x_val, verbose=0)
+    if kind == "classes":
+        assert point.score == pytest.approx(np.mean(found.argmax(axis=1) == y))
+        loss = -np.log(found[np.arange(620), y]).mean()
+    else:
+        assert point.score == pytest.approx(np.sqrt(np.mean((found[:, 0] * y[:20].std() + y[:20].mean() - y) ** 2)))
+        loss = np.mean((found - data.y_val) ** 2)
+    assert point.validation_loss == pytest.approx(loss, rel=1e-5)
+    again = Builder(factories(CELLS), data)("SimpleRNN", 3, None).model
+    order = islice(batches(20, 10, 0), 2)
+    losses = []
+    for rows in order:
+        losses.append(_loss(again, data, rows))
+        again.train_on_batch(data.x[rows], data.y[rows])
+    assert point.loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def _loss(model: Any, data: Any, rows: Any) -> float:
+    """The loss of a batch before it is trained on, by hand."""
+    found = model.predict(data.x[rows], verbose=0)
+    if data.targets.task == "classes":
+        return float(-np.log(found[np.arange(len(rows)), data.y[rows, 0]]).mean())
+    return float(np.mean((found - data.y[rows]) ** 2))
 
 
 def test_weights_are_equal_within_two_percent_at_equal_parameters() -> None:
@@ -104,7 +142,7 @@ def test_a_model_that_does_not_stream_says_why() -> None:
     assert both_ways.one_step.seconds is None
     assert "bidirectional" in str(both_ways.one_step.reason).lower()
     assert one.one_step.seconds is not None
-    assert "one seed has no interval" in found.sentence
+    assert "fewer than three seeds give no interval" in found.sentence
 
 
 def test_without_optuna_tuning_says_what_to_install(monkeypatch: Any) -> None:

@@ -48,7 +48,8 @@ def test_each_way_has_a_sentence_of_its_own_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "why"), [((0.1,), "one seed has no interval"), ((0.1, None, 0.1), "1 of 3 runs diverged at once")]
+    ("scores", "why"),
+    [((0.1, 0.1), "fewer than three seeds give no interval"), ((0.1, None, 0.1), "1 of 3 runs diverged at once")],
 )
 def test_nothing_is_said_of_a_cell_without_an_interval(scores: tuple[float | None, ...], why: str) -> None:
     [found] = says([row("GRU", GOOD), row("LSTM", scores), row("SimpleRNN", POOR)], higher_is_better=True)
@@ -76,13 +77,13 @@ def test_runs_that_had_to_stop_while_they_got_better_are_named() -> None:
 
 def test_an_interval_is_students_t() -> None:
     stats = pytest.importorskip("scipy.stats", reason="it has the quantiles: pip install scipy")
-    for seeds in range(2, intervals.MOST_SEEDS + 1):
+    for seeds in range(3, intervals.MOST_SEEDS + 1):
         scores = np.random.default_rng(seeds).normal(size=seeds)
         found = interval(scores.tolist())
         half = stats.t.ppf(0.975, seeds - 1) * scores.std(ddof=1) / math.sqrt(seeds)
         assert found is not None
         np.testing.assert_allclose(found, [scores.mean() - half, scores.mean(), scores.mean() + half], atol=1e-4 * half)
-    assert interval([0.5]) is None
+    assert interval([0.5, 0.5]) is None
 
 
 def test_intervals_that_touch_overlap() -> None:

@@ -68,10 +68,10 @@ def test_the_tables_of_the_study_say_what_was_found(monkeypatch: pytest.MonkeyPa
     import compare_cells
     import study
 
-    rows = (*(row(cell, (0.5, 0.7)) for cell in ("GRU", "LSTM", "SimpleRNN")), row("GRU", (0.1,), "time"))
+    rows = (*(row(cell, (0.5, 0.6, 0.7)) for cell in ("GRU", "LSTM", "SimpleRNN")), row("GRU", (0.1,), "time"))
     found = {"a task, accuracy": comparison(rows=rows)}
     [scores] = compare_cells.scores(found, "units").rows
-    assert scores[:2] == ["a task, accuracy", "0.6 (-0.671 to 1.87)"]
+    assert scores[:2] == ["a task, accuracy", "0.6 (0.352 to 0.848)"]
     assert compare_cells.scores(found, "time").rows[0][1:4] == ["0.1", "-", "-"]
     assert "no difference between GRU, LSTM and SimpleRNN" in compare_cells.says(found).rows[0][1]
     assert compare_cells.costs(found).rows[0] == ["a task: GRU", "8", "100", "105", "5"]

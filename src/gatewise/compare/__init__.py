@@ -61,7 +61,7 @@ def compare(
             a name to one of these.
         units: of every cell, and of the first at equal parameters.
         ways: of comparing: "units", "parameters", "time".
-        seeds: how many; from three on intervals are of use.
+        seeds: how many; with fewer than three there are no intervals, and no difference is called.
         epochs: of a run, at most.
         patience: epochs without a better validation loss after which a run stops.
         batch_size: rows of a step of training.

@@ -29,6 +29,7 @@ _T = (
     *(2.2010, 2.1788, 2.1604, 2.1448, 2.1314, 2.1199, 2.1098, 2.1009, 2.0930, 2.0860),
     *(2.0796, 2.0739, 2.0687, 2.0639, 2.0595, 2.0555, 2.0518, 2.0484, 2.0452, 2.0423),
 )
+FEWEST_SEEDS = 3
 MOST_SEEDS = len(_T) + 1
 
 
@@ -51,13 +52,14 @@ def interval(scores: Sequence[float]) -> Interval | None:
         scores: one of each seed.
 
     Returns:
-        The interval; None with fewer than two scores, which have none.
+        The interval; None with fewer than three scores: two that happen to be equal, as accuracies may, would give
+        one without width.
 
     Example:
         >>> interval([0.80, 0.82, 0.84])
         Interval(low=0.7703..., mean=0.82, high=0.8696...)
     """
-    if len(scores) < 2:
+    if len(scores) < FEWEST_SEEDS:
         return None
     mean = statistics.fmean(scores)
     half = _T[len(scores) - 2] * statistics.stdev(scores) / math.sqrt(len(scores))

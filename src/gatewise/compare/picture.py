@@ -70,7 +70,7 @@ def _draw_scores(axes: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> 
     places = np.arange(len(rows))[::-1]
     for place, row in zip(places, rows, strict=True):
         colour = colours[row.cell]
-        axes.plot(row.scores, np.full(len(row.scores), place), "o", color=colour, ms=4, alpha=0.45, mew=0)
+        axes.plot(row.scores, np.full(len(row.scores), place - 0.22), "o", color=colour, ms=4.5, alpha=0.5, mew=0)
         if row.interval:
             axes.plot(row.interval[::2], [place, place], color=colour, lw=2.5, solid_capstyle="round", alpha=0.9)
         if row.scores:

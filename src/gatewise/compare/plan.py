@@ -16,7 +16,7 @@ WAYS = {
     "tuned": "each cell tuned",
 }
 _MARGIN = 0.9  # of the budget that is planned for: what is measured in seconds may take longer in minutes
-_FEW_SEEDS, _FEW_EPOCHS = 3, 3  # what has to be possible before ways of comparing are left out
+_FEW_SEEDS, _FEW_EPOCHS = 3, 10  # what has to be possible before ways of comparing are left out
 
 
 class Cost(NamedTuple):
@@ -75,7 +75,8 @@ def make_plan(
 ) -> Plan:
     """Shares out what is left of the budget.
 
-    First fewer seeds, down to three, then fewer ways of comparing, the last first, then one seed and one epoch.
+    For ten epochs or more first seeds go, down to three, then ways of comparing, the last first; then epochs go, and
+    the last seeds.
 
     Args:
         contenders: in every way of comparing.
@@ -92,7 +93,7 @@ def make_plan(
     few = min(_FEW_SEEDS, seeds), min(_FEW_EPOCHS, epochs)
     tries = [(ways, count, few[1]) for count in range(seeds, few[0] - 1, -1)]
     tries += [(ways[:count], few[0], few[1]) for count in range(len(ways) - 1, 0, -1)]
-    tries += [(ways[:1], count, least) for least in (few[1], 1) for count in range(few[0], 0, -1)]
+    tries += [(ways[:1], count, 1) for count in range(few[0], 0, -1)]
     for some, count, least in tries:
         rows = [row for row in zip(contenders, costs, strict=True) if row[0].way in some]
         possible = _epochs(rows, steps, _MARGIN * seconds / count, epochs)

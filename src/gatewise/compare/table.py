@@ -45,7 +45,7 @@ class Row:
 
     @property
     def interval(self) -> Interval | None:
-        """The interval of the mean score; None where there is none: with one seed, or if a run has no score."""
+        """The interval of the mean score; None with fewer than three seeds, or if a run has no score."""
         return interval(self.scores) if len(self.scores) == len(self.trials) else None
 
     @property
@@ -54,7 +54,7 @@ class Row:
         missing = len(self.trials) - len(self.scores)
         if missing:
             return f"{missing} of {len(self.trials)} runs diverged at once"
-        return "one seed has no interval"
+        return "fewer than three seeds give no interval"
 
     @property
     def mean(self) -> float:

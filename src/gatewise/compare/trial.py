@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewise.compare.order import batches, steps_an_epoch
 from gatewise.compare.score import own_score
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
+    from collections.abc import Callable
 
     from gatewise.compare.clock import Clock, Deadline
     from gatewise.compare.data import Data
@@ -105,8 +104,9 @@ class Training:
         self.steps, self.cpu_seconds = 0, 0.0
 
     def step(self) -> float:
-        """Trains on the next batch; returns the mean loss since the last judgement."""
+        """Trains on the next batch; returns its loss."""
         rows, begun = next(self._batches), self._clock.cpu()
+        self._model.reset_metrics()  # which early versions of Keras do not do themselves
         x, y = self._data.x[rows], self._data.y[rows]
         measured: dict[str, float] = self._model.train_on_batch(x, y, return_dict=True)
         if self.steps:  # the first step traces the graph, which no later one does
@@ -115,18 +115,13 @@ class Training:
         return float(measured["loss"])
 
     def judge(self) -> tuple[float, float]:
-        """Measures loss and score on the validation rows."""
-        self._model.reset_metrics()
-        for x, y in self._parts():
-            measured: dict[str, float] = self._model.test_on_batch(x, y, return_dict=True)
-        self._model.reset_metrics()
+        """Measures loss and score on all validation rows."""
+        data = self._data
+        measured: dict[str, float] = self._model.evaluate(
+            data.x_val, data.y_val, batch_size=VALIDATED, verbose=0, return_dict=True
+        )
         self.score = self.score or own_score(measured)
         return float(measured["loss"]), self.score.of(measured)
-
-    def _parts(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        for begin in range(0, len(self._data.x_val), VALIDATED):
-            part = slice(begin, begin + VALIDATED)
-            yield self._data.x_val[part], self._data.y_val[part]
 
 
 def run(
@@ -146,13 +141,14 @@ def run(
     """
     curve: list[Point] = []
     while True:
-        for _ in range(training.epoch):
+        losses: list[float] = []
+        while len(losses) < training.epoch:
             if deadline.left() < reserve:
                 return None
-            loss = training.step()
-            if not math.isfinite(loss) or _is_over(training, limit):
+            losses.append(training.step())
+            if not math.isfinite(losses[-1]) or _is_over(training, limit):
                 break
-        point = Point(training.steps, training.cpu_seconds, loss, *training.judge())
+        point = Point(training.steps, training.cpu_seconds, statistics.fmean(losses), *training.judge())
         if not all(map(math.isfinite, point)):
             return tuple(curve), "diverged"
         curve.append(point)
