@@ -21,7 +21,7 @@ from gatewise.keras import GRU, LSTM, SimpleRNN
 from long_memory import adding
 
 CELLS = {"GRU": GRU, "LSTM": LSTM, "SimpleRNN": SimpleRNN}  # of which LSTM begins with its forget gate open
-SOLVED, EVERY, TESTED = 0.01, 100, 500  # mean square error; steps between two tests; sequences in each
+SOLVED, EVERY, TESTED = 0.01, 100, 2000  # mean square error; steps between two tests; sequences in each
 
 
 def build(layer: Any, units: int, rate: float) -> Any:
@@ -44,7 +44,7 @@ def run(cell: str, seed: int, given: argparse.Namespace) -> dict[str, Any]:
     for step in range(1, given.steps + 1):
         model.train_on_batch(*adding(given.batch, given.length, random))
         if step % EVERY == 0 or step == given.steps:
-            answers = model.predict(test[0], batch_size=TESTED, verbose=0)
+            answers = model.predict(test[0], batch_size=500, verbose=0)
             errors.append(float(np.mean((answers - test[1]) ** 2)))
             print(f"\r{cell:<9} seed {seed}  step {step:,}: {errors[-1]:.4f}", end=" ", flush=True)
             if errors[-1] < SOLVED:

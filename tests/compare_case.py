@@ -110,9 +110,7 @@ class Line:
             self.kernel -= self.rate * np.einsum("b,btf->tf", error, x) / len(x)
             return {"loss": float(np.mean(error**2))}
 
-    def evaluate(self, x: Any, y: Any, batch_size: int, verbose: int, return_dict: bool) -> dict[str, float]:
-        assert batch_size
-        assert not verbose
+    def test_on_batch(self, x: Any, y: Any, return_dict: bool) -> dict[str, float]:
         assert return_dict
         with np.errstate(over="ignore", invalid="ignore"):
             return {"loss": float(np.mean((np.einsum("btf,tf->b", x, self.kernel) - y[:, 0]) ** 2))}

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gatewise.compare.score import Score
     from gatewise.compare.trial import Limit, Point
 
+_TRACED_STEPS = 2  # TensorFlow traces a graph again after the step that made its variables
 _MEASURED_STEPS, _MEASURED_SECONDS = 3, 0.3  # at the least, of each
 
 
@@ -67,25 +68,27 @@ class Bench:
         """Measures what a cell of a size takes; runs find its graphs traced."""
         self.progress.now(f"measuring {one.cell}, {one.units} units")
         begun = self.clock.wall()
-        made = self._made(one, 0)
-        training = Training(made, self.builder.data, self.batch_size, 0, self.clock)
-        training.step()
-        training.judge()  # both trace
-        traced = self.clock.wall()
         self._made(one, 0)
-        begin = self.clock.wall() - traced
-        self.score = training.score
-        begun, steps = self.clock.wall(), 0
-        while steps < _MEASURED_STEPS or (self.clock.wall() - begun < _MEASURED_SECONDS and steps < training.epoch):
+        traced = self.clock.wall()
+        made = self._made(one, 0)
+        training, steps = self._training(made, 0), 0
+        training.step()  # sets up what no later one does
+        built = self.clock.wall()
+        while steps < _MEASURED_STEPS or (self.clock.wall() - built < _MEASURED_SECONDS and steps < training.epoch):
             training.step()
             steps += 1
         stepped = self.clock.wall()
         training.judge()
-        judge = self.clock.wall() - stepped
-        cost = Cost(traced - begun, begin, (stepped - begun) / steps, training.cpu_seconds / steps, judge)
+        judged = self.clock.wall()
+        self.score = training.score
+        cost = Cost(
+            traced - begun, built - traced, (stepped - built) / steps, training.cpu_seconds / steps, judged - stepped
+        )
         return cost, one_step(made.model, self.builder.data, self.clock)
 
-    def trial(self, one: Contender, seed: int, limit: Limit, cost: Cost, what: str) -> Trial | None:
+    def trial(
+        self, one: Contender, seed: int, limit: Limit, cost: Cost, what: str, *, keep: bool = True
+    ) -> Trial | None:
         """Makes a run, or finds it in the records.
 
         Args:
@@ -94,6 +97,7 @@ class Bench:
             limit: when it ends.
             cost: what it takes, so that none is begun that cannot be judged once.
             what: what it is for, as a person reads it.
+            keep: whether there will be more runs of this cell, of this size and rate.
 
         Returns:
             The run; None if the budget ended before it.
@@ -104,10 +108,10 @@ class Bench:
             return trial_of(kept)
         if self.deadline.left() < cost.begin + cost.judge:
             return None
-        begun, where = self.clock.wall(), f"{one.cell}, {one.units} units, seed {seed}, {what}"
+        where = f"{one.cell}, {one.units} units, seed {seed}, {what}"
         self.progress.now(f"{where}: building")
-        made = self._made(one, seed)
-        training = Training(made, self.builder.data, self.batch_size, seed, self.clock)
+        training = self._training(self._made(one, seed, keep=keep), seed)
+        begun = self.clock.wall()
 
         def watch(point: Point) -> None:
             left = duration(self.deadline.left())
@@ -124,15 +128,23 @@ class Bench:
         self._show(trial, what)
         return trial
 
-    def _made(self, one: Contender, seed: int) -> Made:
-        """Builds a model, or makes one new that has been built and traced before."""
-        made = self.builder(one.cell, one.units, one.rate, seed)
-        used = self._traced.get((one.cell, one.units, one.rate))
-        if used and start_over(used.model, made.model):
-            return used
-        if one.way != "tuned":  # of which there are many, and each is used once
-            self._traced[one.cell, one.units, one.rate] = made
-        return made
+    def _training(self, made: Made, seed: int) -> Training:
+        return Training(made, self.builder.data, self.batch_size, seed, self.clock)
+
+    def _made(self, one: Contender, seed: int, *, keep: bool = True) -> Made:
+        """Builds a model whose graphs are traced: another that was built alike is traced once, and starts over."""
+        key, new = (one.cell, one.units, one.rate), self.builder(one.cell, one.units, one.rate, seed)
+        used = self._traced.get(key)
+        if used is None:
+            used = self.builder(one.cell, one.units, one.rate, seed)
+            training = self._training(used, seed)
+            for _ in range(_TRACED_STEPS):
+                training.step()
+            training.judge()
+            new = self.builder(one.cell, one.units, one.rate, seed)
+        if keep:
+            self._traced[key] = used
+        return used if start_over(used.model, new.model) else new
 
     def _show(self, trial: Trial, what: str) -> None:
         """Writes the line of a run."""

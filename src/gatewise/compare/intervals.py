@@ -56,8 +56,8 @@ def interval(scores: Sequence[float]) -> Interval | None:
         one without width.
 
     Example:
-        >>> interval([0.80, 0.82, 0.84])
-        Interval(low=0.7703..., mean=0.82, high=0.8696...)
+        >>> [round(value, 4) for value in interval([0.80, 0.82, 0.84])]
+        [0.7703, 0.82, 0.8697]
     """
     if len(scores) < FEWEST_SEEDS:
         return None

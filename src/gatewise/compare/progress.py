@@ -67,7 +67,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(4.25), duration(75), duration(7300)
-        ('4.2 s', '1:15 min', '2:01 h')
+        ('4.2 s', '1:15 min', '2:02 h')
     """
     if seconds < 60:
         return f"{max(0.0, seconds):.1f} s"

@@ -79,8 +79,8 @@ class Row:
     @property
     def cpu_seconds_a_step(self) -> float | None:
         """Processor time of a step of training; None where no run took two."""
-        ends = [trial.curve[-1] for trial in self.trials if trial.curve and trial.curve[-1].steps > 1]
-        steps = sum(end.steps - 1 for end in ends)  # the first is not counted: it traces
+        ends = [trial.curve[-1] for trial in self.trials if trial.curve]
+        steps = sum(end.steps - 1 for end in ends)  # the first is not counted
         return sum(end.cpu_seconds for end in ends) / steps if steps else None
 
 

@@ -79,7 +79,7 @@ def _search(bench: Bench, settings: Settings, cell: str, tries: int, limit: Limi
             units = asked.suggest_int("units", max(1, settings.units // 4), 2 * settings.units, log=True)
             rate = asked.suggest_float("rate", *RATES, log=True)
             one = Contender("tuned", cell, units, rate, 0)
-            trial = bench.trial(one, settings.seed + 1, limit, cost, "tuning")
+            trial = bench.trial(one, settings.seed + 1, limit, cost, "tuning", keep=False)
             if trial is None:
                 return None
             if trial.best is None:
