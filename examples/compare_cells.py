@@ -32,7 +32,7 @@ def scores(results: dict[str, Comparison], way: str) -> Table:
     for name, found in results.items():
         cells = {row.cell: row for row in found.rows if row.way == way}
         shown = [_score(cells[cell]) if cell in cells else "-" for cell in COLOURS]
-        rows.append([name, *shown, str(found.settings["seeds"])])
+        rows.append([name, *shown, str(max((len(row.trials) for row in cells.values()), default=0))])
     return Table(f"{WAYS[way]}: mean, and 95 % interval over the seeds", ["task", *COLOURS, "seeds"], rows)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from gatewise.compare.plan import WAYS, Contender
+from gatewise.compare.plan import Contender, at
 from gatewise.compare.sizes import are_equal, units_for, weights
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def contenders(builder: Builder, settings: Settings) -> tuple[list[Contender], l
                 units, parameters = units_for(wanted, partial(count, cell), settings.units)
                 if not are_equal(wanted, parameters):
                     left_out.append(
-                        f"{cell} at {WAYS[way]}: the nearest it comes to the {wanted:,} weights of {first} is "
+                        f"{cell} {at(way)}: the nearest it comes to the {wanted:,} weights of {first} is "
                         f"{parameters:,}, with {units} units, more than 2 % away. More units leave finer steps."
                     )
                     continue

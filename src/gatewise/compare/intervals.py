@@ -4,7 +4,8 @@
 Of n scores with mean m and standard deviation s it is m +- t s / sqrt(n), t being the quantile 0.975 of Student's
 distribution with n - 1 degrees of freedom (Student, "The probable error of a mean", Biometrika 6, 1908). It takes the
 scores of seeds to be independent and near to normal. With three to five seeds it is wide, as it should be: the range
-from the least to the greatest of three scores holds the true mean in three cases of four only.
+from the least to the greatest of three scores holds the true mean in three cases of four only. It knows no bounds: that
+of an accuracy near 1 may reach beyond.
 
 Where two such intervals do not overlap, a difference is called. That asks for more than a test at 5 % would: of two
 equally good cells whose scores vary alike, intervals miss each other in less than 1 % of all cases (Schenker and

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gatewise.compare.plan import WAYS
+from gatewise.compare.plan import at
 from gatewise.extras import required_by
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def draw(found: Comparison, path: str | os.PathLike[str]) -> None:
         for (left, right), way in zip(grid, found.ways, strict=True):
             rows = [row for row in found.rows if row.way == way]
             _draw_scores(left, rows, colours)
-            left.set_title(f"At {WAYS[way]}", loc="left", fontsize=10, weight="bold")
+            left.set_title(at(way).capitalize(), loc="left", fontsize=10, weight="bold")
             _draw_curves(right, rows, colours)
         better = "higher" if found.higher_is_better else "lower"
         grid[-1][0].set_xlabel(f"{found.score}, {better} is better: each seed, mean, 95 % interval", color=GREY)

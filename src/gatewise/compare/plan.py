@@ -19,6 +19,16 @@ _MARGIN = 0.9  # of the budget that is planned for: what is measured in seconds 
 _FEW_SEEDS, _FEW_EPOCHS = 3, 10  # what has to be possible before ways of comparing are left out
 
 
+def at(way: str) -> str:
+    """Names a way of comparing within a sentence.
+
+    Example:
+        >>> at("units"), at("tuned")
+        ('at equal units', 'with each cell tuned')
+    """
+    return f"{'with' if way == 'tuned' else 'at'} {WAYS[way]}"
+
+
 class Cost(NamedTuple):
     """What a cell of a size takes.
 
@@ -135,7 +145,7 @@ def distinct(rows: Sequence[tuple[Contender, Cost]]) -> list[tuple[Contender, Co
 
 
 def _left_out(ways: tuple[str, ...], some: tuple[str, ...], seeds: int, count: int) -> tuple[str, ...]:
-    found = [f"No comparison at {WAYS[way]}: the budget does not suffice." for way in ways if way not in some]
+    found = [f"No comparison {at(way)}: the budget does not suffice." for way in ways if way not in some]
     if count < seeds:
         found.append(f"{count} instead of {seeds} seeds: the budget does not suffice for more.")
     return tuple(found)

@@ -104,7 +104,7 @@ class Comparison:
 
     def _lines(self) -> Iterator[str]:
         yield self.about
-        seeds, epochs = self.settings["seeds"], self.settings["epochs"]
+        seeds, epochs = max((len(row.trials) for row in self.rows), default=0), self.settings["epochs"]
         yield f"{seeds} seeds, at most {epochs} epochs; {duration(self.seconds)} on {self.machine}"
         for way in self.ways:
             yield ""

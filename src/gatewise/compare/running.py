@@ -13,7 +13,7 @@ from gatewise.compare.clock import Clock, Deadline
 from gatewise.compare.contenders import contenders
 from gatewise.compare.machine import machine
 from gatewise.compare.order import steps_an_epoch
-from gatewise.compare.plan import WAYS, Contender, Cost, Plan, make_plan
+from gatewise.compare.plan import WAYS, Contender, Cost, Plan, at, make_plan
 from gatewise.compare.progress import duration
 from gatewise.compare.result import Comparison
 from gatewise.compare.score import Score
@@ -177,7 +177,7 @@ def _complete(
         some = [(one, step) for one, step in rows if one.way == way]
         seeds = min(len(found[one]) for one, _ in some)
         if seeds < plan.seeds:
-            left_out.append(f"{plan.seeds - seeds} of {plan.seeds} seeds at {WAYS[way]}: the budget ended before.")
+            left_out.append(f"{plan.seeds - seeds} of {plan.seeds} seeds {at(way)}: the budget ended before.")
         if seeds:
             complete += [Row(*one, step, tuple(found[one][:seeds])) for one, step in some]
     return tuple(complete), left_out

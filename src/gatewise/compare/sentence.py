@@ -6,7 +6,7 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from gatewise.compare.plan import WAYS
+from gatewise.compare.plan import at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,16 +38,16 @@ def says_not(rows: Sequence[Row]) -> list[str]:
     """
     found = []
     for way, some in _by_way(rows).items():
-        at = WAYS[way]
+        where = at(way).capitalize()
         known = [row for row in some if row.interval]
         if any(
             one.interval.overlaps(two.interval) for one, two in combinations(known, 2) if one.interval and two.interval
         ):
-            found.append(f"At {at}: that cells are equally good. More seeds could show a difference.")
+            found.append(f"{where}: that cells are equally good. More seeds could show a difference.")
         late = [f"{row.cell} ({row.still_improving} of {len(row.trials)})" for row in some if row.still_improving]
         if late:
             found.append(
-                f"At {at}: which is best in the end. Runs that were still getting better when they had to stop: "
+                f"{where}: which is best in the end. Runs that were still getting better when they had to stop: "
                 f"{_listed(late)}."
             )
     found.append(
@@ -69,7 +69,7 @@ def _of_way(way: str, rows: Sequence[Row], higher_is_better: bool) -> str:
     known = sorted(
         (row for row in rows if row.interval), key=lambda row: row.mean, reverse=higher_is_better
     )  # the best first
-    at, parts = f"At {WAYS[way]}", []
+    where, parts = at(way).capitalize(), []
     worse: dict[tuple[str, ...], list[Row]] = {}
     same: list[tuple[Row, Row]] = []
     for i, row in enumerate(known):
@@ -83,18 +83,18 @@ def _of_way(way: str, rows: Sequence[Row], higher_is_better: bool) -> str:
         losers = _listed([f"{row.cell} ({row.mean:.4g})" for row in known if row.cell in beaten_cells])
         parts.append(f"{scores} {verb} better than {losers}")
     if not parts:
-        return " ".join([*_nothing(at, known), *silent])
-    text = f"{at} {'; '.join(parts)}: their intervals do not overlap."
+        return " ".join([*_nothing(where, known), *silent])
+    text = f"{where} {'; '.join(parts)}: their intervals do not overlap."
     pairs = [f"{one.cell} and {two.cell}" for one, two in same]
     between = [f"Between {_listed(pairs, 'or')} the figures show no difference."] if pairs else []
     return " ".join([text, *between, *silent])
 
 
-def _nothing(at: str, known: Sequence[Row]) -> list[str]:
+def _nothing(where: str, known: Sequence[Row]) -> list[str]:
     if len(known) < 2:
-        return [f"{at} no difference can be called: there are no two intervals to compare."]
+        return [f"{where} no difference can be called: there are no two intervals to compare."]
     names = _listed([row.cell for row in known])
-    return [f"{at} the figures show no difference between {names}: their intervals overlap."]
+    return [f"{where} the figures show no difference between {names}: their intervals overlap."]
 
 
 def _overlap(one: Row, other: Row) -> bool:
