@@ -59,6 +59,11 @@ def test_nothing_is_said_of_a_cell_without_an_interval(scores: tuple[float | Non
     assert f"Of LSTM nothing can be said: {why}." in found
 
 
+def test_one_reason_for_all_is_said_once() -> None:
+    [found] = says([row("GRU", (0.1,)), row("LSTM", (0.9,))], higher_is_better=True)
+    assert found == "At equal units no difference can be called: fewer than three seeds give no interval."
+
+
 def test_what_does_not_follow_is_said() -> None:
     equal = says_not([row("GRU", GOOD), row("LSTM", FAIR)])
     apart = says_not([row("GRU", GOOD), row("LSTM", POOR)])

@@ -82,6 +82,9 @@ def _of_way(way: str, rows: Sequence[Row], higher_is_better: bool) -> str:
         scores = _listed([f"{row.cell} ({row.mean:.4g})" for row in better])
         losers = _listed([f"{row.cell} ({row.mean:.4g})" for row in known if row.cell in beaten_cells])
         parts.append(f"{scores} {verb} better than {losers}")
+    reasons = {row.no_interval for row in rows}
+    if not known and len(reasons) == 1:  # of every cell the same
+        return f"{where} no difference can be called: {reasons.pop()}."
     if not parts:
         return " ".join([*_nothing(where, known), *silent])
     text = f"{where} {'; '.join(parts)}: their intervals do not overlap."
