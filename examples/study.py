@@ -81,6 +81,8 @@ class Study:
         quick: whether it runs in small, to show that it works: its figures then say nothing.
         publish: whether its page is written.
         out: the folder that results and models go to.
+        page: the name of its page and picture in `docs/`.
+        minutes: the budget of each of its tasks, where it has one; else 0.
         begun: when, by `time.perf_counter`.
     """
 
@@ -89,6 +91,8 @@ class Study:
     quick: bool
     publish: bool
     out: Path
+    page: str
+    minutes: float = 0.0
     begun: float = field(default_factory=time.perf_counter)
 
     def report(self, tables: Sequence[Table], figure: Figure, facts: dict[str, Any]) -> None:
@@ -110,7 +114,7 @@ class Study:
         (self.out / f"{self.name}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
         pictures = [self.out / f"{self.name}.svg", self.out / f"{self.name}.png"]
         if self.publish:
-            pictures.append(ROOT / "docs" / f"{self.name}.svg")
+            pictures.append(ROOT / "docs" / f"{self.page}.svg")
             self._write_page(tables)
         with rc_context(STYLE):  # whose salt makes the same SVG of the same figure
             for picture in pictures:
@@ -118,15 +122,18 @@ class Study:
         console.print(f"[dim]{', '.join(str(picture) for picture in pictures)}[/]", soft_wrap=True)
 
     def _write_page(self, tables: Sequence[Table]) -> None:
-        """Replaces what stands between the markers of the page."""
-        page = ROOT / "docs" / f"{self.name}.md"
-        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
+        """Replaces what stands between the markers of the page; one without figures waits beside its script."""
+        page = ROOT / "docs" / f"{self.page}.md"
+        text = (page if page.exists() else ROOT / "examples" / f"{self.name}.md").read_text(encoding="utf-8")
+        before, rest = text.split(BEGIN)
         remark = f"Written by `examples/{self.name}.py --publish`."
-        text = "\n\n".join([f"![Results]({self.name}.svg)", *(table.for_document() for table in tables), remark])
+        text = "\n\n".join([f"![Results]({self.page}.svg)", *(table.for_document() for table in tables), remark])
         page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
 
 
-def begin(name: str, about: str, data: str | None = None) -> Study:
+def begin(
+    name: str, about: str, data: str | None = None, page: str | None = None, minutes: float | None = None
+) -> Study:
     """Reads the command line.
 
     Args:
@@ -134,19 +141,24 @@ def begin(name: str, about: str, data: str | None = None) -> Study:
         about: what the study does, one line.
         data: the file or folder that it reads, inside of the folder that `--data` names; None for a study that needs
             none.
+        page: the name of its page and picture in `docs/`; None: that of the script.
+        minutes: the budget of each of its tasks, if nothing else is given; None for a study that has none.
 
     Returns:
         The study. A folder that is missing ends the program with a message.
     """
+    page = page or name
     parser = argparse.ArgumentParser(prog=f"{name}.py", description=about)
     parser.add_argument("--data", type=Path, default=Path("data"), help="the folder that the data lies in")
     parser.add_argument("--quick", action="store_true", help="run in small, to see that it works")
-    parser.add_argument("--publish", action="store_true", help=f"write the figures into docs/{name}.md")
+    parser.add_argument("--publish", action="store_true", help=f"write the figures into docs/{page}.md")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "studies", help="the folder that results go to")
+    if minutes is not None:
+        parser.add_argument("--minutes", type=float, default=minutes, help="the budget of each task, %(default)s")
     given = parser.parse_args()
     if given.quick and given.publish:
         parser.error("--publish: figures of a quick run say nothing. Expected one of --quick and --publish.")
     if data and not (given.data / data).exists():
-        parser.error(f"--data: {given.data / data} is not there. Expected what docs/{name}.md describes under 'Data'.")
+        parser.error(f"--data: {given.data / data} is not there. Expected what docs/{page}.md describes under 'Data'.")
     console.print(f"[bold]{about}[/]")
-    return Study(name, given.data, given.quick, given.publish, given.out)
+    return Study(name, given.data, given.quick, given.publish, given.out, page, getattr(given, "minutes", 0.0))

@@ -22,6 +22,7 @@ CSRC = ROOT / "csrc"
 MAY_KNOW = {
     "": {
         *(
+            "compare",
             "engine",
             "explain",
             "extras",
@@ -47,6 +48,7 @@ MAY_KNOW = {
     "reference": {"arrays", "cells", "options", "states"},
     "engine": {"_native", "options"},
     "scope": set(),
+    "whole_file": set(),
     "extras": set(),
     "recompute": {"scope"},
     "native": {"_native", "arrays", "engine", "operands", "options", "recompute", "states", "weights"},
@@ -58,6 +60,11 @@ MAY_KNOW = {
     "runtime": {
         *("_native", "cells", "data.audio", "data.errors", "data.labels", "data.saved", "data.scaling", "data.series"),
         *("data.text", "options", "runtime.doors.from_keras", "runtime.doors.from_onnx", "runtime.operations"),
+        "whole_file",
+    },
+    "compare": {
+        *("data.checks", "data.errors", "engine", "extras", "info", "keras", "options", "runtime"),
+        *("runtime.doors.from_keras", "whole_file"),
     },
     "inspect": {
         *("cells", "extras", "options", "reference", "runtime", "runtime.doors.from_keras", "runtime.doors.from_onnx"),
@@ -105,13 +112,14 @@ MAY_KNOW = {
 FRAMEWORKS = {
     "tensorflow": {"ops.tensorflow", "keras", "cli", "inspect"},
     "keras": {
-        *("keras", "cli", "explain", "inspect", "data.preprocessing", "data.series", "data.text"),
+        *("keras", "cli", "compare", "explain", "inspect", "data.preprocessing", "data.series", "data.text"),
         "runtime.doors.from_keras",
     },
     "jax": {"ops.jax", "inspect"},
     "torch": {"ops.torch", "keras", "torch", "explain", "inspect", "runtime.doors.from_torch"},
     "onnx": {"runtime.doors.from_onnx"},
-    "matplotlib": {"cli", "inspect"},
+    "matplotlib": {"cli", "compare", "inspect"},
+    "optuna": {"compare"},
     "rich": {"cli"},
     "typer": {"cli"},
     "pandas": {"data.series"},

@@ -13,6 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from gatewise import native as native
+from gatewise.compare import compare as compare
 from gatewise.engine import isa as isa
 from gatewise.engine import num_threads as num_threads
 from gatewise.engine import set_num_threads as set_num_threads

@@ -120,7 +120,7 @@ def info() -> Info:
         },
         packages=packages,
         keras_backend=_keras_backend(packages["keras"]),
-        cpu={"model": _cpu_model(), "cpus": os.cpu_count() or 1, "usable_cpus": _usable_cpus()},
+        cpu={"model": cpu_model(), "cpus": os.cpu_count() or 1, "usable_cpus": _usable_cpus()},
         engine={
             "instruction_set": engine.isa(),
             "threads": engine.num_threads(),
@@ -176,7 +176,8 @@ def _keras_backend(keras: str | None) -> dict[str, str | None]:
         return {"name": "tensorflow", "chosen_by": "Keras's default"}
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Names the CPU, as its maker does where the system says so."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -41,7 +41,7 @@ def opened(model: Any, x: Any) -> Opened:
     framework = framework_of(model)
     found = Model(_graph(model, framework, x))
     plain = _plain(x) if framework == "torch" else x
-    inputs = found.given(plain)
+    inputs = found.given(plain, "inspect")
     if not all(map(len, inputs.values())):
         raise ValueError("inspect: the data has no rows. Expected some; received none. Give what the model reads.")
     return Opened(found, model if framework else None, framework, x, inputs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,9 +17,10 @@ from gatewise.runtime.format import sample as samples
 from gatewise.runtime.format.document import fingerprint
 from gatewise.runtime.format.limits import wrong
 from gatewise.runtime.format.preprocessing import preprocessing_from_json, preprocessing_to_json
+from gatewise.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -92,7 +92,7 @@ def write(
     data_bytes = sum(tensor.nbytes for tensor in tensors.values())
     container.header_length(where, head[:8], len(head) + data_bytes)
     _checked(where, head[8:], data_bytes)  # what is written can be read
-    _write_whole(Path(path), [head, *(container.bytes_of(tensors[name]).data for name in order)])
+    write_whole(Path(path), [head, *(container.bytes_of(tensors[name]).data for name in order)])
     return digits
 
 
@@ -194,27 +194,3 @@ def _named(
     )
     arrays = {names.inputs[name]: array for name, array in inputs.items()}
     return names, arrays | {names.outputs[name]: array for name, array in outputs.items()}
-
-
-def _write_whole(path: Path, parts: Iterable[Any]) -> None:
-    """Writes a file that takes its name when all of it is on the disk, and goes if anything fails, an interrupt too."""
-    target = path.resolve()  # a link stays one
-    unfinished = target.with_name(f".gatewise-{secrets.token_hex(8)}.tmp")
-    try:
-        try:
-            with unfinished.open("xb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(target)
-        finally:
-            unfinished.unlink(missing_ok=True)
-    finally:  # an interrupt may have come just before
-        unfinished.unlink(missing_ok=True)
-    if os.name == "posix":  # the new name, too
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -127,16 +127,17 @@ class Model:
             raise ValueError(
                 f"predict: batch_size is {cut(repr(batch_size))}. Expected a whole number from 1, or None."
             )
-        given, was_raw, series = self._prepared(x, raw=raw, verbose=verbose)
+        given, was_raw, series = self._prepared("predict", x, raw=raw, verbose=verbose)
         found = self._run_rows(given, len(next(iter(given.values()))), batch_size, verbose)
         found = self._keeper.restore(found, series) if was_raw else found
         return found if len(found) > 1 else next(iter(found.values()))
 
-    def given(self, x: Any) -> dict[str, Array]:
+    def given(self, x: Any, where: str = "predict") -> dict[str, Array]:
         """Makes the arrays of the inputs, as `predict` does.
 
         Args:
             x: what `predict` takes.
+            where: opens the errors.
 
         Returns:
             By input name, arrays of the inputs' dtypes and shapes, for `run`.
@@ -145,7 +146,7 @@ class Model:
             TypeError: an input does not hold numbers of its kind, or is raw and the model keeps nothing that reads it.
             ValueError: an input is missing, unknown or of the wrong shape.
         """
-        return self._prepared(x, raw=False, verbose=0).arrays
+        return self._prepared(where, x, raw=False, verbose=0).arrays
 
     def decode(self, found: Any) -> Any:
         """Names the classes that `predict` found.
@@ -311,11 +312,11 @@ class Model:
         total = sum(array.size for array in graph.tensors.values())
         return "\n".join([*lines, f"{total:,} weights, {sum(a.nbytes for a in graph.tensors.values()):,} bytes"])
 
-    def _prepared(self, x: Any, *, raw: bool, verbose: Any) -> Prepared:
-        prepared = self._keeper.prepare(self._named(x), raw=raw, verbose=verbose)
+    def _prepared(self, where: str, x: Any, *, raw: bool, verbose: Any) -> Prepared:
+        prepared = self._keeper.prepare(where, self._named(where, x), raw=raw, verbose=verbose)
         if len({len(array) for array in prepared.arrays.values()}) > 1:
             sizes = ", ".join(f"{name} {len(array)}" for name, array in prepared.arrays.items())
-            raise ValueError(f"predict: inputs have different batches. Expected as many rows; received {sizes}.")
+            raise ValueError(f"{where}: inputs have different batches. Expected as many rows; received {sizes}.")
         return prepared
 
     def _run_rows(
@@ -327,7 +328,7 @@ class Model:
         parts = [self.run({name: array[begin : begin + size] for name, array in given.items()}) for begin in taken]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts[1:] else parts[0]
 
-    def _named(self, x: Any) -> dict[str, Any]:
+    def _named(self, where: str, x: Any) -> dict[str, Any]:
         names = [*self._graph.inputs]
         if isinstance(x, dict):
             given = x
@@ -337,9 +338,9 @@ class Model:
             given = dict(zip(names, x, strict=True))
         else:
             raise ValueError(
-                f"predict: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
+                f"{where}: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
             )
         if {*given, *self._keeper.may_be_missing(given)} != {*names}:
             received = cut(", ".join(map(str, given)), 200)
-            raise ValueError(f"predict: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
+            raise ValueError(f"{where}: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
         return given

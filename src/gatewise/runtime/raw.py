@@ -60,10 +60,11 @@ class Keeper:
             self._made[name] = made if isinstance(made, list) else [made]
         return self._made[name]
 
-    def prepare(self, given: Mapping[str, Any], *, raw: bool, verbose: Any) -> Prepared:
+    def prepare(self, where: str, given: Mapping[str, Any], *, raw: bool, verbose: Any) -> Prepared:
         """Makes the inputs.
 
         Args:
+            where: opens the errors.
             given: by name, what stands for each input. The one mask of steps may be missing, where a `TimeSeries` is
                 given: it says what was measured.
             raw: whether numbers are in the units of the data.
@@ -75,7 +76,7 @@ class Keeper:
         """
         if raw and not any(self.kind(name) for name in given):
             raise ValueError(
-                "predict: raw=True, and the model keeps nothing for its inputs. Expected a Scaler, in the model's "
+                f"{where}: raw=True, and the model keeps nothing for its inputs. Expected a Scaler, in the model's "
                 "gatewise.data.preprocessing.Preprocessing; received none. Scale the input, and leave raw=True out."
             )
         arrays, was_raw, series = {}, False, None
@@ -83,44 +84,46 @@ class Keeper:
             value = self._graph.inputs[name]
             if is_series(one):
                 if self.kind(name) not in _UNITS:
-                    raise _unread(name, value, "a TimeSeries", self.kind(name))
-                arrays[name], present = _of_series(name, value, one, self.parts(name)[0])
-                self._set_mask(name, given, arrays, present)
+                    raise _unread(f"{where}: {name}", value, "a TimeSeries", self.kind(name))
+                arrays[name], present = _of_series(f"{where}: {name}", value, one, self.parts(name)[0])
+                self._set_mask(f"{where}: {name}", name, given, arrays, present)
                 series = tuple(each.name for each in (one if isinstance(one, list | tuple) else [one]))
                 was_raw = True
                 continue
-            found = self._read(name, value, one, raw, verbose)
+            found = self._read(f"{where}: {name}", value, one, name, raw=raw, verbose=verbose)
             was_raw |= found is not one
-            arrays[name] = checked(f"predict: {name}", value, found)
+            arrays[name] = checked(f"{where}: {name}", value, found)
         return Prepared({name: arrays[name] for name in self._graph.inputs}, was_raw, series)
 
-    def _read(self, name: str, value: Value, given: Any, raw: bool, verbose: Any) -> Any:
+    def _read(self, where: str, value: Value, given: Any, name: str, *, raw: bool, verbose: Any) -> Any:
         """Makes an input of what is raw; what is an input already comes back as it is."""
         kind = self.kind(name)
         if kind == "LogMel" and is_sound(given):
-            return frames_of(f"predict: {name}", given, self.parts(name), value, masked_by(self._graph, name), verbose)
+            return frames_of(where, given, self.parts(name), value, masked_by(self._graph, name), verbose)
         if is_text(given):
             if kind not in _TEXT:
-                raise _unread(name, value, "text", kind)
-            return _encoded(name, self.parts(name)[0], given)
+                raise _unread(where, value, "text", kind)
+            return _encoded(where, self.parts(name)[0], given)
         if not raw or kind is None or kind == "Labels":
             return given
         if kind != "Scaler":
             expected = {"LogMel": "paths, or samples", "SeriesScaler": "a TimeSeries, or a list of such"}
             raise TypeError(
-                f"predict: {name} is not raw, and raw=True. Expected {expected.get(kind, 'text')}, for the model keeps "
+                f"{where} is not raw, and raw=True. Expected {expected.get(kind, 'text')}, for the model keeps "
                 f"a {kind}; received {cut(repr(type(given).__name__))}. Give that, or leave raw=True out."
             )
         scaled = self.parts(name)[0](given)
         if np.isnan(scaled).any():
             raise ValueError(
-                f"predict: {name} has missing values, NaN. Expected a number everywhere; received NaN at "
+                f"{where} has missing values, NaN. Expected a number everywhere; received NaN at "
                 f"{np.argwhere(np.isnan(scaled))[0].tolist()}. Give a TimeSeries, whose mask the model may read, or "
                 "fill them as in training."
             )
         return scaled
 
-    def _set_mask(self, name: str, given: Mapping[str, Any], arrays: dict[str, Array], present: Array) -> None:
+    def _set_mask(
+        self, where: str, name: str, given: Mapping[str, Any], arrays: dict[str, Array], present: Array
+    ) -> None:
         """Gives the mask to the input that nobody gave; what nobody reads may not be missing."""
         missing = [one for one in self._graph.inputs if one not in given]
         if missing:
@@ -129,7 +132,7 @@ class Keeper:
         hidden = masked_by(self._graph, name) == 0 and not arrays[name][~present].any()  # zeros in all features
         if not present.all() and not hidden and not self._masks():
             raise ValueError(
-                f"predict: {name} has missing values. Expected a number everywhere, for the model reads no mask; "
+                f"{where} has missing values. Expected a number everywhere, for the model reads no mask; "
                 f"received {int((~present).sum())} steps with a missing value. Fill them as in training."
             )
 
@@ -199,19 +202,19 @@ def _inverse(scaler: Any, array: Array) -> Array:
     return found
 
 
-def _encoded(name: str, encoder: Any, given: Any) -> Any:
+def _encoded(where: str, encoder: Any, given: Any) -> Any:
     if type(encoder).__name__ != "Tokenizer":
         return encoder(given)
     rows = encoder.texts_to_sequences([given] if isinstance(given, str) else given)
     if len({len(row) for row in rows}) > 1:
         raise ValueError(
-            f"predict: {name}: texts differ in length. Expected as many words in each, for a Tokenizer does not say "
+            f"{where}: texts differ in length. Expected as many words in each, for a Tokenizer does not say "
             "how they are filled up; received some of others. Encode them, and fill them up as in training."
         )
     return np.array(rows, np.int64)
 
 
-def _of_series(name: str, value: Value, given: Any, scaler: Any) -> tuple[Array, Array]:
+def _of_series(where: str, value: Value, given: Any, scaler: Any) -> tuple[Array, Array]:
     """The last steps of series, scaled, zeros where something is missing; and which steps are all there."""
     from gatewise.data.series.windows import last_window
 
@@ -220,17 +223,17 @@ def _of_series(name: str, value: Value, given: Any, scaler: Any) -> tuple[Array,
     lengths = {len(one) for one in several}
     if history is None and len(lengths) > 1:
         raise ValueError(
-            f"predict: {name}: series differ in length. Expected as many steps in each; received {min(lengths)} to "
+            f"{where}: series differ in length. Expected as many steps in each; received {min(lengths)} to "
             f"{max(lengths)}. Cut them with series.steps(slice(-{min(lengths)}, None))."
         )
     values, present = last_window(several, history or max(1, *lengths), scaler)
-    return checked(f"predict: {name}", value, values), present
+    return checked(where, value, values), present
 
 
-def _unread(name: str, value: Value, what: str, kind: str | None) -> TypeError:
+def _unread(where: str, value: Value, what: str, kind: str | None) -> TypeError:
     kept = "nothing" if kind is None else f"a {kind}, and nothing"
     return TypeError(
-        f"predict: {name} is raw. Expected {value.dtype} {shape_text(value)}; received {what}, and the model keeps "
+        f"{where} is raw. Expected {value.dtype} {shape_text(value)}; received {what}, and the model keeps "
         f"{kept} that reads it. Convert it first, or put gatewise.data.preprocessing.Preprocessing into the model "
         "before it is saved."
     )
