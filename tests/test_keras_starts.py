@@ -13,6 +13,7 @@ from keras import ops
 import gatewise
 import gatewise.keras
 from gatewise import weights as layouts
+from gatewise.runtime import Model, from_keras
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(3, 9, 4)).astype(np.float32)
@@ -85,6 +86,23 @@ def test_a_mask_that_sequences_carry_is_kept_beside_starts() -> None:
     last, _ = of_engine(gru, mask=MASK, starts=STARTS, return_sequences=False)
     np.testing.assert_array_equal(alone, last[:, 0])
     np.testing.assert_array_equal(joined, numpy(both(X, mask=MASK, starts=STARTS)))
+
+
+def test_the_runtime_reads_starts_and_zoneout_and_streams_them() -> None:
+    x, starts = keras.Input((None, 4), name="x"), keras.Input((None,), dtype="bool", name="starts")
+    masked = keras.layers.Masking()(x)
+    hidden = gatewise.keras.LSTM(5, return_sequences=True, zoneout=0.2, zoneout_cell=0.4)(masked, starts=starts)
+    both = keras.layers.Bidirectional(gatewise.keras.GRU(3, zoneout=0.1))(masked, starts=starts)
+    model = keras.Model([x, starts], [hidden, both])
+    given = {"x": np.where(MASK[..., None], X, 0).astype(np.float32), "starts": STARTS}
+    expected, of_both = (numpy(each) for each in model([given["x"], STARTS]))
+    read = Model(from_keras(model))
+    found = list(read.predict(given).values())
+    np.testing.assert_allclose(found[0], expected, atol=1e-6)
+    np.testing.assert_allclose(found[1], of_both, atol=1e-6)
+    stream = Model(from_keras(keras.Model([x, starts], hidden))).stream(3)
+    pieces = [stream.run({name: array[:, a:b] for name, array in given.items()}) for a, b in ((0, 1), (1, 7), (7, 9))]
+    np.testing.assert_array_equal(np.concatenate(pieces, axis=1), found[0])
 
 
 def test_starts_that_cannot_be_kept_are_refused() -> None:
