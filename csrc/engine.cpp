@@ -33,9 +33,10 @@ bool valid(const gatewise_layer& layer) {
   if (layer.struct_size != sizeof(gatewise_layer)) return false;
   const auto known = [](int32_t kind) { return kind >= GATEWISE_TANH && kind <= GATEWISE_HARD_SIGMOID; };
   const auto count = [](int64_t n) { return n >= 0 && n <= INT32_MAX; };
+  const auto part = [](int32_t bits) { return float_of(bits) >= 0 && float_of(bits) <= 1; };
   return known_cell(layer.cell) && layer.format == GATEWISE_F32 && layer.directions >= 1 && layer.directions <= GATEWISE_MAX_DIRECTIONS &&
          known(layer.activation) && known(layer.recurrent_activation) && count(layer.batch) && count(layer.timesteps) &&
-         layer.features >= 1 && layer.units >= 1;
+         layer.features >= 1 && layer.units >= 1 && part(layer.zoneout_h) && part(layer.zoneout_c);
 }
 
 // Directions of few rows run side by side, and their threads need not meet as those of a team do.

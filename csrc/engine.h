@@ -68,6 +68,8 @@ typedef struct gatewise_layer {
   int32_t zero_output_for_mask;  // a masked step's output: 1 zeros; 0 the previous output (zeros before the first valid step)
   int32_t recompute;             // 1: the backward pass runs the forward pass again, from a few kept states, in about a third more time
   int32_t torch_layout;          // weights and their gradients: 0 in Keras's layout, 1 in PyTorch's
+  int32_t zoneout_h;             // what part of h, 0 to 1, a step keeps as it was before: the bits of a float32. See `kept`
+  int32_t zoneout_c;             // likewise, of the second state
   int64_t batch;                 // B, 0 to 2**31 - 1
   int64_t timesteps;             // T, likewise
   int64_t features;              // F >= 1
@@ -79,6 +81,9 @@ typedef struct gatewise_inputs {
   const float* x;                                   // (B, T, F), the same for both directions; masked steps are never read
   const uint8_t* mask;                              // (B, T), the same for both, nonzero = valid, or null: every step is valid. A masked
                                                     // step keeps the states.
+  const uint8_t* starts;                            // (B, T), the same for both, nonzero = a boundary before that step in time, masked
+                                                    // or not, which no state and no gradient crosses: whoever reads on beyond it
+                                                    // begins with the initial state, and no output repeats one from before it. Or null
   const float* initial_state[GATEWISE_MAX_STATES];  // (B, U) each, or null: zeros
   const float* kernel;                              // (F, GU); PyTorch's: (GU, F)
   const float* recurrent_kernel;                    // (U, GU); PyTorch's: (GU, U)
@@ -88,6 +93,10 @@ typedef struct gatewise_inputs {
   const float* input_dropout;                       // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;                      // 1: one factor for all gates; G: one for each gate
   const float* recurrent_dropout;                   // (G, B, U), factors on h before a step, one for each gate; or null
+  // Zoneout: (B, T, U) by state, nonzero = the step keeps the state as it was before; of h, the output too. Or null: a step gives
+  // part * before + (1 - part) * after, by the layer's zoneout_h and zoneout_c. Either way h follows from c as the cell computed it.
+  const uint8_t* kept[GATEWISE_MAX_STATES];
+  int64_t restarts_with_zeros;  // 1: what is behind a start begins with zeros, not with initial_state; of a forward call alone
   // What gatewise_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own; or
   // null.
   const float* packed;
@@ -111,7 +120,7 @@ typedef struct gatewise_output_gradients {
 typedef struct gatewise_gradients {
   float* x;                                   // (B, T, F), zeros in masked steps; or null: not wanted. Of two directions the sum, in the
                                               // first's
-  float* initial_state[GATEWISE_MAX_STATES];  // (B, U) each, or null
+  float* initial_state[GATEWISE_MAX_STATES];  // (B, U) each, or null; with starts the sum over what began with it
   float* kernel;                              // as the kernel
   float* recurrent_kernel;                    // as the recurrent kernel
   float* bias;                                // as the bias; null if there is none

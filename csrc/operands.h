@@ -14,6 +14,7 @@
 #define GATEWISE_INPUTS(X)                                                          \
   X(x, x, "btf", FLOAT, REQUIRED, SHARED, DIFFERENTIABLE)                           \
   X(mask, mask, "bt", BOOL, OPTIONAL, SHARED, CONSTANT)                             \
+  X(starts, starts, "bt", BOOL, OPTIONAL, SHARED, CONSTANT)                         \
   X(initial_h, initial_state[0], "bu", FLOAT, OPTIONAL, OWN, DIFFERENTIABLE)        \
   X(initial_c, initial_state[1], "bu", FLOAT, SECOND_STATE, OWN, DIFFERENTIABLE)    \
   X(kernel, kernel, "fg", FLOAT, REQUIRED, OWN, DIFFERENTIABLE)                     \
@@ -21,7 +22,9 @@
   X(bias, bias, "kg", FLOAT, OPTIONAL, OWN, DIFFERENTIABLE)                         \
   X(recurrent_bias, recurrent_bias, "g", FLOAT, BESIDE_BIAS, OWN, DIFFERENTIABLE)   \
   X(input_dropout, input_dropout, "mbf", FLOAT, OPTIONAL, OWN, CONSTANT)            \
-  X(recurrent_dropout, recurrent_dropout, "nbu", FLOAT, OPTIONAL, OWN, CONSTANT)
+  X(recurrent_dropout, recurrent_dropout, "nbu", FLOAT, OPTIONAL, OWN, CONSTANT)    \
+  X(kept_h, kept[0], "btu", BOOL, OPTIONAL, OWN, CONSTANT)                          \
+  X(kept_c, kept[1], "btu", BOOL, SECOND_STATE, OWN, CONSTANT)
 
 // X(name, member, axes, presence, owner): of gatewise_outputs and gatewise_output_gradients. Letters besides: l = timesteps, or 1 without
 // return_sequences; v = the units of all directions. SECOND_STATE: absent of cells with one state.
@@ -39,4 +42,6 @@
   X(return_sequences)       \
   X(zero_output_for_mask)   \
   X(recompute)              \
-  X(torch_layout)
+  X(torch_layout)           \
+  X(zoneout_h)              \
+  X(zoneout_c)

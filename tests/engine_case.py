@@ -35,6 +35,7 @@ def _available() -> list[str]:
 
 ISAS = _available()
 MASKS = ("none", "right", "left", "holes", "empty_rows")
+STARTS = ("none", "few", "many", "every", "padding")
 
 
 @contextmanager
@@ -79,6 +80,17 @@ def make_mask(kind: str, batch: int, timesteps: int, rng: np.random.Generator) -
     return holes & (rng.random((batch, 1)) < 0.5) if kind == "empty_rows" else holes
 
 
+def make_starts(kind: str, batch: int, timesteps: int, mask: Array | None, rng: np.random.Generator) -> Array | None:
+    """Boundaries (batch, timesteps) of a kind, or None."""
+    if kind == "none":
+        return None
+    if kind == "every":
+        return np.ones((batch, timesteps), bool)
+    if kind == "padding":  # alone; without a mask there are none
+        return np.zeros((batch, timesteps), bool) if mask is None else ~mask
+    return rng.random((batch, timesteps)) < (0.3 if kind == "many" else 0.05)
+
+
 @dataclass
 class Case:
     """Shapes and options; the arrays follow from them and the seed. Masked steps of x hold NaN."""
@@ -98,6 +110,8 @@ class Case:
     recurrent_activation: str = "sigmoid"
     input_dropout_masks: int = 0  # none, one for all gates, or one for each
     recurrent_dropout: bool = False
+    starts: str = "none"
+    zoneout: str = "none"  # "part" of every state, or "kept", draws
     seed: int = 0
     arrays: dict[str, Any] = field(init=False, repr=False)
 
@@ -129,6 +143,9 @@ class Case:
             "d_outputs": normal(b, t if self.return_sequences else 1, u),
             **{name: normal(b, u) for name in self.state_names("d_state")},
         }
+        self.arrays["starts"] = make_starts(self.starts, b, t, mask, rng)
+        for name in self.cell.row.states:
+            self.arrays[f"kept_{name}"] = rng.random((b, t, u)) < 0.4 if self.zoneout == "kept" else None
 
     def state_names(self, name: str) -> list[str]:
         """What the states are called: "state", and "state_c" of a cell with two."""
@@ -144,15 +161,26 @@ class Case:
         return weights_of(self.cell, a["kernel"], a["recurrent_kernel"], a["bias"])
 
     @property
+    def parts(self) -> dict[str, float]:
+        """What part of each state a step keeps, by the option's name."""
+        values = (0.3, 0.15) if self.zoneout == "part" else (0.0, 0.0)
+        return {f"zoneout_{name}": part for name, part in zip(self.cell.row.states, values, strict=False)}
+
+    @property
     def _inputs(self) -> dict[str, Any]:
-        names = ("mask", "input_dropout", "recurrent_dropout")
-        return {name: self.arrays[name] for name in names} | {
-            "initial_state": self.states("initial_state"),
-            "go_backwards": self.go_backwards,
-            "zero_output_for_mask": self.zero_output_for_mask,
-            "activation": self.activation,
-            "recurrent_activation": self.recurrent_activation,
-        }
+        kept = [f"kept_{name}" for name in self.cell.row.states]
+        names = ("mask", "starts", "input_dropout", "recurrent_dropout", *kept)
+        return (
+            {name: self.arrays[name] for name in names}
+            | self.parts
+            | {
+                "initial_state": self.states("initial_state"),
+                "go_backwards": self.go_backwards,
+                "zero_output_for_mask": self.zero_output_for_mask,
+                "activation": self.activation,
+                "recurrent_activation": self.recurrent_activation,
+            }
+        )
 
     def outputs(self) -> tuple[Array, Any]:
         """Runs the engine forward without saving."""

@@ -66,7 +66,9 @@ def composed_in_float32(case: Case) -> Results:
 
     def run(values: dict[str, Any]) -> Any:
         own = direction(values)
-        outputs, states = composed.direction(_Torch(), values["x"], values["mask"], own, **options(case))
+        outputs, states = composed.direction(
+            _Torch(), values["x"], values["mask"], values["starts"], own, **options(case)
+        )
         return outputs, *states
 
     zeros = np.zeros((case.batch, case.units), np.float32)
@@ -76,7 +78,7 @@ def composed_in_float32(case: Case) -> Results:
 
 def _on_torch(torch: Any, case: Case, run: Callable[[dict[str, Any]], Any], **more: Any) -> Results:
     given = {n: torch.tensor(value, requires_grad=True) for n, value in (differentiable(case) | more).items()}
-    fixed = {name: None if case.arrays[name] is None else torch.tensor(case.arrays[name]) for name in OTHERS}
+    fixed = {name: None if case.arrays.get(name) is None else torch.tensor(case.arrays[name]) for name in OTHERS}
     results = run(given | fixed)
     of = [torch.tensor(d) for d in d_results(case)]
     gradients = torch.autograd.grad(results, list(given.values()), of, materialize_grads=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from engine_case import Case
 
 DIFFERENTIABLE = ("x", "initial_state", "initial_state_c", "kernel", "recurrent_kernel", "bias")
-OTHERS = ("mask", "input_dropout", "recurrent_dropout")
+OTHERS = ("mask", "starts", "input_dropout", "recurrent_dropout", "kept_h", "kept_c")
 OPTIONS = ("activation", "recurrent_activation", "go_backwards", "return_sequences", "zero_output_for_mask")
 _OF_CASE = {"initial_h": "initial_state", "initial_c": "initial_state_c"}
 
@@ -29,12 +29,13 @@ def direction(values: dict[str, Any]) -> Any:
 
 def options(case: Case) -> dict[str, Any]:
     """What a case computes."""
-    return {"cell": case.cell} | {name: getattr(case, name) for name in OPTIONS}
+    return {"cell": case.cell} | case.parts | {name: getattr(case, name) for name in OPTIONS}
 
 
 def layer(engine: Any, case: Case, values: dict[str, Any], **more: Any) -> tuple[Any, ...]:
     """Runs a case on these values, tensors or arrays: outputs, and the states after the last step."""
-    outputs, (states,) = engine.rnn(values["x"], [direction(values)], values.get("mask"), **options(case), **more)
+    shared = (values.get(name) for name in ("mask", "starts"))
+    outputs, (states,) = engine.rnn(values["x"], [direction(values)], *shared, **options(case), **more)
     return outputs, *states
 
 
@@ -62,7 +63,7 @@ def gru(
     **more: Any,
 ) -> tuple[Any, Any]:
     """Runs a GRU of one direction: outputs, and the state after the last step."""
-    dropout = {name: more.pop(name) for name in OTHERS[1:] if name in more}
+    dropout = {name: more.pop(name) for name in OTHERS[2:] if name in more}
     own = Direction(initial_h=initial_state, kernel=kernel, recurrent_kernel=recurrent_kernel, bias=bias, **dropout)
     outputs, ((state,),) = engine.rnn(x, [own], mask, cell=cells.gru(reset_after=reset_after), **more)
     return outputs, state

@@ -51,8 +51,9 @@ class Builder:
             "recurrent_kernel": self.draw(units, wide),
             "bias": bias,
         }
-        starts = [options.pop(state, None) for state in cell.row.states]
-        given = [x, mask, *starts] if any(starts) else [x, mask]
+        given = [x, mask, *(options.pop(name, None) for name in (*cell.row.states, "starts"))]
+        while given[-1] is None and len(given) > 2:
+            given.pop()
         return self.add(name, cell.name.lower(), given, weights, **options)
 
     def dense(self, name: str, x: str, features: int, units: int) -> str:
@@ -62,7 +63,7 @@ class Builder:
         return Graph(self.inputs, tuple(self.nodes), outputs, self.tensors)
 
 
-def recogniser(cell: Cell, *, mask: bool = False) -> Graph:
+def recogniser(cell: Cell, *, mask: bool = False, starts: bool = False, **zoneout: float) -> Graph:
     """A stack with a causal convolution, a normalisation and a softmax for each step."""
     b = Builder(int(cell))
     x = b.input("x", None, FEATURES)
@@ -71,19 +72,22 @@ def recogniser(cell: Cell, *, mask: bool = False) -> Graph:
         "conv", "conv1d", [x], {"kernel": b.draw(3, FEATURES, 7), "bias": b.draw(7)}, padding="causal", dilation=2
     )
     relu = b.add("relu", "activation", [conv], function="relu")
-    first = b.cell("first", cell, relu, valid, 7, 9, return_sequences=True)
+    begins = b.input("begins", None, dtype="bool") if starts else None
+    zoneout |= {"starts": begins}
+    first = b.cell("first", cell, relu, valid, 7, 9, return_sequences=True, **zoneout)
     norm = b.add("norm", "layer_normalization", [first], {"gain": b.draw(9), "offset": b.draw(9)})
-    second = b.cell("second", cell, norm, valid, 9, 17, return_sequences=True)
+    second = b.cell("second", cell, norm, valid, 9, 17, return_sequences=True, **zoneout)
     both = b.add("both", "concatenate", [norm, second], axis=-1)
     return b.graph(y=b.add("softmax", "softmax", [b.dense("scores", both, 26, 4)]))
 
 
-def classifier(cell: Cell, *, mask: bool = False) -> Graph:
+def classifier(cell: Cell, *, mask: bool = False, starts: bool = False) -> Graph:
     """The last output of a layer, and a score of it."""
     b = Builder(10 + int(cell))
     x = b.input("x", None, FEATURES)
     valid = b.input("valid", None, dtype="bool") if mask else None
-    last = b.cell("last", cell, x, valid, FEATURES, 33)
+    begins = b.input("begins", None, dtype="bool") if starts else None
+    last = b.cell("last", cell, x, valid, FEATURES, 33, starts=begins)
     return b.graph(y=b.add("sigmoid", "activation", [b.dense("score", last, 33, 3)], function="sigmoid"))
 
 

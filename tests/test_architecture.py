@@ -52,7 +52,7 @@ MAY_KNOW = {
     "extras": set(),
     "recompute": {"scope"},
     "native": {"_native", "arrays", "engine", "operands", "options", "recompute", "states", "weights"},
-    "step": {"_native", "arrays", "engine", "operands", "states", "weights"},
+    "step": {"_native", "arrays", "engine", "operands", "options", "states", "weights"},
     "runtime.operations": {"cells", "engine", "operands", "options"},
     "runtime.doors.from_keras": {"cells", "engine", "extras", "options", "runtime", "runtime.operations"},
     "runtime.doors.from_onnx": {"cells", "extras", "options", "runtime", "runtime.operations", "weights"},

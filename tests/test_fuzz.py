@@ -9,7 +9,7 @@ import pytest
 import gatewise
 from blocks import block_disagreements
 from cells import CELLS
-from engine_case import ISAS, LANES, MASKS, Case, instruction_set, threads
+from engine_case import ISAS, LANES, MASKS, STARTS, Case, instruction_set, threads
 from faces import FACES, composed_in_float32
 from gatewise.native import ACTIVATIONS
 
@@ -18,7 +18,7 @@ BOUNDED = ("sigmoid", "hard_sigmoid")
 
 def random_case(seed: int, lanes: int = 16, *, long: bool = False) -> Case:
     """A layer of random sizes and options; biases so large that gates are shut, open, or in between."""
-    rng = np.random.default_rng([seed, 23])
+    rng, more = np.random.default_rng([seed, 23]), np.random.default_rng([seed, 29])
 
     def one_of(*values: str) -> str:
         return values[rng.integers(len(values))]
@@ -35,6 +35,8 @@ def random_case(seed: int, lanes: int = 16, *, long: bool = False) -> Case:
         input_dropout_masks=int(rng.choice([0, 0, 1, 3])),
         recurrent_dropout=bool(rng.random() < 0.3),
         use_bias=bool(rng.random() < 0.8),
+        starts=str(more.choice(["none", "none", "none", *STARTS])),
+        zoneout=str(more.choice(["none", "none", "part", "kept"])),
         seed=seed,
         **{
             name: bool(rng.random() < 0.5)

@@ -31,7 +31,7 @@ def test_there_is_no_other_cell() -> None:
 
 def test_a_direction_holds_what_the_table_says() -> None:
     assert operands.Direction._fields == tuple(row.name for row in operands.OWN)
-    assert {row.name for row in operands.SHARED} == {"x", "mask"}
+    assert {row.name for row in operands.SHARED} == {"x", "mask", "starts"}
 
 
 # Each before a line of its file: an operand in the middle, which no cell looks at.

@@ -43,7 +43,7 @@ def compose(inputs: list[Any], mask: Any, dropout: tuple[Any, Any] = (None, None
     named = dict(zip(("initial_h", "kernel", "recurrent_kernel", "bias"), own, strict=True))
     direction = Direction(**named, **dict(zip(("input_dropout", "recurrent_dropout"), factors, strict=True)))
     outputs, (state,) = composed.direction(
-        _Torch(), x, None if valid is None else valid.bool(), direction,
+        _Torch(), x, None if valid is None else valid.bool(), None, direction,
         **({"return_sequences": True} | PLAIN | options),
     )  # fmt: skip
     return outputs, state

@@ -40,6 +40,14 @@ GRAPHS = {
     **{f"recogniser with a mask, {cell.name}": recogniser(cell, mask=True) for cell in Cell},
     **{f"classifier, {cell.name}": classifier(cell) for cell in Cell},
     **{f"classifier with a mask, {cell.name}": classifier(cell, mask=True) for cell in Cell},
+    **{f"recogniser with starts, {cell.name}": recogniser(cell, starts=True) for cell in Cell},
+    **{
+        f"classifier with a mask and starts, {c.name}": classifier(c, mask=True, starts=True)
+        for c in (Cell.GRU, Cell.LSTM)
+    },
+    "recogniser with a mask, starts and zoneout": recogniser(
+        Cell.LSTM, mask=True, starts=True, zoneout_h=0.1, zoneout_c=0.3
+    ),
     "tagger": tagger(),
     "last outputs joined": joined(),
 }
@@ -75,6 +83,18 @@ def test_steps_give_what_chunks_give(graph: Graph) -> None:
     found = [steps.step({name: array[:, t] for name, array in given.items()}) for t in range(TIMESTEPS)]
     assert (np.stack(found, axis=1) == chunk.run(given, every_step=True)).all()
     assert all((steps.state[name] == array).all() for name, array in chunk.state.items())
+
+
+def test_a_stream_begins_with_zeros_behind_a_start_and_refuses_another_state() -> None:
+    b = Builder()
+    x, begins, h = b.input("x", None, FEATURES), b.input("begins", None, dtype="bool"), b.input("h", 4)
+    model = Model(b.graph(y=b.cell("gru", Cell.GRU, x, None, FEATURES, 4, return_sequences=True, h=h, starts=begins)))
+    with pytest.raises(StreamError, match="goes back to the state 'h' at each start"):
+        model.stream(BATCH, initial_state={"h": np.ones((BATCH, 4), np.float32)})
+    given = inputs_of(model.graph)
+    given["h"] = np.ones((BATCH, 4), np.float32)
+    expected = operations.run(model.graph, given)["y"]
+    assert np.abs(model.predict(given) - expected).max() < 1e-6
 
 
 def test_a_stream_takes_blocks_where_the_model_has_strides() -> None:

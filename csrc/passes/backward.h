@@ -45,6 +45,7 @@ struct BackwardSlab {
   Again* again = nullptr;
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this epoch
   float* d_states;                          // (states, P, rows, W): what did not go through a sum
+  float* d_kept;                            // likewise: what went past the cell, by zoneout
   const Flow<Cell> flow;
 
   BackwardSlab(const Problem& p, const Weights& w, int64_t index, float* memory, const Partial& sums, Team& t, int me)
@@ -61,10 +62,14 @@ struct BackwardSlab {
                                 : Workspace::of(kInfo, p.layer, p.block_steps, slab.first, slab.rows),
               p.layer.recompute ? again_kept : p.kept, memory + states_floats(p) + Flow<Cell>::floats(p)),
         d_states(memory),
+        d_kept(memory + states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p)),
         flow{p, memory + states_floats(p), w.recurrent_kernel_back} {}
 
   static int64_t states_floats(const Problem& p) { return kStates * p.slab_rows * p.panels * kLanes; }
-  static int64_t own_floats(const Problem& p) { return states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p); }
+  static int64_t own_floats(const Problem& p) {
+    const int64_t kept = Zoneout::acts_on(p, 0) || Zoneout::acts_on(p, 1) ? states_floats(p) : 0;
+    return states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p) + kept;
+  }
   static int64_t again_floats(const Problem& p) { return Workspace::interval_floats(kInfo, p.layer, p.block_steps, p.slab_rows); }
   static int64_t scratch_floats(const Problem& p, int members) {
     return own_floats(p) + (p.layer.recompute ? again_floats(p) + Again::scratch_floats(p, members) : 0);
@@ -136,11 +141,14 @@ struct BackwardSlab {
     const int64_t first = part * kEpochSteps, end = first + kEpochSteps < block.steps ? first + kEpochSteps : block.steps;
     for (int64_t i = end - 1; i >= first; --i) {
       add_through_weights(block.first_step + i + 1, carrying(i));
+      end_segments(block.first_step + i + 1, carrying(i));
+      for_zoned_out(i, [](const Zoneout& zoneout, auto... of) { zoneout.split(of...); });
       last_round(i);
       if constexpr (kLast > 0) {
         team.meet(member);
         first_round(i);
       }
+      for_zoned_out(i, [](const Zoneout& zoneout, auto... of) { zoneout.join(of...); });
       team.meet(member);
     }
   }
@@ -149,6 +157,33 @@ struct BackwardSlab {
   int64_t carrying(int64_t i) const { return slab.live(block.first_step + i + 1, block.live(i)); }
 
   float* d_state_at(int k, int64_t p, int64_t m) const { return d_states + ((k * problem.panels + p) * slab.rows + m) * kLanes; }
+
+  // The gradients of the states before step s, of those rows that took them from their initial states, belong to these.
+  void end_segments(int64_t s, int64_t rows) const {
+    if (!problem.in.starts) return;
+    for (int64_t m = 0; m < rows; ++m) {
+      if (!slab.restarts(m, s)) continue;
+      for (int k = 0; k < kStates; ++k) {
+        write_initial_state_gradient(k, m);
+        for (int64_t p = first_panel; p < last_panel; ++p) store(d_state_at(k, p, m), Vec{});
+      }
+    }
+  }
+
+  // Calls each(zoneout, row, step, panel, gradient of the state after the step, of the output, what went past the cell) at step i of the
+  // block, for the states that zoneout acts on.
+  template <class Each>
+  void for_zoned_out(int64_t i, Each&& each) const {
+    for (int k = 0; k < kStates; ++k) {
+      if (!Zoneout::acts_on(problem, k)) continue;
+      for (int64_t p = first_panel; p < last_panel; ++p) {
+        for (int64_t m = 0; m < block.live(i); ++m) {
+          float* const d_output = k == 0 ? block.panel(block.d_output, p, block.offset[i] + m) : nullptr;
+          each(Zoneout{slab, k}, m, block.first_step + i, p, d_state_at(k, p, m), d_output, d_kept + (d_state_at(k, p, m) - d_states));
+        }
+      }
+    }
+  }
 
   void start() const {
     for (int64_t m = 0; m < slab.rows; ++m) {
@@ -159,6 +194,14 @@ struct BackwardSlab {
         }
       }
       if (problem.d.x && !problem.adds_to_x) clear_masked_inputs(m);
+      if (problem.in.starts) clear_initial_state_gradients(m);  // which all segments add to
+    }
+  }
+
+  void clear_initial_state_gradients(int64_t m) const {
+    for (int k = 0; k < kStates; ++k) {
+      float* const to = problem.d_initial_state[k] ? problem.d_initial_state[k] + slab.state_offset(m) : nullptr;
+      for (int64_t u = 0; to && u < problem.layer.units; ++u) to[u] = 0.0f;
     }
   }
 
@@ -265,11 +308,18 @@ struct BackwardSlab {
   void write_initial_state_gradients() const {
     add_through_weights(0, slab.live(0, slab.rows));
     for (int k = 0; k < kStates; ++k) {
-      if (!problem.d_initial_state[k]) continue;
-      for (int64_t m = 0; m < slab.rows; ++m) {
-        float* to = problem.d_initial_state[k] + slab.state_offset(m);
-        for (int64_t p = first_panel; p < last_panel; ++p) store_first(to + p * kLanes, load(d_state_at(k, p, m)), lanes_of(problem, p));
-      }
+      for (int64_t m = 0; m < slab.rows; ++m) write_initial_state_gradient(k, m);
+    }
+  }
+
+  // Of the segment that is gone back through, after all that follow it.
+  void write_initial_state_gradient(int k, int64_t m) const {
+    if (!problem.d_initial_state[k]) return;
+    for (int64_t p = first_panel; p < last_panel; ++p) {
+      float* const to = problem.d_initial_state[k] + slab.state_offset(m) + p * kLanes;
+      const int64_t lanes = lanes_of(problem, p);
+      const Vec d = load(d_state_at(k, p, m));
+      store_first(to, problem.in.starts ? load_first(to, lanes) + d : d, lanes);
     }
   }
 };

@@ -9,6 +9,7 @@
 #include "passes/forward_units.h"
 #include "passes/operands.h"
 #include "passes/outputs.h"
+#include "passes/zoneout.h"
 #include "threads/team.h"
 
 namespace gatewise {
@@ -111,7 +112,9 @@ struct ForwardSlab {
         team.meet(member);
         run_round<1>(rows, operands);
       }
+      zone_out(s, live);
       Outputs{slab}.write(s, state_before(s + 1, 0, 0), stride, live, first_panel, last_panel);
+      restart_rows(s + 1, live);
       team.meet(member);
     }
   }
@@ -164,11 +167,32 @@ struct ForwardSlab {
   float* state_before(int64_t s, int64_t k, int64_t m) const { return states + ((s % 2 * kStates + k) * slab.rows + m) * stride; }
 
   void start() const {
+    for (int64_t m = 0; m < slab.rows; ++m) take_initial_states(0, m, 0, problem.panels);
+  }
+
+  // Makes the states of row m before step s its initial ones.
+  void take_initial_states(int64_t s, int64_t m, int64_t first, int64_t last) const {
     for (int k = 0; k < kStates; ++k) {
-      for (int64_t m = 0; m < slab.rows; ++m) {
-        const float* from = problem.initial_state[k] ? problem.initial_state[k] + slab.state_offset(m) : nullptr;
-        for (int64_t p = 0; p < problem.panels; ++p) {
-          store(state_before(0, k, m) + p * kLanes, from ? load_first(from + p * kLanes, lanes_of(problem, p)) : Vec{});
+      for (int64_t p = first; p < last; ++p) store(state_before(s, k, m) + p * kLanes, slab.initial_state(k, m, p, s > 0));
+    }
+  }
+
+  // The rows whose segment ended before step s go on from their initial states.
+  void restart_rows(int64_t s, int64_t live) const {
+    if (!problem.in.starts) return;
+    for (int64_t m = 0; m < slab.live(s, live); ++m) {
+      if (slab.restarts(m, s)) take_initial_states(s, m, first_panel, last_panel);
+    }
+  }
+
+  // Puts together the states after step s, of those before and those that the cell made.
+  void zone_out(int64_t s, int64_t live) const {
+    for (int k = 0; k < kStates; ++k) {
+      if (!Zoneout::acts_on(problem, k)) continue;
+      const Zoneout zoneout{slab, k};
+      for (int64_t m = 0; m < live; ++m) {
+        for (int64_t p = first_panel; p < last_panel; ++p) {
+          zoneout.blend(m, s, p, state_before(s, k, m) + p * kLanes, state_before(s + 1, k, m) + p * kLanes);
         }
       }
     }

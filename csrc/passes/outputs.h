@@ -35,8 +35,9 @@ struct Outputs {
  private:
   void write_last(int64_t m, const float* h) const {
     const int64_t units = problem.layer.units, length = slab.length(m);
-    const bool ends_masked = length > 0 && slab.position(m, length - 1) != problem.layer.timesteps - 1;
-    const bool zero = length == 0 || (problem.layer.zero_output_for_mask && ends_masked);
+    const int64_t timesteps = problem.layer.timesteps;
+    const bool ends_masked = length > 0 && slab.position(m, length - 1) != timesteps - 1;
+    const bool zero = length == 0 || (ends_masked && (problem.layer.zero_output_for_mask || slab.repeats_end(m, length - 1) != timesteps));
     float* to = problem.outputs + slab.output_offset(m, 0);
     for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : h[k];
   }
@@ -46,8 +47,9 @@ struct Outputs {
     int64_t next = 0;  // the first position that nothing was written to yet
     for (int64_t s = 0; s <= slab.length(m); ++s) {
       const int64_t valid = slab.position(m, s);
+      const int64_t end = s == 0 || problem.layer.zero_output_for_mask ? next : slab.repeats_end(m, s - 1);
       for (; next < valid; ++next) {
-        const bool zero = s == 0 || problem.layer.zero_output_for_mask;
+        const bool zero = next >= end;
         float* to = problem.outputs + slab.output_offset(m, next);
         const float* before = zero ? nullptr : problem.outputs + slab.output_offset(m, next - 1);
         for (int64_t k = 0; k < units; ++k) to[k] = zero ? 0.0f : before[k];

@@ -37,6 +37,8 @@ Problem make_problem(const Kernels& isa, const gatewise_layer& layer, const gate
   problem.x_stride = layer.timesteps * layer.features;
   problem.outputs_reversed = direction.index > 0;
   for (int k = 0; k < problem.cell->states; ++k) problem.initial_state[k] = in.initial_state[k];
+  problem.zoneout[0] = float_of(layer.zoneout_h);
+  problem.zoneout[1] = float_of(layer.zoneout_c);
   return problem;
 }
 
@@ -53,6 +55,12 @@ T* half(T* array, const gatewise_layer& layer, Direction direction) {
 }
 
 }  // namespace
+
+float float_of(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
 
 ForwardPass::ForwardPass(const Kernels& isa_, const gatewise_layer& whole, Direction direction, int threads, const gatewise_inputs& in,
                          const gatewise_outputs& out, float* outputs)

@@ -18,6 +18,9 @@
 
 namespace gatewise {
 
+// An option that is the bits of a float32.
+float float_of(int32_t bits);
+
 // Which of a layer's directions: the only one, or one of two, of which the second reads the other way.
 struct Direction {
   int64_t index, count;

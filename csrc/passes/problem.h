@@ -51,6 +51,8 @@ struct Problem {
   float* d_initial_state[kMaxStates];  // or null: not wanted
   gatewise_gradients d;
   bool adds_to_x;  // d.x holds a gradient, which this one is added to
+
+  float zoneout[kMaxStates];  // by state: what part of it a step keeps, where in.kept does not say
 };
 
 // A time block of the backward pass has at most this many entries, an entry being one row at one step: what stays in cache. (256 entries:

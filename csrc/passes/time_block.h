@@ -6,6 +6,7 @@
 #pragma once
 
 #include "passes/workspace.h"
+#include "passes/zoneout.h"
 #include "simd/math.h"
 
 namespace gatewise {
@@ -109,8 +110,28 @@ struct TimeBlock {
     with_activations(problem.layer, [&](auto f) {
       for (int64_t i = 0; i + 1 < steps; ++i) {
         for (int64_t p = first; p < last; ++p) find_next_states(f, i, p);
+        correct_next_states(i, first, last);
       }
     });
+  }
+
+  // What the pass made of the states that the cell found at step i of the block, and of those whose segment ended there.
+  void correct_next_states(int64_t i, int64_t first, int64_t last) const {
+    for (int k = 0; k < kInfo.states; ++k) {
+      if (!problem.in.starts && !Zoneout::acts_on(problem, k)) continue;
+      const Zoneout zoneout{slab, k};
+      for (int64_t m = 0; m < live(i + 1); ++m) {
+        const bool restarts = slab.restarts(m, first_step + i + 1);
+        for (int64_t p = first; p < last; ++p) {
+          float* const after = state(k, p, offset[i + 1] + m);
+          if (restarts) {
+            store(after, slab.initial_state(k, m, p, true));
+          } else {
+            zoneout.blend(m, first_step + i, p, state(k, p, offset[i] + m), after);
+          }
+        }
+      }
+    }
   }
 
   // From the states before step i of the block to those after it.
@@ -174,7 +195,7 @@ struct TimeBlock {
   void take_output_gradient(int64_t i, int64_t m, int64_t entry, int64_t first, int64_t last) const {
     const gatewise_layer& layer = problem.layer;
     const int64_t s = first_step + i, begin = slab.position(m, s);
-    int64_t end = layer.zero_output_for_mask ? begin + 1 : slab.position(m, s + 1);
+    int64_t end = layer.zero_output_for_mask ? begin + 1 : slab.repeats_end(m, s);
     if (!layer.return_sequences) end = end == layer.timesteps ? begin + 1 : begin;
     if (!problem.d_outputs) end = begin;
     for (int64_t p = first; p < last; ++p) {

@@ -131,7 +131,8 @@ int32_t Setter::dtype(size_t i) const { return given(i) ? values_[static_cast<si
 
 const Value& Setter::mask(size_t i) const {
   const Value& value = in(i, GATEWISE_BOOL);
-  if (value.width != 1) operation.fail("the mask's width is " + std::to_string(value.width) + ". Expected 1.");
+  if (value.width != 1)
+    operation.fail("the width of input " + std::to_string(i) + ", a mask, is " + std::to_string(value.width) + ". Expected 1.");
   return value;
 }
 

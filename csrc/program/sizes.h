@@ -63,8 +63,11 @@ void require_steps(const Operation& operation, const Frames& frames, const char*
 
 int64_t of_recurrent(const Operation& operation, const Frames* in, bool) {
   if (operation.in.size() > 1 && operation.in[1] >= 0) require_steps(operation, in[1], "the mask", in[0].steps);
+  const auto starts = static_cast<size_t>(2 + operation.recurrent.states);
   for (size_t i = 2; i < operation.in.size(); ++i) {
-    if (operation.in[i] >= 0) require_steps(operation, in[i], "an initial state", 1);
+    if (operation.in[i] < 0) continue;
+    if (i == starts) require_steps(operation, in[i], "what says where segments start", in[0].steps);
+    if (i != starts) require_steps(operation, in[i], "an initial state", 1);
   }
   return operation.recurrent.layer.return_sequences ? in[0].steps : 1;
 }

@@ -283,6 +283,15 @@ void set_additive_attention(Setter& s) {
   set_attention_of(s);
 }
 
+// An option from 0 to 1, as the engine has it: the bits of a float32.
+int32_t part_of(Setter& s, const char* name) {
+  const float part = s.number(name, 0);
+  if (!(part >= 0 && part <= 1)) s.operation.fail(std::string("option ") + name + " is " + std::to_string(part) + ". Expected 0 to 1.");
+  int32_t bits;
+  memcpy(&bits, &part, sizeof bits);
+  return bits;
+}
+
 void set_recurrent(Setter& s) {
   Recurrent& r = s.operation.recurrent;
   gatewise_layer& layer = r.layer;
@@ -308,7 +317,11 @@ void set_recurrent(Setter& s) {
   r.weights.kernel = s.weight("kernel", {layer.features, columns}, true).data;
   r.weights.recurrent_kernel = s.weight("recurrent_kernel", {layer.units, columns}, true).data;
   r.weights.bias = cell.recurrent_bias ? s.weight("bias", {2, columns}, false).data : s.weight("bias", {columns}, false).data;
+  layer.zoneout_h = part_of(s, "zoneout_h");
+  if (cell.states > 1) layer.zoneout_c = part_of(s, "zoneout_c");
   if (s.given(1)) s.mask(1);
+  const auto starts = static_cast<size_t>(2 + cell.states);
+  if (s.given(starts)) s.mask(starts);
   if (layer.go_backwards) s.operation.whole = "it reads from the last step to the first";
   static const char* const kNames[] = {"h", "c"};
   for (int32_t k = 0; k < cell.states; ++k) {
@@ -319,7 +332,7 @@ void set_recurrent(Setter& s) {
       s.operation.fail(std::string(kNames[k]) + " has " + text(s.in(i).width) + " features. Expected " + text(layer.units) + ".");
     s.operation.whole = "an initial state is an input: in a stream it is a state";
   }
-  if (s.inputs() > 2 + cell.states) s.operation.fail("has " + text(2 + cell.states) + " inputs. Received " + text(s.inputs()) + ".");
+  if (s.inputs() > 3 + cell.states) s.operation.fail("has " + text(3 + cell.states) + " inputs. Received " + text(s.inputs()) + ".");
   r.keeps_seen = s.given(1) && !layer.zero_output_for_mask;
   if (r.keeps_seen) s.state("seen", 1);
   const Pace pace = s.in(0).pace;
@@ -328,10 +341,10 @@ void set_recurrent(Setter& s) {
 }
 
 const Row kRows[] = {
-    {"gru", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
-    {"gru_reset_before", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
-    {"lstm", Kind::kCount, 1, 4, 3, set_recurrent, of_recurrent, by_cell, none},
-    {"simple_rnn", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"gru", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"gru_reset_before", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"lstm", Kind::kCount, 1, 5, 3, set_recurrent, of_recurrent, by_cell, none},
+    {"simple_rnn", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
     {"constant", Kind::kCount, 0, 0, 1, set_constant, one, by_width, none},
     {"dense", Kind::kDense, 1, 1, 1, set_dense, as_first, by_product, none},
     {"embedding", Kind::kEmbedding, 1, 1, 1, set_embedding, as_first, by_width, none},

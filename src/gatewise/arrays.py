@@ -77,13 +77,14 @@ def real_array(
         ) from error
 
 
-def mask_array(where: str, value: npt.ArrayLike, axes: Axes) -> npt.NDArray[np.bool_]:
-    """Makes a C-contiguous array of the steps that are valid, of the expected shape: those whose number is not zero.
+def mask_array(where: str, value: npt.ArrayLike, axes: Axes, name: str = "mask") -> npt.NDArray[np.bool_]:
+    """Makes a C-contiguous array of what counts, of the expected shape: that whose number is not zero.
 
     Args:
         where: the caller's name, which opens the message.
         value: anything that `numpy.asarray` makes an array of real numbers of, but for masked arrays.
         axes: as `real_array` takes them.
+        name: the argument's name.
 
     Raises:
         TypeError: `value` does not hold real numbers, or is a masked array.
@@ -95,13 +96,13 @@ def mask_array(where: str, value: npt.ArrayLike, axes: Axes) -> npt.NDArray[np.b
     """
     if _is_ready(value, axes, np.bool_):
         return value
-    hint = "Say which steps count where it is masked: mask.filled(False)."
-    array = _checked(where, "mask", value, axes, np.float32, "Give one value for each step of x.", hint)
+    hint = f"Say which steps count where it is masked: {name}.filled(False)."
+    array = _checked(where, name, value, axes, np.float32, "Give one value for each step of x.", hint)
     if array.dtype != np.bool_:
         unknown = np.isnan(array)
         if unknown.any():
             raise ValueError(
-                f"{where}: mask holds NaN. Expected a number for each step, zero where it does not count; received "
+                f"{where}: {name} holds NaN. Expected a number for each step, zero where it does not count; received "
                 f"{np.count_nonzero(unknown)} NaN of {array.size}. Say of each step whether it counts: give True or "
                 "False."
             )

@@ -16,7 +16,7 @@ from gatewise import _native
 from gatewise.arrays import Axes, mask_array, real_array
 from gatewise.engine import ACTIVATIONS, Calls, activation_code, calls, isa, num_threads, set_num_threads
 from gatewise.operands import INPUTS, OUTPUTS, engine_options
-from gatewise.options import flag
+from gatewise.options import flag, fraction
 from gatewise.recompute import recomputing
 from gatewise.states import by_name, nested
 from gatewise.weights import Weights, require_weights
@@ -64,6 +64,15 @@ class Options(TypedDict, total=False):
     recurrent_activation: the gates', likewise; "sigmoid".
     input_dropout: factors on x, the same at every step: (1, B, F), or (G, B, F), one for each gate; None.
     recurrent_dropout: factors on the previous state, the same at every step: (G, B, U), one for each gate; None.
+    starts: (B, T), nonzero = a boundary before that step in time, masked or not, which no state and no gradient
+        crosses. Whoever reads on beyond it, either way, begins with the initial state, whose gradient is the sum over
+        all that did; a masked step does not repeat an output from before it. The state after the last step is that of
+        the last valid one. None.
+    zoneout_h: what part of its state before, from 0 to 1, a unit keeps in a step: zoneout's expectation; 0.0.
+    zoneout_c: likewise, of the second state; the new h follows from the new c, as the cell computed it.
+    kept_h: (B, T, U), nonzero = the unit keeps all of its state before in that step, else nothing: a draw of zoneout,
+        which goes before `zoneout_h`; None.
+    kept_c: likewise, of the second state.
     """
 
     zero_output_for_mask: bool
@@ -72,6 +81,11 @@ class Options(TypedDict, total=False):
     recurrent_activation: str
     input_dropout: npt.ArrayLike | None
     recurrent_dropout: npt.ArrayLike | None
+    starts: npt.ArrayLike | None
+    zoneout_h: float
+    zoneout_c: float
+    kept_h: npt.ArrayLike | None
+    kept_c: npt.ArrayLike | None
 
 
 def rnn(
@@ -240,9 +254,17 @@ def _checked(
     masks, gates = (f"1 or {n}", (1, n)), ("gates", n)
     input_dropout, recurrent_dropout = options.get("input_dropout"), options.get("recurrent_dropout")
     states = _states(where, "initial_state", initial_state, weights, (batch, units))
+    flags: dict[str, tuple[Any, Axes]] = {
+        "mask": (mask, (batch, timesteps)),
+        "starts": (options.get("starts"), (batch, timesteps)),
+        **{
+            f"kept_{state}": (options.get(f"kept_{state}"), (batch, timesteps, units))
+            for state in _own_states(where, weights, options, "kept")
+        },
+    }
     inputs = {
         "x": x,
-        "mask": None if mask is None else mask_array(where, mask, (batch, timesteps)),
+        **{name: None if v is None else mask_array(where, v, of, name) for name, (v, of) in flags.items()},
         **dict(zip(_INITIAL, states, strict=False)),
         "kernel": weights.kernel,
         "recurrent_kernel": weights.recurrent_kernel,
@@ -270,7 +292,23 @@ def _settings(where: str, weights: Weights, go_backwards: bool, options: Options
         return_sequences=flag(where, "return_sequences", options.get("return_sequences", True)),
         zero_output_for_mask=flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
         recompute=recomputing(),
+        **{
+            name: fraction(where, name, options.get(name, 0.0))
+            for name in [f"zoneout_{state}" for state in _own_states(where, weights, options, "zoneout")]
+        },
     )
+
+
+def _own_states(where: str, weights: Weights, options: Options, kind: str) -> tuple[str, ...]:
+    """Names the states of the cell; raises if there is an option of a kind for one that it has not."""
+    states = weights.cell.row.states
+    for name in options:
+        if name.startswith(f"{kind}_") and name.removeprefix(f"{kind}_") not in states:
+            raise TypeError(
+                f"{where}: {name} has no place in this layer. Expected one for {' or '.join(states)}; received it for "
+                f"a {weights.cell.name}. Leave it out."
+            )
+    return states
 
 
 def _states(where: str, name: str, state: Any, weights: Weights, axes: Axes) -> list[Array | None]:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import collections
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from gatewise import _native
 
 if TYPE_CHECKING:
@@ -97,14 +99,30 @@ def sizes_of(cell: int, *, directions: int, units: Any, timesteps: Any, return_s
     }  # fmt: skip
 
 
-def engine_options(**options: int) -> tuple[int, ...]:
-    """Brings options to the engine's order; those that are not given are 0.
+def engine_options(**options: float) -> tuple[int, ...]:
+    """Brings options to the engine's order; those that are not given are 0. A float goes as the bits of its float32.
 
     Example:
-        >>> engine_options(cell=1, return_sequences=True)
-        (1, 0, 0, 0, 1, 0, 0, 0)
+        >>> engine_options(cell=1, return_sequences=True, zoneout_h=0.5)
+        (1, 0, 0, 0, 1, 0, 0, 0, 1056964608, 0)
     """
-    return tuple([int(options.get(name, 0)) for name in OPTIONS])
+    values: list[Any] = [options.get(name, 0) for name in OPTIONS]
+    return tuple([bits_of(value) if isinstance(value, float) else int(value) for value in values])
+
+
+def bits_of(value: float) -> int:
+    """Returns the bits of a float32 as a whole number.
+
+    Example:
+        >>> bits_of(0.5), float_of(bits_of(0.5))
+        (1056964608, 0.5)
+    """
+    return int(np.float32(value).view(np.int32))
+
+
+def float_of(bits: int) -> float:
+    """Returns the float32 that has these bits."""
+    return float(np.int32(bits).view(np.float32))
 
 
 def label_of(axis: str, cell: int, directions: int = 1) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that are no arrays, checked: a flag, a name of a few; and how a message shows what it received."""
+"""Options that are no arrays, checked: a flag, a fraction, a name of a few; and how a message shows what came."""
 
 from __future__ import annotations
 
@@ -47,6 +47,35 @@ def flag(where: str, name: str, value: Any, cure: str = "Pass one of the two, fo
             f"{where}: {name} has the wrong type. Expected True or False; received {cut(repr(value))}. {cure}"
         )
     return bool(value)
+
+
+def fraction(where: str, name: str, value: Any) -> float:
+    """Takes a number from 0 to 1.
+
+    Args:
+        where: the caller's name, which opens the message.
+        name: the option's name.
+        value: what was given.
+
+    Raises:
+        TypeError: it is no real number.
+        ValueError: it is less than 0, more than 1, or NaN.
+
+    Example:
+        >>> fraction("gru", "zoneout", 1.5)
+        Traceback (most recent call last):
+        ValueError: gru: zoneout is out of range. Expected 0 to 1; received 1.5. Give the part that is kept.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(
+            f"{where}: {name} has the wrong type. Expected a number from 0 to 1; received {cut(repr(value))}. "
+            "Give the part that is kept."
+        )
+    if not 0 <= value <= 1:
+        raise ValueError(
+            f"{where}: {name} is out of range. Expected 0 to 1; received {value}. Give the part that is kept."
+        )
+    return float(value)
 
 
 def one_of(where: str, name: str, value: Any, names: Iterable[str]) -> str:

@@ -11,6 +11,7 @@ from gatewise import _native
 from gatewise.arrays import Axes, real_array
 from gatewise.engine import activation_code
 from gatewise.operands import INPUTS, engine_options
+from gatewise.options import fraction
 from gatewise.states import by_name, nested
 from gatewise.weights import Weights, require_weights
 
@@ -31,10 +32,11 @@ class Step:
         weights: the layer's. Their arrays must not change afterwards.
         activation: the candidate's: "tanh", "sigmoid", "relu", "linear" or "hard_sigmoid".
         recurrent_activation: the gates', likewise.
+        **zoneout: zoneout_h, what part of h, from 0 to 1, a step keeps; zoneout_c, likewise of the second state.
 
     Raises:
-        TypeError: weights are no weights of gatewise.
-        ValueError: an activation is unknown.
+        TypeError: weights are no weights of gatewise, or an argument is unknown or no number.
+        ValueError: an activation is unknown, or a part is not from 0 to 1.
 
     Example:
         >>> import gatewise, numpy as np
@@ -47,12 +49,27 @@ class Step:
         array([[0.125, 0.125, 0.125, 0.125]], dtype=float32)
     """
 
-    def __init__(self, weights: Weights, *, activation: str = "tanh", recurrent_activation: str = "sigmoid") -> None:
+    def __init__(
+        self,
+        weights: Weights,
+        *,
+        activation: str = "tanh",
+        recurrent_activation: str = "sigmoid",
+        **zoneout: float,
+    ) -> None:
         self._weights = require_weights("Step", weights)
+        known = [f"zoneout_{state}" for state in weights.cell.row.states]
+        for name in zoneout:
+            if name not in known:
+                raise TypeError(
+                    f"Step: {name} is no argument. Expected one of activation, recurrent_activation, "
+                    f"{', '.join(known)}; received {name!r}. Check its spelling."
+                )
         self._options = engine_options(
             cell=weights.cell,
             activation=activation_code("Step", "activation", activation),
             recurrent_activation=activation_code("Step", "recurrent_activation", recurrent_activation),
+            **{name: fraction("Step", name, part) for name, part in zoneout.items()},
         )
         self.features, self.units = weights.features, weights.units
         self._native = self._pack()

@@ -14,6 +14,7 @@ from gatewise.keras.errors import class_name
 from gatewise.keras.kinds import CELLS, LAYERS
 from gatewise.keras.native import Native
 from gatewise.keras.patch import follows, is_patched
+from gatewise.keras.zoneout import acts_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,4 +65,6 @@ def _unless(layer: Any) -> Iterator[str]:
         owner = next(cls for cls in type(layer).__mro__ if method in vars(cls))
         if owner.__module__.partition(".")[0] not in {"gatewise", "keras"}:
             yield f"{owner.__name__}.{method} does not call the one that it replaces"
+    if acts_on(layer):
+        yield "its zoneout is refused, where Keras's own path would run"
     yield from fallback.conditions()

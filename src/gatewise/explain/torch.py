@@ -13,6 +13,7 @@ from gatewise.torch import reasons
 from gatewise.torch.kinds import MODULES
 from gatewise.torch.native import Native
 from gatewise.torch.patch import is_patched
+from gatewise.torch.zoneout import parts as parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,4 +85,6 @@ def _unless(module: Any) -> Iterator[str]:
     owner = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
     if owner.__module__.partition(".")[0] not in {"gatewise", "torch"}:
         yield f"{owner.__name__}.forward does not call the one that it replaces"
+    if parts_of(module):
+        yield "its zoneout is refused, where PyTorch's own path would run"
     yield from reasons.conditions(module)

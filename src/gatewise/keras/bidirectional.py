@@ -10,6 +10,8 @@ is wrapped to say what is wrong with what it is given.
 from __future__ import annotations
 
 import functools
+import inspect
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
@@ -17,9 +19,11 @@ from keras import ops
 
 from gatewise.keras import fallback, kinds, loop, teaching
 from gatewise.keras.engine import leaves_device_open, operations
+from gatewise.keras.errors import class_name, named
 from gatewise.keras.layers import LAYERS
 from gatewise.keras.native import Native
 from gatewise.keras.patch import is_ours, is_patched
+from gatewise.keras.starts import given, mask_beside
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +44,36 @@ def join_directions() -> None:
 def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(stock)
     def call(
-        self: Any, sequences: Tensor, initial_state: Any = None, mask: Tensor | None = None, training: Any = None
+        self: Any,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Tensor | None = None,
+        training: Any = None,
+        starts: Tensor | None = None,
     ) -> Any:
-        if not _can_join(self, sequences, initial_state):
+        if starts is not None:
+            _check_takes_starts(self)
+            mask = mask_beside(sequences, mask)
+        if _can_join(self, sequences, initial_state):
+            return _joined(self, sequences, initial_state, mask, bool(training), starts)
+        with nullcontext() if starts is None else given(starts, *_layers(self)):
             return stock(self, sequences, initial_state=initial_state, mask=mask, training=training)
-        return _joined(self, sequences, initial_state, mask, bool(training))
 
     setattr(call, "joins_directions", True)  # noqa: B010  # mypy knows no such attribute
+    of_stock = inspect.signature(stock)  # which Keras reads, and people in help()
+    more = inspect.Parameter("starts", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    setattr(call, "__signature__", of_stock.replace(parameters=[*of_stock.parameters.values(), more]))  # noqa: B010
     return call
+
+
+def _check_takes_starts(wrapper: Any) -> None:
+    for layer in _layers(wrapper):
+        if not isinstance(layer, Native):
+            raise NotImplementedError(
+                f"{named(wrapper)}: starts need layers of gatewise.keras. Expected such in both directions; received "
+                f"{class_name(layer)}. Wrap gatewise.keras.{type(layer).__name__}, or call "
+                "gatewise.keras.convert(model)."
+            )
 
 
 def _wraps(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -83,10 +109,17 @@ def _layers(wrapper: Any) -> tuple[Any, Any]:
 
 def _common(layer: Any) -> tuple[Any, ...]:
     """What two layers must have in common."""
-    return (layer.units, layer.zero_output_for_mask, layer.compute_dtype, *loop.options(layer.cell).values())
+    return (layer.units, layer.zero_output_for_mask, layer.compute_dtype, *loop.options(layer, layer.cell).values())
 
 
-def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | None, training: bool) -> Any:
+def _joined(
+    wrapper: Any,
+    sequences: Tensor,
+    initial_state: Any,
+    mask: Tensor | None,
+    training: bool,
+    starts: Tensor | None,
+) -> Any:
     layers = _layers(wrapper)
     batch = ops.shape(sequences)[0]
     given = initial_state or [state for layer in layers for state in layer.get_initial_state(batch)]
@@ -99,11 +132,12 @@ def _joined(wrapper: Any, sequences: Tensor, initial_state: Any, mask: Tensor | 
         loop.float32(sequences),
         directions,
         loop.valid_steps(sequences, mask),
+        loop.valid_steps(sequences, starts),
         go_backwards=bool(layers[0].go_backwards),
         return_sequences=bool(wrapper.return_sequences),
         zero_output_for_mask=bool(layers[0].zero_output_for_mask),
         training=training,
-        **loop.options(layers[0].cell),
+        **loop.options(layers[0], layers[0].cell),
     )
     output = ops.cast(outputs if wrapper.return_sequences else outputs[:, -1], wrapper.compute_dtype)
     if not wrapper.return_state:
@@ -121,7 +155,7 @@ def _direction(layer: Any, sequences: Tensor, starts: list[Tensor], training: bo
     ]
     cell.get_dropout_mask(sequences[:, 0, :])
     cell.get_recurrent_dropout_mask(states[0])
-    direction = loop.direction(cell, sequences, states, training)
+    direction = loop.direction(layer, cell, sequences, states, training)
     cell.reset_dropout_mask()
     cell.reset_recurrent_dropout_mask()
     return direction

@@ -18,11 +18,11 @@ from gatewise.keras.kinds import cells_of, states_of
 from gatewise.keras.sequence_errors import Shape, check_real, shape_of
 
 _RANK = 3
-_ARGUMENTS = ("sequences", "initial_state", "mask")  # in the order of Keras
+_ARGUMENTS = ("sequences", "initial_state", "mask", "training", "starts")  # in the order of Keras, and ours
 
 
 def check_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    """Checks what a layer is called with: sequences, initial_state and mask.
+    """Checks what a layer is called with: sequences, initial_state, mask and starts.
 
     Args:
         layer: a recurrent layer, an RNN of cells, or a Bidirectional of such.
@@ -30,14 +30,14 @@ def check_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         kwargs: the others.
 
     Raises:
-        TypeError: the sequences, a state or the mask are no array, or one with a mask of its own; the sequences are
-            ragged or sparse.
-        ValueError: the sequences are text, have the wrong rank or width, or no steps; a state or the mask has the wrong
-            shape; there are too many or too few states.
+        TypeError: the sequences, a state, the mask or the starts are no array, or one with a mask of its own; the
+            sequences are ragged or sparse.
+        ValueError: the sequences are text, have the wrong rank or width, or no steps; a state, the mask or the starts
+            have the wrong shape; there are too many or too few states; or a stateful layer is given starts.
     """
     if not args and "sequences" not in kwargs:
         return  # Python says so itself when Keras's call is made
-    sequences, initial_state, mask = _arguments(args, kwargs)
+    sequences, initial_state, mask, starts = _arguments(args, kwargs)
     shape = sequence_errors.check_sequences(layer, _layers(layer)[0], sequences)
     if shape is None:
         return
@@ -46,7 +46,10 @@ def check_call(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Non
         for state, units in zip(_states(layer, initial_state), _units(layer), strict=True):
             _check_state(layer, state, (shape[0], units))
     if mask is not None:
-        _check_mask(layer, mask, shape)
+        _check_mask(layer, mask, shape, "mask", "counts")
+    if starts is not None:
+        _check_mask(layer, starts, shape, "starts", "begins anew")
+        _check_not_stateful(layer)
 
 
 def check_few_states(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -57,7 +60,7 @@ def check_few_states(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     Raises:
         ValueError: there are too few.
     """
-    _, initial_state, _ = _arguments(args, kwargs)
+    initial_state = _arguments(args, kwargs)[1]
     if initial_state is not None:
         check_number_of_states(layer, initial_state, or_more=True)
 
@@ -87,11 +90,11 @@ def check_number_of_states(layer: Any, initial_state: Any, *, or_more: bool) -> 
     )
 
 
-def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
-    sequences, initial_state, mask = (
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
+    sequences, initial_state, mask, _, starts = (
         args[place] if len(args) > place else kwargs.get(name) for place, name in enumerate(_ARGUMENTS)
     )
-    return sequences, initial_state, mask
+    return sequences, initial_state, mask, starts
 
 
 def _layers(layer: Any) -> list[Any]:
@@ -135,29 +138,37 @@ def _check_state(layer: Any, state: Any, expected: Shape) -> None:
         )
 
 
-def _check_mask(layer: Any, mask: Any, shape: Shape) -> None:
+def _check_not_stateful(layer: Any) -> None:
+    if layer.stateful:
+        raise ValueError(
+            f"{named(layer)}: starts and stateful=True do not go together: a step behind a start would begin with the "
+            "state of the batch before. Expected one of them; received both. Call reset_state(), or leave stateful out."
+        )
+
+
+def _check_mask(layer: Any, mask: Any, shape: Shape, name: str, happens: str) -> None:
     expected = f"(batch={_known(shape[0])}, timesteps={_known(shape[1])})"
     if isinstance(mask, list | tuple) and len(mask) and shape_of(mask[0]):
         mask = mask[0]  # as Keras gives the mask of a layer with several inputs
-    check_real(layer, "mask", mask)
+    check_real(layer, name, mask)
     received = shape_of(mask)
     if is_text(mask) or (not received and isinstance(mask, list | tuple | dict | int | float)):
         raise TypeError(
-            f"{named(layer)}: mask is no array of truth values. Expected {expected}; received {describe(mask)}. Give "
-            "numpy.array(mask, bool), True where the step counts."
+            f"{named(layer)}: {name} is no array of truth values. Expected {expected}; received {describe(mask)}. Give "
+            f"numpy.array({name}, bool), True where the step {happens}."
         )
     if received is None:
         return
     flat = received[:-1] if len(received) == _RANK and received[-1] == 1 else received
     if not _fits(flat, shape[:2]):
         raise ValueError(
-            f"{named(layer)}: mask has the wrong shape. Expected {expected}; received {received}. "
-            "Give one value for each step of each sequence, True where the step counts."
+            f"{named(layer)}: {name} has the wrong shape. Expected {expected}; received {received}. "
+            f"Give one value for each step of each sequence, True where the step {happens}."
         )
     if isinstance(mask, np.ndarray) and mask.dtype.kind == "f" and np.isnan(mask).any():
         raise ValueError(
-            f"{named(layer)}: mask holds NaN, which would count as valid. Expected zeros and ones; received "
-            f"{describe(mask)}. Decide by ~numpy.isnan(mask) which steps count."
+            f"{named(layer)}: {name} holds NaN, which would count as valid. Expected zeros and ones; received "
+            f"{describe(mask)}. Decide by ~numpy.isnan({name}) which steps count."
         )
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from gatewise.keras.errors import describe
+from gatewise.keras.errors import describe, named
 from gatewise.keras.layers import LAYERS
+from gatewise.keras.zoneout import acts_on, config_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,8 @@ def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise") -> Any:
 
     Raises:
         TypeError: model is no Keras layer.
-        ValueError: to is unknown; or layers would remain that a model class of yours makes in its own code, where
-            no configuration reaches.
+        ValueError: to is unknown; a layer has zoneout, which stock's has not; or layers would remain that a model class
+            of yours makes in its own code, where no configuration reaches.
 
     Example:
         >>> import keras
@@ -53,6 +54,12 @@ def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise") -> Any:
         raise ValueError(
             f"gatewise.keras.convert: to is unknown. Expected 'gatewise' or 'stock'; received {describe(to)}. "
             "Choose one."
+        )
+    zoned = [part for part in parts_of(model) if isinstance(part, LAYERS) and acts_on(part)]
+    if to == "stock" and zoned:
+        raise ValueError(
+            f"gatewise.keras.convert: {named(zoned[0])} has zoneout, which stock Keras has not. Expected layers of "
+            f"stock's arguments; received {config_of(zoned[0])}. Make the layer without it first."
         )
     pairs = [(cls.STOCK, cls) if to == "gatewise" else (cls, cls.STOCK) for cls in LAYERS]
     lambdas = _lambdas(model)

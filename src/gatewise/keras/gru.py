@@ -21,6 +21,16 @@ class GRU(Native, keras.layers.GRU):
     - float16 and bfloat16 are computed in float32 and rounded at the end of the call.
     - Input in a masked step is never read: NaN there reaches no output and no gradient.
 
+    Beyond stock's it takes
+
+    - `zoneout=0.1`: in training every unit keeps its state in a step with this probability, drawn anew for every
+      row, step and unit from the layer's seed; else the state is zoneout * before + (1 - zoneout) * new (Krueger et
+      al. 2016, arXiv 1606.01305). The draws take one byte for each number of the outputs while a step of training
+      lasts.
+    - `layer(x, starts=starts)`: boundaries inside rows, see `call`.
+
+    Keras's own path has neither: where it would run instead of the engine, they raise NotImplementedError.
+
     Attributes:
         fallback_reason: why Keras's own path ran in the latest call or trace; None if the engine ran. The reasons: an
             activation other than tanh, sigmoid, relu, linear or hard_sigmoid, float64, a GPU, tracing for export or for
@@ -35,3 +45,4 @@ class GRU(Native, keras.layers.GRU):
     """
 
     STOCK = keras.layers.GRU
+    ZONEOUT = ("zoneout",)

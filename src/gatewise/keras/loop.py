@@ -6,13 +6,15 @@ Our layers and the patched ones of Keras come here alike.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
 
-from gatewise.keras import fallback, stock_loop
+from gatewise.keras import fallback, starts, stock_loop, zoneout
 from gatewise.keras.engine import by_device, operations
+from gatewise.keras.errors import named
 from gatewise.keras.kinds import cells_of, engine_cell, states_of
 from gatewise.operands import Direction
 
@@ -47,18 +49,37 @@ def inner_loop(
         differ if the last step is masked.
     """
     layer.fallback_reason = fallback.reason(layer, sequences)
-    valid = valid_steps(sequences, mask)
+    valid, boundaries = valid_steps(sequences, mask), valid_steps(sequences, starts.take(layer))
+    if boundaries is not None or zoneout.acts_on(layer):
+        require_engine(layer, "starts" if boundaries is not None else "zoneout")
 
     def stock() -> Results:
         return stock_loop.run(layer, sequences, initial_state, valid, training, otherwise)
 
     if layer.fallback_reason is not None or operations is None:
         return stock()
-    results: Results = by_device(
-        lambda: _alike(layer, _through_cells(layer, operations.rnn, sequences, initial_state, valid, training)),
-        lambda: _alike(layer, stock()),
-    )
+
+    def engine() -> Results:
+        run = functools.partial(operations.rnn, starts=boundaries)
+        return _alike(layer, _through_cells(layer, run, sequences, initial_state, valid, training))
+
+    if boundaries is not None or zoneout.acts_on(layer):
+        return engine()
+    results: Results = by_device(engine, lambda: _alike(layer, stock()))
     return results
+
+
+def require_engine(layer: Any, what: str) -> None:
+    """Raises unless the engine runs a layer in this call, which alone can do what is asked for.
+
+    Raises:
+        NotImplementedError: Keras's own path runs.
+    """
+    if layer.fallback_reason is not None:
+        raise NotImplementedError(
+            f"{named(layer)}: {what} cannot be left out, and Keras's own path has none. Expected the engine to run; "
+            f"received a call in which it does not: {layer.fallback_reason}. Remove the reason, or {what}."
+        )
 
 
 def _alike(layer: Any, results: Results) -> Results:
@@ -83,9 +104,9 @@ def _through_cells(
         states = [_state(layer, state) for state in (start if isinstance(start, list | tuple) else [start])]
         outputs, (last,) = run(
             float32(outputs),
-            [direction(cell, outputs, states, training)],
+            [direction(layer, cell, outputs, states, training)],
             valid,
-            **options(cell),
+            **options(layer, cell),
             go_backwards=go_backwards,
             return_sequences=bool(layer.return_sequences) or not is_last,
             zero_output_for_mask=bool(layer.zero_output_for_mask) and is_last,
@@ -112,8 +133,8 @@ def _state(layer: Any, state: Tensor) -> Tensor:
     return ops.copy(state) if layer.stateful and keras.backend.backend() == "torch" else state
 
 
-def direction(cell: Any, sequences: Tensor, states: list[Tensor], training: bool) -> Any:
-    """Reads what a cell holds, for a run over sequences (batch, timesteps, features) from states (batch, units)."""
+def direction(layer: Any, cell: Any, sequences: Tensor, states: list[Tensor], training: bool) -> Any:
+    """Reads a layer's cell, for a run over sequences (batch, timesteps, features) from states (batch, units)."""
     drops, drops_recurrently = training and 0 < cell.dropout < 1, training and 0 < cell.recurrent_dropout < 1
     initial = (_for_every_row(float32(state), sequences) for state in states)
     return Direction(
@@ -123,13 +144,14 @@ def direction(cell: Any, sequences: Tensor, states: list[Tensor], training: bool
         bias=None if cell.bias is None else float32(cell.bias),
         input_dropout=_factors(cell.get_dropout_mask(sequences[:, 0, :])) if drops else None,
         recurrent_dropout=_factors(cell.get_recurrent_dropout_mask(states[0])) if drops_recurrently else None,
+        **zoneout.draws(layer, sequences, training),
     )
 
 
-def options(cell: Any) -> dict[str, Any]:
-    """Reads what a cell computes, as `operations.rnn` takes it."""
+def options(layer: Any, cell: Any) -> dict[str, Any]:
+    """Reads what a cell of a layer computes, as `operations.rnn` takes it."""
     names = {name: fallback.ACTIVATION_NAMES[function] for name, function in fallback.activations_of(cell).items()}
-    return {"cell": engine_cell(cell), **names}
+    return {"cell": engine_cell(cell), **names, **zoneout.parts(layer)}
 
 
 def float32(value: Tensor) -> Tensor:
@@ -138,7 +160,7 @@ def float32(value: Tensor) -> Tensor:
 
 
 def valid_steps(sequences: Tensor, mask: Tensor | None) -> Tensor | None:
-    """Brings a mask, (batch or 1, timesteps) or (batch or 1, timesteps, 1), to (batch, timesteps) bool."""
+    """Brings a mask or starts, (batch or 1, timesteps) or (batch or 1, timesteps, 1), to (batch, timesteps) bool."""
     if isinstance(mask, list | tuple):
         mask = mask[0]
     if mask is None:

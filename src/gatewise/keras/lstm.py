@@ -16,6 +16,9 @@ class LSTM(Native, keras.layers.LSTM):
     Arguments, weights, call and saved files are those of `keras.layers.LSTM`; so is what it computes, with the remarks
     of `gatewise.keras.GRU`.
 
+    Zoneout of h is `zoneout`, that of c `zoneout_cell`; the new h follows from the new c before zoneout, as in the
+    paper.
+
     Attributes:
         fallback_reason: why Keras's own path ran in the latest call or trace; None if the engine ran. The reasons are
             those of `gatewise.keras.GRU`.
@@ -29,3 +32,4 @@ class LSTM(Native, keras.layers.LSTM):
     """
 
     STOCK = keras.layers.LSTM
+    ZONEOUT = ("zoneout", "zoneout_cell")

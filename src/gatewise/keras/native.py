@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from typing import Any, TypeAlias
 
-from gatewise.keras import call_errors, constructor_errors, loop, sequence_errors
+from gatewise.keras import call_errors, constructor_errors, loop, sequence_errors, zoneout
 from gatewise.keras.engine import leaves_xla_off
 from gatewise.keras.errors import class_name
 from gatewise.keras.fallback import FallbackReason
+from gatewise.keras.starts import given, mask_beside
 
 Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
 
@@ -22,10 +23,12 @@ class Native:
 
     Attributes:
         STOCK: that layer's class: some put ours in its place, under its name.
+        ZONEOUT: the arguments of its constructor that stock's has not.
         fallback_reason: why Keras's own path ran in the latest call or trace; None if the engine ran.
     """
 
     STOCK: Any
+    ZONEOUT: tuple[str, ...] = ()
     fallback_reason = FallbackReason()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -54,6 +57,39 @@ class Native:
         call_errors.check_call(self, args, kwargs)
         return super().__call__(*args, **kwargs)  # type: ignore[misc]
 
+    def get_config(self) -> dict[str, Any]:
+        """Returns what a layer like this is made with: stock's configuration, and zoneout where there is some."""
+        return {**super().get_config(), **zoneout.config_of(self)}  # type: ignore[misc]
+
+    def call(
+        self,
+        sequences: Tensor,
+        initial_state: Any = None,
+        mask: Tensor | None = None,
+        training: bool = False,
+        starts: Tensor | None = None,
+    ) -> Any:
+        """Runs the layer over sequences.
+
+        Args:
+            sequences: (batch, timesteps, features).
+            initial_state: (batch, units), in a list of the cell's states; None for zeros.
+            mask: (batch, timesteps), nonzero = valid; or None.
+            training: whether dropout and zoneout act.
+            starts: (batch, timesteps), nonzero = a boundary before that step in time, masked or not, which no state
+                and no gradient crosses: rows that hold several sequences, one after the other. The step begins with
+                the initial state; a layer that goes backwards does so behind it. The state returned is that of the
+                last valid step read. Or None.
+
+        Returns:
+            What stock's layer returns.
+        """
+        if starts is None:
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
+        mask = mask_beside(sequences, mask)
+        with given(starts, self):
+            return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
+
     def inner_loop(
         self, sequences: Tensor, initial_state: Tensor, mask: Tensor | None, training: bool = False
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -78,10 +114,15 @@ def _constructor(cls: Any) -> Any:
     stock = cls.STOCK
 
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807  # the method's name, seen in tracebacks
+        zoneout.take(self, class_name(self), kwargs)
         constructor_errors.check_constructor(class_name(self), stock, args, kwargs)
         super(Native, self).__init__(*args, **kwargs)
         if self.fallback_reason is None and leaves_xla_off():
             self.supports_jit = False
 
-    setattr(__init__, "__signature__", inspect.signature(stock.__init__))  # noqa: B010  # mypy knows no such attribute
+    of_stock = inspect.signature(stock.__init__)
+    *others, rest = of_stock.parameters.values()
+    more = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=0.0) for name in cls.ZONEOUT]
+    signature = of_stock.replace(parameters=[*others, *more, rest])
+    setattr(__init__, "__signature__", signature)  # noqa: B010  # mypy knows no such attribute
     return __init__

@@ -40,6 +40,9 @@ class Framework(Protocol):
     def flip(self, value: Tensor) -> Tensor:
         """Reverses the first axis."""
 
+    def roll(self, value: Tensor) -> Tensor:
+        """Moves what stands along the first axis on by one place, the last to the first."""
+
     def scan(self, step: Callable[[Tensors, Tensors], Tensors], start: Tensors, sequences: Tensors) -> Tensors:
         """Carries tensors along the first axis of the sequences; returns each at every step, stacked."""
 
@@ -51,6 +54,7 @@ def layer(
     framework: Framework,
     x: Tensor,
     mask: Tensor | None,
+    starts: Tensor | None,
     directions: Sequence[Any],
     *,
     go_backwards: bool,
@@ -63,6 +67,7 @@ def layer(
         framework: the framework's functions.
         x: (batch, timesteps, features), of at least one step.
         mask: (batch, timesteps), or None.
+        starts: (batch, timesteps), or None.
         directions: an `operands.Direction` each, in Keras's layout.
         go_backwards: of the first.
         return_sequences: as everywhere.
@@ -75,7 +80,7 @@ def layer(
     for i, own in enumerate(directions):
         is_second = i > 0
         y, own_states = direction(
-            framework, x, mask, own, go_backwards=go_backwards != is_second, return_sequences=return_sequences,
+            framework, x, mask, starts, own, go_backwards=go_backwards != is_second, return_sequences=return_sequences,
             **options,
         )  # fmt: skip
         if is_second and return_sequences:
@@ -89,6 +94,7 @@ def direction(
     framework: Framework,
     x: Tensor,
     mask: Tensor | None,
+    starts: Tensor | None,
     own: Any,
     *,
     cell: int,
@@ -98,6 +104,8 @@ def direction(
     return_sequences: bool,
     zero_output_for_mask: bool,
     recompute: bool = False,  # noqa: ARG001  # changes no number
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
 ) -> tuple[Tensor, Tensors]:
     """Runs one direction of a layer: its outputs and its states after the last step."""
     equations, n = EQUATIONS[cell], facts(cell).gates
@@ -116,8 +124,18 @@ def direction(
     def add(value: Tensor, b: Tensor | None, g: int) -> Tensor:
         return value if b is None else value + b[gates[g]]
 
+    def zone_out(before: Tensor, after: Tensor, kept: Tensor | None, part: float) -> Tensor:
+        if kept is not None:
+            return framework.where(kept, before, after)
+        return part * before + (1 - part) * after if part else after
+
     def step(carried: Tensors, inputs: Tensors) -> Tensors:
-        (*states, output), (x_t, valid) = carried, inputs
+        (*states, output, crossed), (x_t, valid, boundary, *kept) = carried, inputs
+        if starts is not None:  # what is behind a boundary is gone: the states at the next valid step, outputs at once
+            crossed, output = crossed | boundary, framework.where(boundary, zeros, output)
+            again = crossed & valid
+            states = [framework.where(again, first, state) for first, state in zip(start, states, strict=True)]
+            crossed = crossed & ~valid
 
         def recurrent(gate: int, factor: Tensor | None = None) -> Tensor:
             left = drop(states[0], own.recurrent_dropout, gate)
@@ -125,17 +143,25 @@ def direction(
             return add(left @ own.recurrent_kernel[:, gates[gate]], recurrent_bias, gate)
 
         of_x = [add(drop(x_t, own.input_dropout, g) @ own.kernel[:, gates[g]], input_bias, g) for g in range(n)]
-        new = equations.step(of_x, recurrent, tuple(states), activate, of_gates)
+        made = equations.step(of_x, recurrent, tuple(states), activate, of_gates)
+        draws = iter(kept)
+        new = [
+            zone_out(before, after, next(draws) if is_drawn else None, part)
+            for before, after, is_drawn, part in zip(states, made, drawn, (zoneout_h, zoneout_c), strict=False)
+        ]
         repeated = zeros if zero_output_for_mask else output
-        kept = (framework.where(valid, value, state) for value, state in zip(new, states, strict=True))
-        return *kept, framework.where(valid, new[0], repeated)
+        next_states = (framework.where(valid, value, state) for value, state in zip(new, states, strict=True))
+        return *next_states, framework.where(valid, new[0], repeated), crossed
 
     # A masked x is replaced before it is used: the derivative of a choice made after it would be 0 * NaN.
     valid = framework.all_valid(x) if mask is None else mask[..., None]
-    sequence = framework.time_first(framework.where(valid, x, 0.0))
-    valid = framework.time_first(valid)
+    boundaries = valid if starts is None else starts[..., None]  # without starts not looked at
+    drawn = [kept is not None for kept in (own.kept_h, own.kept_c)[: facts(cell).states]]
+    draws = [kept for kept in (own.kept_h, own.kept_c) if kept is not None]
+    sequences = [framework.time_first(each) for each in (framework.where(valid, x, 0.0), valid, boundaries, *draws)]
     if go_backwards:
-        sequence, valid = framework.flip(sequence), framework.flip(valid)
-    *states, outputs = framework.scan(step, (*start, zeros), (sequence, valid))
+        sequences = [framework.flip(each) for each in sequences]
+        sequences[2] = framework.roll(sequences[2])  # before a step in time is after it in reading order
+    *states, outputs, _ = framework.scan(step, (*start, zeros, sequences[2][0]), tuple(sequences))
     outputs = framework.time_first(outputs if return_sequences else outputs[-1:])
     return outputs, tuple(state[-1] for state in states)

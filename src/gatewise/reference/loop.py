@@ -14,7 +14,7 @@ import numpy as np
 
 from gatewise.arrays import Axis, mask_array, real_array
 from gatewise.cells import Cell
-from gatewise.options import flag, one_of
+from gatewise.options import flag, fraction, one_of
 from gatewise.reference import gru, lstm, simple_rnn
 from gatewise.reference.activations import ACTIVATIONS, Activation
 from gatewise.reference.step import Kept
@@ -79,6 +79,9 @@ class Forward(NamedTuple):
     steps: list[tuple[Array, Kept]]  # (1 or G, n, F), x after dropout; and the rest
     layer: _Layer
     valid: npt.NDArray[np.bool_]  # (B, T), in processing order
+    boundaries: npt.NDArray[np.bool_]  # (B, T), in processing order: one before the step
+    restarts: npt.NDArray[np.bool_]  # (B, T), likewise: valid steps that began with the initial state again
+    zoneout: tuple[Array, ...]  # (B, T, U) for each state, in processing order: what part a step keeps of it
     x_factors: Array  # (1 or G, B, F), dropout's
     h_factors: Array  # (G, B, U), dropout's
     go_backwards: bool
@@ -110,6 +113,11 @@ def forward(
     recurrent_activation: str = "sigmoid",
     input_dropout: npt.ArrayLike | None = None,
     recurrent_dropout: npt.ArrayLike | None = None,
+    starts: npt.ArrayLike | None = None,
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
+    kept_h: npt.ArrayLike | None = None,
+    kept_c: npt.ArrayLike | None = None,
 ) -> Forward:
     """Runs a layer over sequences. Arrays may have any real dtype; the computation is in float64.
 
@@ -128,6 +136,13 @@ def forward(
         recurrent_activation: the gates'; a key of `ACTIVATIONS`.
         input_dropout: factors on x, the same at every step: (1, B, F), or (G, B, F), one for each gate; or None.
         recurrent_dropout: factors on h_prev in the products, the same at every step: (G, B, U); or None.
+        starts: (B, T), nonzero = a boundary before that step in time, masked or not; or None. The next valid step in
+            reading order begins with the initial state, and no output is repeated across it.
+        zoneout_h: what part of h a step keeps: h = part * h_prev + (1 - part) * h_new (Krueger et al. 2016, arXiv
+            1606.01305, equations 5 and 6). An LSTM's h_new follows from its c_new, not from what zoneout makes of that.
+        zoneout_c: likewise, of the second state.
+        kept_h: (B, T, U), the part for every row, step and unit: nonzero = 1, else 0; or None, for `zoneout_h`.
+        kept_c: likewise, of the second state.
 
     Returns:
         outputs (B, T, U), last_output (B, U), state (B, U), float64, and what `backward` needs.
@@ -147,10 +162,18 @@ def forward(
     x = _float64("x", x, "batch", "timesteps", ("features", n_features))
     n_batch, timesteps, _ = x.shape
     gates, batch, features, units = ("gates", n_gates), ("batch", n_batch), ("features", n_features), ("units", n_units)
-    starts = _several(cell, initial_state)
-    states = [_optional("initial_state", h, np.zeros((n_batch, n_units)), batch, units).copy() for h in starts]
-    mask = np.ones((n_batch, timesteps)) if mask is None else mask
-    valid = mask_array("reference", mask, (batch, ("timesteps", timesteps)))
+    given = _several(cell, initial_state)
+    initial = [_optional("initial_state", h, np.zeros((n_batch, n_units)), batch, units) for h in given]
+    states = [state.copy() for state in initial]
+    axes = (batch, ("timesteps", timesteps))
+    valid = _flags("mask", mask, np.ones((n_batch, timesteps)), *axes)
+    boundaries = _flags("starts", starts, np.zeros((n_batch, timesteps)), *axes)
+    zoneout: list[Array] = [
+        _flags(f"kept_{name}", kept, np.zeros((n_batch, timesteps, n_units)), *axes, units).astype(np.float64)
+        if kept is not None
+        else np.full((n_batch, timesteps, n_units), fraction("reference", f"zoneout_{name}", part))
+        for name, kept, part in zip(cell.row.states, (kept_h, kept_c), (zoneout_h, zoneout_c), strict=False)
+    ]
     masks = (f"1 or {n_gates}", (1, n_gates))
     x_factors = _optional("input_dropout", input_dropout, np.ones((1, n_batch, n_features)), masks, batch, features)
     no_factors = np.ones((n_gates, n_batch, n_units))
@@ -158,25 +181,35 @@ def forward(
     go_backwards = flag("reference", "go_backwards", go_backwards)
     zero_output_for_mask = flag("reference", "zero_output_for_mask", zero_output_for_mask)
     if go_backwards:
-        x, valid = x[:, ::-1], valid[:, ::-1]
+        x, valid, zoneout = x[:, ::-1], valid[:, ::-1], [part[:, ::-1] for part in zoneout]
+        boundaries = np.roll(boundaries[:, ::-1], 1, axis=1)  # before a step in time is after it in reading order
+    boundaries[:, :1] = False  # nothing was read before it
 
     outputs, output, steps = np.zeros((n_batch, timesteps, n_units)), np.zeros((n_batch, n_units)), []
+    restarts, crossed = np.zeros_like(valid), np.zeros(n_batch, bool)
     for t in range(timesteps):
         rows = valid[:, t]
+        crossed |= boundaries[:, t]
+        output[boundaries[:, t]] = 0
+        restarts[:, t] = crossed & rows
+        crossed &= ~rows
+        for state, start in zip(states, initial, strict=True):
+            state[restarts[:, t]] = start[restarts[:, t]]
         x_gates, h_gates = x[rows, t] * x_factors[:, rows], states[0][rows] * h_factors[:, rows]
         kept = layer.kept(x_gates, h_gates, tuple(state[rows] for state in states))
         new = EQUATIONS[cell].step(
             kept.x, kept.recurrent, kept.states, layer.activation.value, layer.recurrent_activation.value
         )
-        for state, value in zip(states, new, strict=True):
-            state[rows] = value
+        for state, value, part in zip(states, new, zoneout, strict=True):
+            state[rows] = part[rows, t] * state[rows] + (1 - part[rows, t]) * value
         if zero_output_for_mask:
             output[~rows] = 0
         output[rows] = states[0][rows]
         outputs[:, t] = output
         steps.append((x_gates, kept))
     options = go_backwards, zero_output_for_mask
-    return Forward(outputs, output, nested(states), steps, layer, valid, x_factors, h_factors, *options)
+    about_steps = valid, boundaries, restarts, tuple(zoneout)
+    return Forward(outputs, output, nested(states), steps, layer, *about_steps, x_factors, h_factors, *options)
 
 
 def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
@@ -207,17 +240,25 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
     at_end = (sizes[0], sizes[2])
     d_states = [_optional("d_state", d, np.zeros((batch, units)), *at_end).copy() for d in given]
     dx, d_output = np.zeros((batch, timesteps, features)), np.zeros((batch, units))
+    d_initial = [np.zeros((batch, units)) for _ in d_states]  # of what was begun again with
     d_kernel, d_recurrent_kernel, db, dc = (np.zeros_like(weight) for weight in layer[1:5])
     for t in reversed(range(timesteps)):
         rows, (x_gates, kept) = result.valid[:, t], result.steps[t]
         d_output += dy[:, t]
         d_states[0][rows] += d_output[rows]
-        d_output[rows | result.zero_output_for_mask] = 0  # else it passes on to the step whose output was repeated
-        d = EQUATIONS[layer.cell].backward(kept, tuple(of_state[rows] for of_state in d_states))
+        # Else it passes on to the step whose output was repeated.
+        d_output[rows | result.boundaries[:, t] | result.zero_output_for_mask] = 0
+        after = [of_state[rows] for of_state in d_states]
+        parts = [part[rows, t] for part in result.zoneout]
+        d = EQUATIONS[layer.cell].backward(kept, tuple((1 - p) * of for p, of in zip(parts, after, strict=True)))
         dx[rows, t] = ((d.x @ layer.kernel.swapaxes(1, 2)) * result.x_factors[:, rows]).sum(axis=0)
-        for of_state, value in zip(d_states, d.states, strict=True):
-            of_state[rows] = value
+        for of_state, value, p, of in zip(d_states, d.states, parts, after, strict=True):
+            of_state[rows] = value + p * of
         d_states[0][rows] += (d.h * result.h_factors[:, rows]).sum(axis=0)
+        restarted = result.restarts[:, t]
+        for of_state, of_initial in zip(d_states, d_initial, strict=True):
+            of_initial[restarted] += of_state[restarted]
+            of_state[restarted] = 0
         d_kernel += x_gates.swapaxes(1, 2) @ d.x
         d_recurrent_kernel += d.left.swapaxes(1, 2) @ d.product
         db += d.x.sum(axis=1, keepdims=True)
@@ -226,7 +267,8 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
     d_bias = np.concatenate([db, dc]).reshape(2, -1) if both else db.reshape(-1)
     dx = dx[:, ::-1] if result.go_backwards else dx
     bias = d_bias if layer.use_bias else None
-    return Gradients(dx, nested(d_states), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
+    d_initial = [of_state + of_initial for of_state, of_initial in zip(d_states, d_initial, strict=True)]
+    return Gradients(dx, nested(d_initial), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
 
 
 def _layer(
@@ -267,6 +309,10 @@ def _joined(kernel: Array) -> Array:
 
 def _float64(name: str, value: npt.ArrayLike, *axes: Axis) -> Array:
     return real_array("reference", name, value, axes, np.float64)
+
+
+def _flags(name: str, value: npt.ArrayLike | None, default: Array, *axes: Axis) -> npt.NDArray[np.bool_]:
+    return mask_array("reference", default if value is None else value, axes, name).copy()
 
 
 def _optional(name: str, value: npt.ArrayLike | None, default: Array, *axes: Axis) -> Array:

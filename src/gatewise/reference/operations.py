@@ -83,14 +83,14 @@ FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
 
 def _recurrent(cell: Cell) -> Formula:
     def run(given: list[Any], options: dict[str, Any], weights: dict[str, Array]) -> tuple[Array, ...]:
-        x, mask, *states = given + [None] * (2 + len(cell.row.states) - len(given))
+        x, mask, *states, starts = given + [None] * (3 + len(cell.row.states) - len(given))
         if any(state is not None for state in states):
             zeros = np.zeros((len(x), len(weights["recurrent_kernel"])))
             states = [zeros if state is None else np.broadcast_to(state, zeros.shape) for state in states]
         start = None if states[0] is None else states[0] if len(states) == 1 else tuple(states)
         kept = {name: value for name, value in options.items() if name != "return_sequences"}
         arrays = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
-        found = forward(x, *arrays, cell=cell, initial_state=start, mask=mask, **kept)
+        found = forward(x, *arrays, cell=cell, initial_state=start, mask=mask, starts=starts, **kept)
         after = found.state if isinstance(found.state, tuple) else (found.state,)
         return (found.outputs if options["return_sequences"] else found.last_output, *after)
 

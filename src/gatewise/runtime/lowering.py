@@ -223,10 +223,11 @@ class _Lowering:
     # --- A rule for each kind of operation ---
 
     def _recurrent(self, node: Node, given: list[Any]) -> None:
-        x, mask, *states = [*given, *[None] * 4][: 2 + len(CELLS[node.operation].row.states)]
+        count = 3 + len(CELLS[node.operation].row.states)
+        x, mask, *states, starts = [*given, *[None] * count][:count]
         if not isinstance(x, Frames) or x.last:
             self._refuse(node, "reads a sequence that does not go on with the stream")
-        self._aligned(node, [x, mask])
+        self._aligned(node, [x, mask, starts])
         if node.all_options["go_backwards"]:
             self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come")
         if self._one_step and node.name not in self._back.layers:
@@ -235,12 +236,15 @@ class _Lowering:
         for name, state, value in zip(CELLS[node.operation].row.states, states, node.inputs[2:], strict=False):
             if isinstance(state, Frames):
                 self._refuse(node, f"begins in the state {value!r}, which changes with the steps")
+            if state is not None and starts is not None:
+                self._refuse(node, f"goes back to the state {value!r} at each start, which a stream has not kept")
             if state is not None and value is not None:
                 self._made.starts[f"{place}/{name}"] = value
         units = len(self._graph.tensors[node.weights["recurrent_kernel"]])
         last = not node.all_options["return_sequences"] and not self._one_step
         out = self._frames(units, "float32", x.period)
-        self._add(node, [x, mask], [out], return_sequences=True)
+        inputs = [x, mask] if starts is None else [x, mask, *[None] * len(states), starts]
+        self._add(node, inputs, [out], return_sequences=True)
         self._places[node.outputs[0]] = out._replace(last=last)
         self._places |= {value: State(node.name) for value in node.outputs[1:]}
         if self._one_step and node.outputs[1:] and not node.all_options["zero_output_for_mask"]:

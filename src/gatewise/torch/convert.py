@@ -12,6 +12,7 @@ from torch.nn.utils import parametrize
 from gatewise.torch.kinds import MODULES
 from gatewise.torch.layers import LAYERS
 from gatewise.torch.native import OWN_STATE, Native
+from gatewise.torch.zoneout import described, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +42,8 @@ def convert(model: Any, to: Literal["gatewise", "stock"] = "gatewise", *, inplac
 
     Raises:
         TypeError: model is no `torch.nn.Module`.
-        ValueError: to is unknown; or a module would remain that is of a subclass, or compiled by TorchScript. Then
-            nothing is changed.
+        ValueError: to is unknown; or a module would remain that is of a subclass, compiled by TorchScript, or has
+            zoneout, which stock's has not. Then nothing is changed.
 
     Example:
         >>> import torch
@@ -102,7 +103,7 @@ def _set_class(module: Any, target: Any) -> None:
 def _check_complete(model: torch.nn.Module, to: str) -> None:
     left = list(_remaining(model, to))
     if left:
-        cure = "Write that class with the modules of torch.nn"
+        cure = "Write that class with the modules of torch.nn, which have no zoneout"
         if to == "gatewise":
             cure = "Call gatewise.patch_torch() instead, which subclasses follow, before TorchScript compiles"
         raise ValueError(
@@ -113,14 +114,14 @@ def _check_complete(model: torch.nn.Module, to: str) -> None:
 
 
 def _remaining(model: torch.nn.Module, to: str) -> Iterator[str]:
-    """Describes the modules that a change of class cannot reach."""
+    """Describes the modules that a change of class cannot reach, or that would lose something by it."""
     for name, module in model.named_modules():
         ours, own = isinstance(module, Native), _class(module)
         if to == "stock":
-            remains = ours and own not in LAYERS
+            remains = ours and (own not in LAYERS or bool(parts(module)))
         elif isinstance(module, torch.jit.ScriptModule):
             remains = module.original_name in {cls.__name__ for cls in MODULES}
         else:
             remains = isinstance(module, MODULES) and not ours and own not in MODULES
         if remains:
-            yield f"{own.__name__} {name!r}"
+            yield f"{own.__name__} {name!r}{described(module)}"

@@ -21,6 +21,16 @@ class GRU(Native, torch.nn.GRU):
       this module as it is. A warning says so where it can be seen; the cure is `gatewise.torch.convert(model,
       to="stock")`.
 
+    Beyond stock's it takes
+
+    - `zoneout=0.1`: in training every unit of every layer keeps its state in a step with this probability, drawn anew
+      for every row, step and unit by PyTorch's generator; else the state is zoneout * before + (1 - zoneout) * new
+      (Krueger et al. 2016, arXiv 1606.01305). The draws take one byte for each number of the outputs while a step of
+      training lasts.
+    - `gru(x, starts=starts)`: boundaries inside sequences, see `forward`.
+
+    PyTorch's own path has neither: where it would run instead of the engine, they raise NotImplementedError.
+
     Attributes:
         fallback_reason: why PyTorch's own path ran in the latest call; None if the engine ran. The reasons: a device
             other than the CPU, float64, tensors of different dtypes, sparse ones, export and tracing, transformations
@@ -37,3 +47,5 @@ class GRU(Native, torch.nn.GRU):
     """
 
     STOCK = torch.nn.GRU
+    ZONEOUT = ("zoneout",)
+    zoneout: float = 0.0

@@ -16,8 +16,10 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 
 from gatewise.operands import Direction
 from gatewise.ops import torch as engine
+from gatewise.torch import zoneout
 from gatewise.torch.kinds import kind_of
 from gatewise.torch.reasons import NOT_PACKED, advice, reason, warn
+from gatewise.torch.starts import engine_starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,14 +32,15 @@ class _Sequences(NamedTuple):
 
     x: torch.Tensor  # (B, T, F), any dtype
     lengths: torch.Tensor | None  # (B,) int64, descending, for what came packed; else None
+    starts: torch.Tensor | None  # (B, T) bool
 
 
-def forward(module: Any, input: Any, hx: Any = None) -> tuple[Any, Any]:  # noqa: A002
+def forward(module: Any, input: Any, hx: Any = None, starts: Any = None) -> tuple[Any, Any]:  # noqa: A002
     """Runs a recurrent module of PyTorch, or a subclass of it, on the engine where it can; see `Native.forward`."""
     # torch.compile steps around every such module unless told otherwise. Then it shall not compile pieces of ours.
     if torch.compiler.is_dynamo_compiling() or "torch._dynamo" not in sys.modules:
-        return _run(module, input, hx)
-    return _uncompiled_run()(module, input, hx)
+        return _run(module, input, hx, starts)
+    return _uncompiled_run()(module, input, hx, starts)
 
 
 @functools.cache
@@ -47,7 +50,7 @@ def _uncompiled_run() -> Callable[..., tuple[Any, Any]]:
     return run
 
 
-def _run(module: Any, input: Any, hx: Any) -> tuple[Any, Any]:  # noqa: A002
+def _run(module: Any, input: Any, hx: Any, starts: Any) -> tuple[Any, Any]:  # noqa: A002
     if not _flat_weights_are_current(module):
         module._update_flat_weights()  # noqa: SLF001  # as stock's forward begins
     packed = isinstance(input, PackedSequence)
@@ -59,8 +62,20 @@ def _run(module: Any, input: Any, hx: Any) -> tuple[Any, Any]:  # noqa: A002
     if module.fallback_reason != why:
         module.fallback_reason = why
     if why is not None:
+        _refuse_to_drop(module, starts, why)
         return _stock(module, input, hx)
-    return _packed(module, input, hx, states) if packed else _padded(module, input, states)
+    given = engine_starts(type(module).__name__, module, input, starts)
+    return _packed(module, input, hx, states, given) if packed else _padded(module, input, states, given)
+
+
+def _refuse_to_drop(module: Any, starts: Any, why: str) -> None:
+    """Raises where PyTorch's own path would run without what the engine alone has."""
+    what = "zoneout" if zoneout.parts(module) else None if starts is None else "starts"
+    if what is not None:
+        raise NotImplementedError(
+            f"{type(module).__name__}: {what} cannot be left out, and PyTorch's own path has none. Expected the engine "
+            f"to run; received a call in which it does not: {why}. Remove the reason, or {what}."
+        )
 
 
 def _stock(module: Any, input: Any, hx: Any) -> tuple[Any, Any]:  # noqa: A002
@@ -104,7 +119,7 @@ def _are_sequences(module: Any, data: torch.Tensor, states: States) -> bool:
     return data.shape[1 if rank == 3 and module.batch_first else 0] > 0
 
 
-def _padded(module: Any, data: torch.Tensor, states: States) -> tuple[torch.Tensor, Any]:
+def _padded(module: Any, data: torch.Tensor, states: States, starts: torch.Tensor | None) -> tuple[torch.Tensor, Any]:
     """Runs over sequences of one length, (T, B, F), (B, T, F) with batch_first, or (T, F)."""
     single = data.dim() == 2
     batch_axis = 0 if module.batch_first else 1
@@ -112,7 +127,7 @@ def _padded(module: Any, data: torch.Tensor, states: States) -> tuple[torch.Tens
         data, states = data.unsqueeze(batch_axis), tuple(state.unsqueeze(1) for state in states)
     _check(module, data, states, None)
     x = data if module.batch_first else data.transpose(0, 1)
-    outputs, states = _layers(module, _Sequences(x, None), states)
+    outputs, states = _layers(module, _Sequences(x, None, starts), states)
     if not module.batch_first:
         outputs = outputs.transpose(0, 1).contiguous()  # users call view() on it, as they can on stock's
     if single:
@@ -120,7 +135,9 @@ def _padded(module: Any, data: torch.Tensor, states: States) -> tuple[torch.Tens
     return outputs, _given_back(states)
 
 
-def _packed(module: Any, packed: PackedSequence, hx: Any, states: States) -> tuple[PackedSequence, Any]:
+def _packed(
+    module: Any, packed: PackedSequence, hx: Any, states: States, starts: torch.Tensor | None
+) -> tuple[PackedSequence, Any]:
     """Runs over sequences of many lengths, which stand in descending order in what is packed."""
     data, batch_sizes, to_descending, to_given = packed
     if states:
@@ -129,10 +146,11 @@ def _packed(module: Any, packed: PackedSequence, hx: Any, states: States) -> tup
     padded = _unpacked(data, batch_sizes)
     if padded is None:
         module.fallback_reason = NOT_PACKED
+        _refuse_to_drop(module, starts, NOT_PACKED)
         warn(module, NOT_PACKED)
         return _stock(module, packed, hx)
     x, lengths = padded
-    outputs, states = _layers(module, _Sequences(x, lengths), states)
+    outputs, states = _layers(module, _Sequences(x, lengths, starts), states)
     result = pack_padded_sequence(outputs, lengths, batch_first=True).data
     last = module.permute_hidden(_given_back(states), to_given)
     return PackedSequence(result, batch_sizes, to_descending, to_given), last
@@ -164,19 +182,20 @@ def _layers(module: Any, sequences: _Sequences, states: States) -> tuple[torch.T
         mask = torch.arange(x.shape[1]) < lengths[:, None]
     kind, n = kind_of(type(module)), 2 if module.bidirectional else 1
     options: dict[str, Any] = {"cell": kind.cell, "activation": kind.activation(module), "torch_layout": True}
+    options |= zoneout.parts(module)
     last: list[States] = []
     for layer in range(module.num_layers):
         if layer and module.training and module.dropout:
             x = x * _dropout_factors(module.dropout, sequences, x.shape[2])
-        directions = [_direction(module, layer * n + i, states) for i in range(n)]
-        x, own = engine.rnn(x, directions, mask, **options)
+        directions = [_direction(module, layer * n + i, states, x) for i in range(n)]
+        x, own = engine.rnn(x, directions, mask, sequences.starts, **options)
         last += own
     found = tuple(torch.stack(of_each) for of_each in zip(*last, strict=True))
     return (x, found) if dtype == torch.float32 else (x.to(dtype), tuple(state.to(dtype) for state in found))
 
 
-def _direction(module: Any, place: int, states: States) -> Any:
-    """Names one direction's parameters as the engine does, in float32, in PyTorch's layout."""
+def _direction(module: Any, place: int, states: States, x: torch.Tensor) -> Any:
+    """Names one direction's parameters as the engine does, in float32, in PyTorch's layout; and draws for its input."""
     count = 4 if module.bias else 2
     weights = module._flat_weights[place * count : (place + 1) * count]  # noqa: SLF001
     kernel, recurrent_kernel, bias, recurrent_bias = (*map(_float32, weights), None, None)[:4]
@@ -188,6 +207,7 @@ def _direction(module: Any, place: int, states: States) -> Any:
         recurrent_kernel=recurrent_kernel,
         bias=bias,
         recurrent_bias=recurrent_bias,
+        **zoneout.draws(module, x),
     )
 
 

@@ -14,6 +14,9 @@ class LSTM(Native, torch.nn.LSTM):
     Arguments, parameters, call and state dict are those of `torch.nn.LSTM`; so is what it computes, with the remarks of
     `gatewise.torch.GRU`. With `proj_size` PyTorch's own path runs.
 
+    Zoneout of h is `zoneout`, that of c `zoneout_cell`; the new h follows from the new c before zoneout, as in the
+    paper.
+
     Attributes:
         fallback_reason: why PyTorch's own path ran in the latest call; None if the engine ran. The reasons are those of
             `gatewise.torch.GRU`, and `proj_size`.
@@ -29,3 +32,6 @@ class LSTM(Native, torch.nn.LSTM):
     """
 
     STOCK = torch.nn.LSTM
+    ZONEOUT = ("zoneout", "zoneout_cell")
+    zoneout: float = 0.0
+    zoneout_cell: float = 0.0

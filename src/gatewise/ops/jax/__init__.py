@@ -102,6 +102,7 @@ def rnn(
     x: Array,
     directions: Sequence[Direction],
     mask: Array | None = None,
+    starts: Array | None = None,
     *,
     cell: Cell,
     activation: str = "tanh",
@@ -109,6 +110,8 @@ def rnn(
     go_backwards: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
     training: bool = False,  # noqa: ARG001  # the other frameworks need to be told
 ) -> tuple[Array, tuple[tuple[Array, ...], ...]]:
     """Runs a recurrent layer over sequences on a CPU, eagerly or under any of JAX's transformations.
@@ -131,7 +134,11 @@ def rnn(
             recurrent_bias: None; it belongs to PyTorch's layout.
             input_dropout: (1 or gates, batch, features), factors on x, one for all gates or one for each; or None.
             recurrent_dropout: (gates, batch, units), factors on h before a step, one for each gate; or None.
+            kept_h: (batch, timesteps, units) bool, True = the unit keeps its h in that step: zoneout's draws; or None.
+            kept_c: likewise, of a cell with a second state.
         mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the states.
+        starts: (batch, timesteps) bool, True = a boundary before that step in time, which no state and no gradient
+            crosses: whoever reads on beyond it begins with the initial state; or None.
         cell: what is computed at a step.
         activation: of what is added to the state, one of `gatewise.native.ACTIVATIONS`.
         recurrent_activation: the gates', likewise.
@@ -139,6 +146,8 @@ def rnn(
         return_sequences: False makes `outputs` hold the last output alone.
         zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
             first valid step.
+        zoneout_h: what part of h, from 0 to 1, a step keeps, where the direction's `kept_h` does not say.
+        zoneout_c: likewise, of the second state.
         training: changes nothing here: JAX itself knows whether a gradient follows.
 
     Returns:
@@ -168,19 +177,20 @@ def rnn(
         raise RuntimeError(f"gatewise: the engine is not available. {problem}. Reinstall gatewise.")
     activation_code("gatewise", "activation", activation)
     activation_code("gatewise", "recurrent_activation", recurrent_activation)
-    inputs = _by_name(x, mask, directions)
+    inputs = _by_name({"x": x, "mask": mask, "starts": starts}, directions)
     _check(inputs, cell, len(directions))
     options = xla.Options(
-        cell, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recomputing()
-    )
+        cell, activation, recurrent_activation, go_backwards, return_sequences, zero_output_for_mask, recomputing(),
+        float(zoneout_h), float(zoneout_c),
+    )  # fmt: skip
     outputs, *states = layer(options, inputs).values()
     each = len(states) // len(directions)
     return outputs, tuple(tuple(states[i : i + each]) for i in range(0, len(states), each))
 
 
-def _by_name(x: Array, mask: Array | None, directions: Sequence[Sequence[Array | None]]) -> dict[str, Array]:
+def _by_name(shared: dict[str, Array | None], directions: Sequence[Sequence[Array | None]]) -> dict[str, Array]:
     """Names the inputs that are there as the handlers do. Those of a direction without a gradient are constants."""
-    inputs = {"x": x} if mask is None else {"x": x, "mask": mask}
+    inputs = {name: value for name, value in shared.items() if value is not None}
     for i, direction in enumerate(directions):
         for row, value in zip(OWN, direction, strict=True):
             if value is not None:

@@ -50,6 +50,9 @@ class _Jax:
     def flip(self, value: Array) -> Array:
         return jnp.flip(value, axis=0)
 
+    def roll(self, value: Array) -> Array:
+        return jnp.roll(value, 1, axis=0)
+
     def side_by_side(self, values: Sequence[Array]) -> Array:
         return jnp.concatenate(values, axis=-1)
 
@@ -141,11 +144,12 @@ def _compose(
     """Computes some results of the layer, at a point some of whose inputs have other values."""
     given = point | dict(zip(moving, values, strict=True))
     each = [Direction(*(given.get(xla.own(row.name, i)) for row in OWN)) for i in range(xla.directions(given))]
-    x, mask = given["x"], given.get("mask")
+    x, mask, starts = given["x"], given.get("mask"), given.get("starts")
     batch, timesteps, features = x.shape
     if not timesteps:  # the composition takes at least one step, and a masked one changes nothing
         x, mask = jnp.zeros((batch, 1, features), x.dtype), jnp.zeros((batch, 1), bool)
-    outputs, states = composed.layer(_Jax(), x, mask, each, **options._asdict())
+        starts, each = None, [own._replace(kept_h=None, kept_c=None) for own in each]
+    outputs, states = composed.layer(_Jax(), x, mask, starts, each, **options._asdict())
     if options.return_sequences:
         outputs = outputs[:, :timesteps]
     names = xla.results(xla.FORWARD, options, given)

@@ -92,6 +92,8 @@ class Options(NamedTuple):
     return_sequences: bool
     zero_output_for_mask: bool
     recompute: bool
+    zoneout_h: float
+    zoneout_c: float
 
 
 class Call(NamedTuple):

@@ -19,7 +19,7 @@ with required_by("gatewise.ops.tensorflow", "tensorflow"):
 
 import gatewise.ops.tensorflow.gradients  # noqa: F401  # registers them
 from gatewise.engine import activation_code
-from gatewise.operands import OWN, SHARED, facts
+from gatewise.operands import OWN, SHARED, bits_of, facts
 from gatewise.ops.tensorflow.operations import absent, load
 from gatewise.recompute import recomputing
 
@@ -92,6 +92,7 @@ def rnn(
     x: Tensor,
     directions: Sequence[Any],
     mask: Tensor | None = None,
+    starts: Tensor | None = None,
     *,
     cell: Cell,
     activation: str = "tanh",
@@ -99,6 +100,8 @@ def rnn(
     go_backwards: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
     training: bool = False,
 ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
     """Runs a recurrent layer over sequences, eagerly or in a graph.
@@ -111,6 +114,8 @@ def rnn(
         directions: one `operands.Direction`, or two, of which the second reads the other way: tensors under their
             names, in the shapes of Keras's layout; see csrc/operands.h.
         mask: (B, T) bool, True = valid; or None. A masked step keeps the states.
+        starts: (B, T) bool, True = a boundary before that step in time, which no state and no gradient
+            crosses: whoever reads on beyond it begins with the initial state; or None.
         cell: what is computed at a step.
         activation: of what is added to the state, one of `gatewise.native.ACTIVATIONS`.
         recurrent_activation: the gates', likewise.
@@ -119,6 +124,8 @@ def rnn(
         return_sequences: False makes `outputs` hold the last output alone.
         zero_output_for_mask: makes a masked step's output zeros; else it is the previous output, or zeros before the
             first valid step.
+        zoneout_h: what part of h, from 0 to 1, a step keeps, where the direction's `kept_h` does not say.
+        zoneout_c: likewise, of the second state.
         training: whether a gradient will follow. It changes no number: True keeps what the gradient needs, False
             computes it again.
 
@@ -148,7 +155,8 @@ def rnn(
         raise RuntimeError(f"gatewise.ops.tensorflow.rnn: the engine is not available. {problem}. Reinstall gatewise.")
     run = operations.gatewise_rnn_train if training else operations.gatewise_rnn
     nothing = absent()
-    given = {"x": x, "mask": nothing["bool"] if mask is None else mask}
+    flags = {"mask": mask, "starts": starts}
+    given = {"x": x} | {name: nothing["bool"] if value is None else value for name, value in flags.items()}
     own = [
         [nothing[row.dtype] if value is None else value for value in values]
         for row, values in zip(OWN, zip(*directions, strict=True), strict=True)
@@ -159,6 +167,7 @@ def rnn(
         recurrent_activation=activation_code(_WHERE, "recurrent_activation", recurrent_activation),
         go_backwards=int(go_backwards), return_sequences=int(return_sequences),
         zero_output_for_mask=int(zero_output_for_mask), recompute=int(recomputing()), torch_layout=0,
+        zoneout_h=bits_of(zoneout_h), zoneout_c=bits_of(zoneout_c),
     )  # fmt: skip
     states = others[: facts(int(cell)).states]
     if not tf.executing_eagerly():  # the operation's shape function cannot read return_sequences, nor multiply

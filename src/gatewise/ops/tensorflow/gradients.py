@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import tensorflow as tf
 
 from gatewise.engine import ACTIVATIONS
-from gatewise.operands import OPTIONS, OWN, SHARED, SHARED_OUTPUTS, Direction, facts
+from gatewise.operands import OPTIONS, OWN, SHARED, SHARED_OUTPUTS, Direction, facts, float_of
 from gatewise.ops import composed
 from gatewise.ops.tensorflow.operations import in_lists, load
 
@@ -22,7 +22,8 @@ Tensor: TypeAlias = Any  # a tf.Tensor; TensorFlow ships no types that mypy can 
 
 # TensorFlow cannot vectorise a loop's derivatives, as tape.jacobian of a gradient does: short sequences have no loop.
 _UNROLLED_TIMESTEPS = 32
-_X, _MASK = (next(i for i, row in enumerate(SHARED) if row.name == name) for name in ("x", "mask"))
+_PLACES = {row.name: i for i, row in enumerate(SHARED)}
+_X = _PLACES["x"]
 
 
 @tf.RegisterGradient("GatewiseRnnTrain")
@@ -82,7 +83,8 @@ def _gradient_of_backward(op: Any, *gradients: Tensor | None) -> list[Tensor | N
             tape.watch(values)
             lists = in_lists([given[i] for i in own], 0, n)
             each = [Direction(*of_one) for of_one in zip(*lists, strict=True)]
-            outputs, of_each = composed.layer(_TensorFlow(), given[_X], given[_MASK], each, **_composed(options))
+            x, mask, starts = (given[_PLACES[name]] for name in ("x", "mask", "starts"))
+            outputs, of_each = composed.layer(_TensorFlow(), x, mask, starts, each, **_composed(options))
             results = [outputs, *(state for of_all in zip(*of_each, strict=True) for state in of_all)]
         d_values = tape.gradient(results, values, d_results, tf.UnconnectedGradients.ZERO)
     of_places = dict(zip(with_gradient, gradients, strict=True))
@@ -100,6 +102,7 @@ def _gradient_of_backward(op: Any, *gradients: Tensor | None) -> list[Tensor | N
 def _composed(options: dict[str, Any]) -> dict[str, Any]:
     """Brings the options of an operation to what `composed.layer` takes."""
     named: dict[str, Any] = {name: value for name, value in options.items() if name != "torch_layout"}
+    named |= {name: float_of(named[name]) for name in ("zoneout_h", "zoneout_c")}
     return named | {name: ACTIVATIONS[named[name]] for name in ("activation", "recurrent_activation")}
 
 
@@ -140,6 +143,9 @@ class _TensorFlow:
 
     def flip(self, value: Tensor) -> Tensor:
         return tf.reverse(value, axis=[0])
+
+    def roll(self, value: Tensor) -> Tensor:
+        return tf.concat([value[-1:], value[:-1]], axis=0)
 
     def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
         return tf.concat(values, axis=-1)

@@ -17,7 +17,7 @@ with required_by("gatewise.ops.torch", "torch"):
 
 from gatewise.engine import ACTIVATIONS
 from gatewise.fallback import warn_once
-from gatewise.operands import OWN_OUTPUTS, facts
+from gatewise.operands import OWN_OUTPUTS, bits_of, facts
 from gatewise.ops.torch import composition, gradients, operations, shapes, signatures
 from gatewise.ops.torch.transforms import transforms, unruled
 from gatewise.recompute import recomputing
@@ -82,6 +82,7 @@ def rnn(
     x: Tensor,
     directions: Sequence[Any],
     mask: Tensor | None = None,
+    starts: Tensor | None = None,
     *,
     cell: Cell,
     activation: str = "tanh",
@@ -90,6 +91,8 @@ def rnn(
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
     torch_layout: bool = False,
+    zoneout_h: float = 0.0,
+    zoneout_c: float = 0.0,
     training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
 ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
     """Runs a recurrent layer over sequences, eagerly or under `torch.compile`.
@@ -109,7 +112,11 @@ def rnn(
             recurrent_bias: for `torch_layout` alone.
             input_dropout: (1 or G, batch, features), factors on x, one for all gates or one for each.
             recurrent_dropout: (G, batch, units), factors on the previous h, one for each gate.
+            kept_h, kept_c: (batch, timesteps, units) bool, True = the unit keeps that state in that step: zoneout's
+            draws; c of a cell with two states alone.
         mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the states.
+        starts: (batch, timesteps) bool, True = a boundary before that step in time, which no state and no gradient
+            crosses: whoever reads on beyond it begins with the initial state; or None.
         cell: what is computed at a step.
         activation: the cell's, one of `gatewise.engine.ACTIVATIONS`.
         recurrent_activation: its gates', likewise.
@@ -121,6 +128,8 @@ def rnn(
         torch_layout: whether the weights are laid out as PyTorch has them: kernel (G * units, features),
             recurrent_kernel (G * units, units), bias (G * units,) and, beside it and of a cell with both,
             recurrent_bias (G * units,), gates in PyTorch's order.
+        zoneout_h: what part of h, from 0 to 1, a step keeps, where the direction's `kept_h` does not say.
+        zoneout_c: likewise, of the second state.
         training: not needed here: torch says whether a gradient will follow.
 
     Returns:
@@ -148,7 +157,7 @@ def rnn(
         raise RuntimeError(
             f"gatewise.ops.torch.rnn: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
-    inputs = sum(directions, signatures.Shared(x=x, mask=mask))
+    inputs = sum(directions, signatures.Shared(x=x, mask=mask, starts=starts))
     options = signatures.Options(
         cell=int(cell),
         activation=_number("activation", activation),
@@ -158,6 +167,8 @@ def rnn(
         zero_output_for_mask=zero_output_for_mask,
         recompute=recomputing(),
         torch_layout=torch_layout,
+        zoneout_h=_bits_of(zoneout_h),
+        zoneout_c=_bits_of(zoneout_c),
     )
     results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
     states, places = facts(options.cell).states, range(1, len(results), len(OWN_OUTPUTS))
@@ -202,6 +213,14 @@ def _number(argument: str, name: str) -> int:
             f"{name!r}. Choose one of these."
         )
     return number
+
+
+def _bits_of(value: float) -> int:
+    return bits_of(value)
+
+
+# torch.compile cannot trace the question, and asks it while it traces.
+setattr(_bits_of, "_dynamo_marked_constant", True)  # noqa: B010  # mypy knows no such attribute
 
 
 _NUMBERS = {name: number for number, name in enumerate(ACTIVATIONS)}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from gatewise.engine import ACTIVATIONS
-from gatewise.operands import OWN_OUTPUTS, facts
+from gatewise.operands import OWN_OUTPUTS, facts, float_of
 from gatewise.ops import composed
 from gatewise.ops.torch import layout, signatures
 
@@ -23,10 +23,12 @@ def run(inputs: Sequence[Any], options: Sequence[int]) -> tuple[Tensor | None, .
     told = signatures.Options(*options)._asdict()
     for name in ("activation", "recurrent_activation"):
         told[name] = ACTIVATIONS[told[name]]
+    for name in ("zoneout_h", "zoneout_c"):
+        told[name] = float_of(told[name])
     shared, directions = signatures.parted(inputs)
     if told.pop("torch_layout"):
         directions = [layout.to_keras(told["cell"], own) for own in directions]
-    outputs, states = composed.layer(_Torch(), shared.x, shared.mask, directions, **told)
+    outputs, states = composed.layer(_Torch(), shared.x, shared.mask, shared.starts, directions, **told)
     missing = (None,) * (len(OWN_OUTPUTS) - facts(told["cell"]).states)
     return outputs, *(state for own in states for state in (*own, *missing))
 
@@ -96,6 +98,9 @@ class _Torch:
 
     def flip(self, value: Tensor) -> Tensor:
         return value.flip(0)
+
+    def roll(self, value: Tensor) -> Tensor:
+        return value.roll(1, 0)
 
     def side_by_side(self, values: Sequence[Tensor]) -> Tensor:
         return torch.cat(tuple(values), -1)

@@ -20,7 +20,7 @@ def _shapes(cell: Cell) -> Callable[[list[Any], dict[str, Any], dict[str, Array]
     gates, states = len(cell.row.gates), len(cell.row.states)
 
     def shapes(given: list[Any], options: dict[str, Any], weights: dict[str, Array]) -> list[Known]:
-        x, mask, *initial = given + [None] * (2 + states - len(given))
+        x, mask, *initial, starts = given + [None] * (3 + states - len(given))
         batch, steps, features = rank((numbers(x, "x"), x[1]), 3, "x")
         recurrent = weight(weights, "recurrent_kernel", None, None)
         units = 0 if recurrent is None else len(recurrent)
@@ -29,6 +29,7 @@ def _shapes(cell: Cell) -> Callable[[list[Any], dict[str, Any], dict[str, Array]
         kernel = weight(weights, "kernel", None, gates * units)
         fits(features, None if kernel is None else len(kernel), "the width of x")
         checked_mask(mask, x[0])
+        checked_mask(starts, x[0])
         for name, state in zip(cell.row.states, initial, strict=True):
             if state is not None:
                 fits(rank((numbers(state, name), state[1]), 2, name)[1], units, f"the width of {name}")
@@ -40,7 +41,7 @@ def _shapes(cell: Cell) -> Callable[[list[Any], dict[str, Any], dict[str, Array]
 
 def _row(cell: Cell) -> Operation:
     return Operation(
-        inputs=("x", "mask?", *(f"{state}?" for state in cell.row.states)),
+        inputs=("x", "mask?", *(f"{state}?" for state in cell.row.states), "starts?"),
         outputs=("outputs", *cell.row.states),
         shapes=_shapes(cell),
         weights=("kernel", "recurrent_kernel", "bias?"),
@@ -50,6 +51,7 @@ def _row(cell: Cell) -> Operation:
             "return_sequences": Option(default=False, kind=bool),
             "go_backwards": Option(default=False, kind=bool),
             "zero_output_for_mask": Option(default=False, kind=bool),
+            **{f"zoneout_{state}": Option(0.0, float, least=0, most=1) for state in cell.row.states},
         },
     )
 

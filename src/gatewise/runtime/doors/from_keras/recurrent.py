@@ -59,7 +59,9 @@ def _recurrent(door: Door, call: Call) -> list[str]:
     """Adds an operation for each cell; gives the output, and the states where the layer returns them."""
     layer = call.layer
     cells = list(layer.cell.cells) if door.kind(layer.cell) == "StackedRNNCells" else [layer.cell]
-    x, mask = call.x, next(iter(flat(call.arguments["mask"])), None)
+    x, mask, boundaries = call.x, next(iter(flat(call.arguments["mask"])), None), _boundaries(door, call)
+    if boundaries is not None and mask is None:
+        mask = call.flows[0].mask  # as our layers take it, where Keras fills in none
     starts = [_start(door, call, one) for one in flat(call.arguments.get("initial_state")) if one is not None]
     states: list[str] = []
     for place, cell in enumerate(cells):
@@ -78,18 +80,41 @@ def _recurrent(door: Door, call: Call) -> list[str]:
             call,
             name,
             of.name.lower(),
-            [x, mask, *own],
+            [x, mask, *own] if boundaries is None else [x, mask, *[*own, *[None] * count][:count], boundaries],
             outputs=1 + count if layer.return_state else 1,
             weights=weights,
             return_sequences=not is_last or bool(layer.return_sequences),
             go_backwards=place == 0 and bool(layer.go_backwards),
             zero_output_for_mask=is_last and bool(getattr(layer, "zero_output_for_mask", False)),
             **_activations(door, call, cell),
+            **{f"zoneout_{state}": part for state, part in _zoneout(layer, of).items() if part},
         )
         states += after
         if place == 0 and layer.go_backwards and not is_last and mask is not None:
             mask = door.emit(call, f"{call.name}/mask", "reverse", [mask], axis=1)  # outputs come last step first
     return [x, *states]
+
+
+def _boundaries(door: Door, call: Call) -> str | None:
+    """Returns the value of the call's starts, if there are any.
+
+    Raises:
+        KerasModelError: they are no value of the model of dtype bool.
+    """
+    given = call.arguments.get("starts")
+    if given is None:
+        return None
+    received = door.dtype(given.value) if isinstance(given, Flow) else type(given).__name__
+    if received != "bool":
+        expected = "an input of dtype bool, or what the model computes of one"
+        raise refused(call.layer, call.name, "its starts are no truth values", expected, received)
+    return str(given.value)
+
+
+def _zoneout(layer: Any, cell: Cell) -> dict[str, float]:
+    """Returns what part of each state a step keeps; stock's layers have no such thing."""
+    named = {"h": getattr(layer, "zoneout", 0.0), "c": getattr(layer, "zoneout_cell", 0.0)}
+    return {state: float(named[state]) for state in cell.row.states}
 
 
 def _start(door: Door, call: Call, state: Any) -> str:
@@ -134,6 +159,7 @@ def _direction(door: Door, call: Call, layer: Any, starts: list[Any]) -> _Direct
         received = f"{type(layer).__module__}.{type(layer).__qualname__}"
         raise refused(call.layer, call.name, "it wraps a layer that is not known", ", ".join(RECURRENT), received)
     given = {"sequences": call.flows[0], "initial_state": starts or None, "mask": call.arguments["mask"]}
+    given["starts"] = call.arguments.get("starts")
     output, *states = _recurrent(door, call.inside(layer, layer.name, **given))
     return _Direction(output, states)
 
