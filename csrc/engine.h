@@ -49,10 +49,12 @@ enum { GATEWISE_MAX_DIRECTIONS = 2, GATEWISE_MAX_STATES = 2 };
 
 // What a caller has to know of a cell to lay out its arrays.
 typedef struct gatewise_cell_facts {
-  int32_t gates;           // G, 1 to 4: column blocks of both kernels
-  int32_t states;          // 1 or 2
-  int32_t recurrent_bias;  // whether the recurrent weights have a bias of their own
-  int32_t workspace;       // floats a unit and step that are kept for the backward pass, at most
+  int32_t gates;             // G, 1 to 4: column blocks of both kernels
+  int32_t states;            // 1 or 2
+  int32_t recurrent_bias;    // whether the recurrent weights have a bias of their own
+  int32_t workspace;         // floats a unit and step that are kept for the backward pass, at most
+  int32_t normalises;        // whether it normalises the products of its gates, and so has gains
+  int32_t normalises_state;  // whether it normalises its second state, too
 } gatewise_cell_facts;
 
 // A layer and its options: what is computed, apart from the numbers themselves.
@@ -85,9 +87,15 @@ typedef struct gatewise_inputs {
   const float* bias;                                // (GU,), or (2, GU) [input, recurrent] of a cell with both; PyTorch's: (GU,), of the
                                                     // input; or null: zeros
   const float* recurrent_bias;                      // PyTorch's, beside a bias: (GU,), which a cell with one adds to it; or null
-  const float* input_dropout;                       // (input_dropout_masks, B, F), factors on x, the same at every step; or null
-  int64_t input_dropout_masks;                      // 1: one factor for all gates; G: one for each gate
-  const float* recurrent_dropout;                   // (G, B, U), factors on h before a step, one for each gate; or null
+  // Of a cell that normalises, or null:
+  const float* gain;               // (GU,), of the products with x; null: ones
+  const float* recurrent_gain;     // (GU,), of the products with h; null: ones
+  const float* state_gain;         // (U,), of the second state; null: ones
+  const float* state_bias;         // (U,), likewise; null: zeros
+  const float* epsilon;            // (1,), what is added to variances, above 0; null: 0.001
+  const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
+  int64_t input_dropout_masks;     // 1: one factor for all gates; G: one for each gate
+  const float* recurrent_dropout;  // (G, B, U), factors on h before a step, one for each gate; or null
   // What gatewise_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own; or
   // null.
   const float* packed;
@@ -116,6 +124,10 @@ typedef struct gatewise_gradients {
   float* recurrent_kernel;                    // as the recurrent kernel
   float* bias;                                // as the bias; null if there is none
   float* recurrent_bias;                      // likewise
+  float* gain;                                // (GU,), or null
+  float* recurrent_gain;                      // (GU,), or null
+  float* state_gain;                          // (U,), or null
+  float* state_bias;                          // (U,), or null
 } gatewise_gradients;
 
 // Tells what a cell is. Returns a gatewise_status.
