@@ -28,10 +28,13 @@ enum gatewise_status {
 
 // What is computed at a step; see csrc/cells/.
 enum gatewise_cell {
-  GATEWISE_GRU = 0,               // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
-  GATEWISE_GRU_RESET_BEFORE = 1,  // likewise; Keras's reset_after=False
-  GATEWISE_LSTM = 2,              // gates i | f | g | o, here and in PyTorch; states h, c
-  GATEWISE_SIMPLE_RNN = 3         // one gate
+  GATEWISE_GRU = 0,                          // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
+  GATEWISE_GRU_RESET_BEFORE = 1,             // likewise; Keras's reset_after=False
+  GATEWISE_LSTM = 2,                         // gates i | f | g | o, here and in PyTorch; states h, c
+  GATEWISE_SIMPLE_RNN = 3,                   // one gate
+  GATEWISE_LAYER_NORM_GRU = 4,               // as GATEWISE_GRU, with each gate's products normalised over its units; one bias a gate
+  GATEWISE_LAYER_NORM_GRU_RESET_BEFORE = 5,  // as GATEWISE_GRU_RESET_BEFORE; likewise
+  GATEWISE_LAYER_NORM_LSTM = 6               // as GATEWISE_LSTM; likewise, and the new c before its activation
 };
 
 // In what words packed weights stand; see csrc/formats/.

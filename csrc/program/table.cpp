@@ -308,6 +308,16 @@ void set_recurrent(Setter& s) {
   r.weights.kernel = s.weight("kernel", {layer.features, columns}, true).data;
   r.weights.recurrent_kernel = s.weight("recurrent_kernel", {layer.units, columns}, true).data;
   r.weights.bias = cell.recurrent_bias ? s.weight("bias", {2, columns}, false).data : s.weight("bias", {columns}, false).data;
+  if (cell.normalises) {
+    r.weights.gain = s.weight("gain", {columns}, false).data;
+    r.weights.recurrent_gain = s.weight("recurrent_gain", {columns}, false).data;
+    r.epsilon = s.number("epsilon", 1e-3);
+    if (!(r.epsilon > 0)) s.operation.fail("option epsilon is not above 0.");
+  }
+  if (cell.normalises_state) {
+    r.weights.state_gain = s.weight("state_gain", {layer.units}, false).data;
+    r.weights.state_bias = s.weight("state_bias", {layer.units}, false).data;
+  }
   if (s.given(1)) s.mask(1);
   if (layer.go_backwards) s.operation.whole = "it reads from the last step to the first";
   static const char* const kNames[] = {"h", "c"};
@@ -332,6 +342,9 @@ const Row kRows[] = {
     {"gru_reset_before", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
     {"lstm", Kind::kCount, 1, 4, 3, set_recurrent, of_recurrent, by_cell, none},
     {"simple_rnn", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_gru", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_gru_reset_before", Kind::kCount, 1, 3, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_lstm", Kind::kCount, 1, 4, 3, set_recurrent, of_recurrent, by_cell, none},
     {"constant", Kind::kCount, 0, 0, 1, set_constant, one, by_width, none},
     {"dense", Kind::kDense, 1, 1, 1, set_dense, as_first, by_product, none},
     {"embedding", Kind::kEmbedding, 1, 1, 1, set_embedding, as_first, by_width, none},
@@ -380,8 +393,14 @@ const Row* find_row(const char* name) {
 }
 
 int32_t cell_of(const char* name) {
-  static const char* const kNames[] = {"gru", "gru_reset_before", "lstm", "simple_rnn"};  // in the order of gatewise_cell
-  for (int32_t cell = 0; cell < 4; ++cell) {
+  static const char* const kNames[] = {"gru",
+                                       "gru_reset_before",
+                                       "lstm",
+                                       "simple_rnn",
+                                       "layer_norm_gru",
+                                       "layer_norm_gru_reset_before",
+                                       "layer_norm_lstm"};  // in the order of gatewise_cell
+  for (int32_t cell = 0; cell < static_cast<int32_t>(sizeof kNames / sizeof kNames[0]); ++cell) {
     if (strcmp(kNames[cell], name) == 0) return cell;
   }
   return -1;

@@ -21,6 +21,8 @@ from gatewise.extras import KERAS, required_by
 from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.info import info as info
+from gatewise.layer_norm_weights import LayerNormGRUWeights as LayerNormGRUWeights
+from gatewise.layer_norm_weights import LayerNormLSTMWeights as LayerNormLSTMWeights
 from gatewise.native import rnn as rnn
 from gatewise.native import rnn_vjp as rnn_vjp
 from gatewise.recompute import recompute as recompute

@@ -90,6 +90,7 @@ def rnn(
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
     torch_layout: bool = False,
+    composed: bool = False,
     training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
 ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
     """Runs a recurrent layer over sequences, eagerly or under `torch.compile`.
@@ -107,6 +108,9 @@ def rnn(
             recurrent_kernel: (units, G * units).
             bias: (G * units,), or (2, G * units) of a cell with an input and a recurrent one; None for zeros.
             recurrent_bias: for `torch_layout` alone.
+            gain, recurrent_gain: (G * units,), of a cell that normalises, None for ones.
+            state_gain, state_bias: (units,), of one that normalises c, None for ones and zeros.
+            epsilon: (1,), of a cell that normalises, None for 0.001.
             input_dropout: (1 or G, batch, features), factors on x, one for all gates or one for each.
             recurrent_dropout: (G, batch, units), factors on the previous h, one for each gate.
         mask: (batch, timesteps) bool, True = valid; or None. A masked step keeps the states.
@@ -121,6 +125,7 @@ def rnn(
         torch_layout: whether the weights are laid out as PyTorch has them: kernel (G * units, features),
             recurrent_kernel (G * units, units), bias (G * units,) and, beside it and of a cell with both,
             recurrent_bias (G * units,), gates in PyTorch's order.
+        composed: whether PyTorch's own operations compute it, on any device and in any dtype, instead of the engine.
         training: not needed here: torch says whether a gradient will follow.
 
     Returns:
@@ -144,7 +149,7 @@ def rnn(
         >>> tuple(outputs.shape), tuple(second_h.shape)
         ((2, 3, 4), (2, 2))
     """
-    if operations.PROBLEM is not None:
+    if operations.PROBLEM is not None and not composed:
         raise RuntimeError(
             f"gatewise.ops.torch.rnn: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
@@ -159,7 +164,11 @@ def rnn(
         recompute=recomputing(),
         torch_layout=torch_layout,
     )
-    results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
+    results: Any  # tensors; None where the cell has no such state
+    if composed:
+        results = composition.run(inputs, options)
+    else:
+        results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
     states, places = facts(options.cell).states, range(1, len(results), len(OWN_OUTPUTS))
     return results[0], tuple([results[place : place + states] for place in places])
 
