@@ -124,7 +124,7 @@ gatewise_layer one_step_of(gatewise_layer layer) {
 // In how many shares one row takes a step: where weights are read from beyond a CPU's own caches, two CPUs bring them in less time.
 int64_t step_shares(const gatewise_layer& layer, const CellInfo& cell, int64_t panels) {
   constexpr int64_t kMinWeights = int64_t{1} << 20, kPerThread = 2;  // two LSTM(640), two threads: half of one thread's time
-  if (layer.batch != 1 || cell.rounds > 1 || weights_of(cell, layer) < kMinWeights || threads() == 1) return 1;
+  if (layer.batch != 1 || cell.rounds > 1 || cell.normals > 0 || weights_of(cell, layer) < kMinWeights || threads() == 1) return 1;
   return std::min(panels, kPerThread * threads());
 }
 
@@ -170,6 +170,12 @@ void clear_weight_gradients(const gatewise_layer& layer, const gatewise_gradient
   memset(out.recurrent_kernel, 0, static_cast<size_t>(layer.units) * row);
   if (out.bias) memset(out.bias, 0, (cell.recurrent_bias && !layer.torch_layout ? 2 : 1) * row);
   if (out.recurrent_bias) memset(out.recurrent_bias, 0, row);
+  for (float* const of_gates : {out.gain, out.recurrent_gain}) {
+    if (of_gates) memset(of_gates, 0, row);
+  }
+  for (float* const of_units : {out.state_gain, out.state_bias}) {
+    if (of_units) memset(of_units, 0, static_cast<size_t>(layer.units) * sizeof(float));
+  }
 }
 
 // Nothing may leave the C interface as an exception: what the pool and the plan can throw is a lack of memory.
@@ -194,7 +200,9 @@ using namespace gatewise;
 int gatewise_facts_of(int32_t cell, gatewise_cell_facts* facts) {
   if (!known_cell(cell)) return GATEWISE_INVALID;
   const CellInfo& info = *kernels().cells[cell].cell;
-  *facts = {info.gates, info.states, info.recurrent_bias, info.workspace + info.states};
+  *facts = {info.gates,          info.states,
+            info.recurrent_bias, info.workspace + info.states + (info.normals > 0),
+            info.normals > 0,    info.normalises_state()};
   return GATEWISE_OK;
 }
 

@@ -28,10 +28,13 @@ enum gatewise_status {
 
 // What is computed at a step; see csrc/cells/.
 enum gatewise_cell {
-  GATEWISE_GRU = 0,               // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
-  GATEWISE_GRU_RESET_BEFORE = 1,  // likewise; Keras's reset_after=False
-  GATEWISE_LSTM = 2,              // gates i | f | g | o, here and in PyTorch; states h, c
-  GATEWISE_SIMPLE_RNN = 3         // one gate
+  GATEWISE_GRU = 0,                          // gates z | r | h; PyTorch's order r | z | n. Keras's reset_after=True, and PyTorch's
+  GATEWISE_GRU_RESET_BEFORE = 1,             // likewise; Keras's reset_after=False
+  GATEWISE_LSTM = 2,                         // gates i | f | g | o, here and in PyTorch; states h, c
+  GATEWISE_SIMPLE_RNN = 3,                   // one gate
+  GATEWISE_LAYER_NORM_GRU = 4,               // as GATEWISE_GRU, with each gate's products normalised over its units; one bias a gate
+  GATEWISE_LAYER_NORM_GRU_RESET_BEFORE = 5,  // as GATEWISE_GRU_RESET_BEFORE; likewise
+  GATEWISE_LAYER_NORM_LSTM = 6               // as GATEWISE_LSTM; likewise, and the new c before its activation
 };
 
 // In what words packed weights stand; see csrc/formats/.
@@ -49,10 +52,12 @@ enum { GATEWISE_MAX_DIRECTIONS = 2, GATEWISE_MAX_STATES = 2 };
 
 // What a caller has to know of a cell to lay out its arrays.
 typedef struct gatewise_cell_facts {
-  int32_t gates;           // G, 1 to 4: column blocks of both kernels
-  int32_t states;          // 1 or 2
-  int32_t recurrent_bias;  // whether the recurrent weights have a bias of their own
-  int32_t workspace;       // floats a unit and step that are kept for the backward pass, at most
+  int32_t gates;             // G, 1 to 4: column blocks of both kernels
+  int32_t states;            // 1 or 2
+  int32_t recurrent_bias;    // whether the recurrent weights have a bias of their own
+  int32_t workspace;         // floats a unit and step that are kept for the backward pass, at most
+  int32_t normalises;        // whether it normalises the products of its gates, and so has gains
+  int32_t normalises_state;  // whether it normalises its second state, too
 } gatewise_cell_facts;
 
 // A layer and its options: what is computed, apart from the numbers themselves.
@@ -97,6 +102,15 @@ typedef struct gatewise_inputs {
   // part * before + (1 - part) * after, by the layer's zoneout_h and zoneout_c. Either way h follows from c as the cell computed it.
   const uint8_t* kept[GATEWISE_MAX_STATES];
   int64_t restarts_with_zeros;  // 1: what is behind a start begins with zeros, not with initial_state; of a forward call alone
+  // Of a cell that normalises, or null:
+  const float* gain;               // (GU,), of the products with x; null: ones
+  const float* recurrent_gain;     // (GU,), of the products with h; null: ones
+  const float* state_gain;         // (U,), of the second state; null: ones
+  const float* state_bias;         // (U,), likewise; null: zeros
+  const float* epsilon;            // (1,), what is added to variances, above 0; null: 0.001
+  const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
+  int64_t input_dropout_masks;     // 1: one factor for all gates; G: one for each gate
+  const float* recurrent_dropout;  // (G, B, U), factors on h before a step, one for each gate; or null
   // What gatewise_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own; or
   // null.
   const float* packed;
@@ -125,6 +139,10 @@ typedef struct gatewise_gradients {
   float* recurrent_kernel;                    // as the recurrent kernel
   float* bias;                                // as the bias; null if there is none
   float* recurrent_bias;                      // likewise
+  float* gain;                                // (GU,), or null
+  float* recurrent_gain;                      // (GU,), or null
+  float* state_gain;                          // (U,), or null
+  float* state_bias;                          // (U,), or null
 } gatewise_gradients;
 
 // Tells what a cell is. Returns a gatewise_status.

@@ -6,9 +6,9 @@
 // X(name, member, axes, type, presence, owner, derivative)
 //   member      of gatewise_inputs and, with a derivative, of gatewise_gradients
 //   axes        a letter each, in Keras's layout: b = batch, t = timesteps, f = features, u = units, g = gates * units, n = gates,
-//               m = 1 or gates, k = 2, input and recurrent: an axis that is there if the cell has both
+//               m = 1 or gates, k = 2, input and recurrent: an axis that is there if the cell has both, e = 1
 //   presence    REQUIRED, OPTIONAL, SECOND_STATE: optional, of cells with two states; BESIDE_BIAS: optional, in PyTorch's
-//               layout, where there is a bias
+//               layout, where there is a bias; NORMALISED, NORMALISED_STATE: optional, of cells that normalise, or that normalise a state
 //   owner       SHARED by all directions, or each direction's OWN
 //   derivative  DIFFERENTIABLE or CONSTANT
 #define GATEWISE_INPUTS(X)                                                          \
@@ -21,6 +21,11 @@
   X(recurrent_kernel, recurrent_kernel, "ug", FLOAT, REQUIRED, OWN, DIFFERENTIABLE) \
   X(bias, bias, "kg", FLOAT, OPTIONAL, OWN, DIFFERENTIABLE)                         \
   X(recurrent_bias, recurrent_bias, "g", FLOAT, BESIDE_BIAS, OWN, DIFFERENTIABLE)   \
+  X(gain, gain, "g", FLOAT, NORMALISED, OWN, DIFFERENTIABLE)                        \
+  X(recurrent_gain, recurrent_gain, "g", FLOAT, NORMALISED, OWN, DIFFERENTIABLE)    \
+  X(state_gain, state_gain, "u", FLOAT, NORMALISED_STATE, OWN, DIFFERENTIABLE)      \
+  X(state_bias, state_bias, "u", FLOAT, NORMALISED_STATE, OWN, DIFFERENTIABLE)      \
+  X(epsilon, epsilon, "e", FLOAT, NORMALISED, OWN, CONSTANT)                        \
   X(input_dropout, input_dropout, "mbf", FLOAT, OPTIONAL, OWN, CONSTANT)            \
   X(recurrent_dropout, recurrent_dropout, "nbu", FLOAT, OPTIONAL, OWN, CONSTANT)    \
   X(kept_h, kept[0], "btu", BOOL, OPTIONAL, OWN, CONSTANT)                          \

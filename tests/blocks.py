@@ -20,10 +20,10 @@ TINY = 1e-33  # the norm of a block that has subnormal numbers of float32 in it,
 def blocks(
     gradients: Mapping[str, npt.ArrayLike], cell: Cell = Cell.GRU
 ) -> Iterator[tuple[str, npt.NDArray[np.float64]]]:
-    """Cuts d_kernel, d_recurrent_kernel and d_bias by gate; anything else stays whole."""
+    """Cuts the gradients of kernels, bias and gains by gate; anything else stays whole."""
     for name, value in gradients.items():
         array = np.asarray(value, np.float64)
-        if name not in {"d_kernel", "d_recurrent_kernel", "d_bias"}:
+        if name not in {"d_kernel", "d_recurrent_kernel", "d_bias", "d_gain", "d_recurrent_gain"}:
             yield name, array
             continue
         rows = ("input", "recurrent") if name == "d_bias" and array.ndim == 2 else ("",)

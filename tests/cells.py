@@ -11,8 +11,15 @@ from gatewise.cells import Cell
 CELLS = list(Cell)
 
 
-def weights_of(cell: Cell, kernel: Any, recurrent_kernel: Any, bias: Any = None) -> gatewise.weights.Weights:
+def weights_of(
+    cell: Cell, kernel: Any, recurrent_kernel: Any, bias: Any = None, **of_norm: Any
+) -> gatewise.weights.Weights:
     """The weights of a layer of a cell."""
+    if cell in {Cell.LAYER_NORM_GRU, Cell.LAYER_NORM_GRU_RESET_BEFORE}:
+        after = cell is Cell.LAYER_NORM_GRU
+        return gatewise.LayerNormGRUWeights(kernel, recurrent_kernel, bias, **of_norm, reset_after=after)
+    if cell is Cell.LAYER_NORM_LSTM:
+        return gatewise.LayerNormLSTMWeights(kernel, recurrent_kernel, bias, **of_norm)
     if cell in {Cell.GRU, Cell.GRU_RESET_BEFORE}:
         return gatewise.GRUWeights(kernel, recurrent_kernel, bias, reset_after=cell is Cell.GRU)
     kinds = {Cell.LSTM: gatewise.LSTMWeights, Cell.SIMPLE_RNN: gatewise.SimpleRNNWeights}

@@ -11,7 +11,8 @@ from gatewise.operands import Direction
 if TYPE_CHECKING:
     from engine_case import Case
 
-DIFFERENTIABLE = ("x", "initial_state", "initial_state_c", "kernel", "recurrent_kernel", "bias")
+OF_NORM = ("gain", "recurrent_gain", "state_gain", "state_bias")
+DIFFERENTIABLE = ("x", "initial_state", "initial_state_c", "kernel", "recurrent_kernel", "bias", *OF_NORM)
 OTHERS = ("mask", "starts", "input_dropout", "recurrent_dropout", "kept_h", "kept_c")
 OPTIONS = ("activation", "recurrent_activation", "go_backwards", "return_sequences", "zero_output_for_mask")
 _OF_CASE = {"initial_h": "initial_state", "initial_c": "initial_state_c"}

@@ -12,6 +12,9 @@ FLOAT32 = float(np.finfo(np.float32).eps)
 # Operations of a step outside its sums: gate mathematics, whose activations err by a few eps each, and the blend into
 # the state.
 GATES = 16
+# What layer normalisation makes of an error: it divides by the deviation of the numbers, and by the root of epsilon,
+# 0.001, where that is nothing.
+NORMALISED = 1e-3**-0.5
 
 
 def tolerance(fan_in: int, timesteps: int, rows: int = 1, eps: float = FLOAT32) -> float:

@@ -16,7 +16,7 @@
 namespace gatewise_bind {
 
 enum Type { FLOAT, BOOL };
-enum Presence { REQUIRED, OPTIONAL, SECOND_STATE, BESIDE_BIAS };
+enum Presence { REQUIRED, OPTIONAL, SECOND_STATE, BESIDE_BIAS, NORMALISED, NORMALISED_STATE };
 enum Owner { SHARED, OWN };
 enum Derivative { CONSTANT, DIFFERENTIABLE };
 
@@ -211,7 +211,9 @@ struct Layer {
   // Whether a layer of this kind may have it.
   bool exists(const Operand& row) const {
     if (row.presence == SECOND_STATE) return cell.states > 1;
-    return row.presence != BESIDE_BIAS || layer.torch_layout;
+    if (row.presence == NORMALISED) return cell.normalises;
+    if (row.presence == NORMALISED_STATE) return cell.normalises_state;
+    return row.presence != BESIDE_BIAS || (layer.torch_layout && !cell.normalises);
   }
 
   // The shape that an input, an output or a gradient of one has. Sizes that are not known yet are negative.
@@ -244,6 +246,9 @@ struct Layer {
           break;
         case 'k':
           if (cell.recurrent_bias && !layer.torch_layout) shape.add("input and recurrent", 2);
+          break;
+        case 'e':
+          shape.add("numbers", 1);
           break;
         case 'l':
           shape.add("timesteps", layer.return_sequences ? layer.timesteps : 1);

@@ -314,7 +314,7 @@ class Step {
 
 // A row of the table as Python has it: name, axes, type, presence, owner, derivative.
 nb::tuple row_of(const gatewise_bind::Operand& row) {
-  static const char* const kPresence[] = {"required", "optional", "second state", "beside bias"};
+  static const char* const kPresence[] = {"required", "optional", "second state", "beside bias", "normalised", "normalised state"};
   return nb::make_tuple(row.name, row.axes, row.type == gatewise_bind::BOOL ? "bool" : "float32", kPresence[row.presence],
                         row.owner == gatewise_bind::SHARED ? "shared" : "own", row.derivative == gatewise_bind::DIFFERENTIABLE);
 }
@@ -340,7 +340,8 @@ NB_MODULE(_native, m) {
   nb::list facts_of_cells;
   gatewise_cell_facts facts{};
   for (int32_t cell = 0; gatewise_facts_of(cell, &facts) == GATEWISE_OK; ++cell) {
-    facts_of_cells.append(nb::make_tuple(facts.gates, facts.states, facts.recurrent_bias != 0, facts.workspace));
+    facts_of_cells.append(nb::make_tuple(facts.gates, facts.states, facts.recurrent_bias != 0, facts.workspace, facts.normalises != 0,
+                                         facts.normalises_state != 0));
   }
   m.attr("FACTS") = nb::tuple(facts_of_cells);
   m.def(

@@ -12,6 +12,8 @@
 namespace gatewise {
 namespace {
 
+GATEWISE_INLINE Vec lstm_c(Vec i, Vec f, Vec g, Vec c_prev) { return fma(f, c_prev, i * g); }
+
 struct Lstm {
   enum Gate : int { kInput, kForget, kCandidate, kOutput };  // the sums, what is kept and the gradients, too
   enum State : int { kH, kC };
@@ -34,7 +36,7 @@ struct Lstm {
   static GATEWISE_INLINE void forward(const Activations& a, const Units& u) {
     if constexpr (kStage == 0) {
       const Vec i = a.gate(u.sum(kInput)), f = a.gate(u.sum(kForget)), g = a.candidate(u.sum(kCandidate));
-      const Vec c = next_c(i, f, g, u.state(kC));
+      const Vec c = lstm_c(i, f, g, u.state(kC));
       u.next(kC, c);
       u.set_sum(kCandidate, c);
       u.keep(kInput, i);
@@ -49,14 +51,14 @@ struct Lstm {
 
   template <class Activations, class Kept, class Before>
   static GATEWISE_INLINE Vec state_again(const Activations& a, int k, const Kept& w, const Before& before) {
-    const Vec c = next_c(w(kInput), w(kForget), w(kCandidate), before(kC));
+    const Vec c = lstm_c(w(kInput), w(kForget), w(kCandidate), before(kC));
     return k == kC ? c : w(kOutput) * a.candidate(c);
   }
 
   template <int kRound, class Activations, class Units>
   static GATEWISE_INLINE void backward(const Activations& a, const Units& u) {
     const Vec i = u.kept(kInput), f = u.kept(kForget), g = u.kept(kCandidate), o = u.kept(kOutput), c_prev = u.state(kC);
-    const Vec dh = u.d_next(kH), y = a.candidate(next_c(i, f, g, c_prev));
+    const Vec dh = u.d_next(kH), y = a.candidate(lstm_c(i, f, g, c_prev));
     const Vec dc = fma(dh * o, a.candidate_slope(y), u.d_next(kC));
     u.gradient(kInput, dc * g * a.gate_slope(i));
     u.gradient(kForget, dc * c_prev * a.gate_slope(f));
@@ -65,9 +67,6 @@ struct Lstm {
     u.set_d_state(kH, Vec{});
     u.set_d_state(kC, dc * f);
   }
-
- private:
-  static GATEWISE_INLINE Vec next_c(Vec i, Vec f, Vec g, Vec c_prev) { return fma(f, c_prev, i * g); }
 };
 
 }  // namespace

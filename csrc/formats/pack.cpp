@@ -114,7 +114,7 @@ void pack_kernel_panel(const CellInfo& cell, const gatewise_layer& layer, const 
 // The biases -> (P, sums, W).
 void pack_bias(const CellInfo& cell, const gatewise_layer& layer, const gatewise_inputs& in, int64_t lanes, float* to) {
   memset(to, 0, static_cast<size_t>(panels_of(layer.units, lanes) * cell.sums() * lanes) * sizeof(float));
-  if (!in.bias) return;
+  if (!in.bias || cell.normals > 0) return;
   const Layout layout(cell, layer, 1);
   const float* const both = cell.recurrent_bias ? in.bias + cell.gates * layer.units : nullptr;
   const float* const recurrent = layer.torch_layout ? in.recurrent_bias : both;
@@ -128,6 +128,37 @@ void pack_bias(const CellInfo& cell, const gatewise_layer& layer, const gatewise
       lane[sum * lanes] = sum == g ? lane[g * lanes] + gate : gate;
     }
   }
+}
+
+// The parameters of a cell that normalises, in runs: where a run stands among them, how many, and where it is among the caller's arrays.
+template <class Arrays, class Each>
+void for_parameters(const CellInfo& cell, const Arrays& of, Each&& each) {
+  each(0, cell.gates, of.gain);
+  each(cell.gates, cell.gates, of.recurrent_gain);
+  each(cell.normals, cell.gates, of.bias);
+  if (!cell.normalises_state()) return;
+  each(cell.normals - 1, 1, of.state_gain);
+  each(cell.parameters() - 1, 1, of.state_bias);
+}
+
+// (P, parameters, W), and epsilon. Gains that are not given are ones, and biases zeros; what pads a panel is zero.
+void pack_parameters(const CellInfo& cell, const gatewise_layer& layer, const gatewise_inputs& in, int64_t lanes, float* to) {
+  if (cell.normals == 0) return;
+  const int64_t panels = panels_of(layer.units, lanes), panel_floats = cell.parameters() * lanes;
+  memset(to, 0, static_cast<size_t>(panels * panel_floats) * sizeof(float));
+  const Layout layout(cell, layer, 1);
+  for_parameters(cell, in, [&](int64_t place, int count, const float* from) {
+    for (int64_t u = 0; u < layer.units; ++u) {
+      float* const lane = to + u / lanes * panel_floats + place * lanes + u % lanes;
+      for (int g = 0; g < count; ++g)
+        lane[g * lanes] = from ? from[(count > 1 ? layout.gate[g] : 0) + u] : place < cell.normals ? 1.0f : 0.0f;
+    }
+  });
+  to[panels * panel_floats] = in.epsilon ? *in.epsilon : 1e-3f;
+}
+
+int64_t parameter_floats(const CellInfo& cell, int64_t padded_units) {
+  return cell.normals > 0 ? padded_units * cell.parameters() + 16 : 0;
 }
 
 // One panel of a kernel -> (ceil(rows / W), gates * U, W): transposed, its rows in the order run, panel, gate, lane, gates in the order
@@ -163,7 +194,8 @@ PackedWeights::PackedWeights(const CellInfo& cell, const gatewise_layer& layer, 
   const int64_t units = round_up(layer.units, lanes);
   recurrent = units * cell.gates * layer.features;
   bias = recurrent + units * cell.gates * layer.units;
-  floats = bias + units * cell.sums();
+  parameters = bias + units * cell.sums();
+  floats = parameters + parameter_floats(cell, units);
 }
 
 void pack_weights(const CellInfo& cell, const gatewise_layer& layer, const gatewise_inputs& in, int64_t lanes, bool gates_apart,
@@ -174,11 +206,13 @@ void pack_weights(const CellInfo& cell, const gatewise_layer& layer, const gatew
     pack_kernel_panel(cell, layer, in.recurrent_kernel, panel, layer.units, lanes, gates_apart, to + packed.recurrent);
   });
   pack_bias(cell, layer, in, lanes, to + packed.bias);
+  pack_parameters(cell, layer, in, lanes, to + packed.parameters);
 }
 
 TransposedWeights::TransposedWeights(const CellInfo& cell, const gatewise_layer& layer, int64_t lanes)
     : recurrent(round_up(layer.features, lanes) * cell.gates * layer.units),
-      floats(recurrent + round_up(layer.units, lanes) * cell.gates * layer.units) {}
+      parameters(recurrent + round_up(layer.units, lanes) * cell.gates * layer.units),
+      floats(parameters + parameter_floats(cell, round_up(layer.units, lanes))) {}
 
 void pack_transposed(const CellInfo& cell, const gatewise_layer& layer, const gatewise_inputs& in, int64_t lanes, float* to) {
   const TransposedWeights packed(cell, layer, lanes);
@@ -192,6 +226,7 @@ void pack_transposed(const CellInfo& cell, const gatewise_layer& layer, const ga
       pack_transposed_panel(cell, layer, in.kernel, i - panels, layer.features, lanes, cell.input_order, one_run, to);
     }
   });
+  pack_parameters(cell, layer, in, lanes, to + packed.parameters);
 }
 
 void add_kernel_panel(const CellInfo& cell, const gatewise_layer& layer, const float* copy, int64_t panel, int64_t rows, int64_t lanes,
@@ -214,6 +249,16 @@ void add_kernel_panel(const CellInfo& cell, const gatewise_layer& layer, const f
 void add_bias_panel(const CellInfo& cell, const gatewise_layer& layer, const float* copy, int64_t panel, int64_t lanes, bool first,
                     const gatewise_gradients& out) {
   const Layout layout(cell, layer, 1);
+  if (cell.normals > 0) {
+    for_parameters(cell, out, [&](int64_t place, int count, float* to) {
+      for (int g = 0; to && g < count; ++g) {
+        float* const of_gate = to + (count > 1 ? layout.gate[g] : 0) + panel * lanes;
+        const float* const gradients = copy + (panel * cell.parameters() + place + g) * lanes;
+        for (int64_t i = 0; i < lanes_of(panel, layer.units, lanes); ++i) of_gate[i] = first ? gradients[i] : of_gate[i] + gradients[i];
+      }
+    });
+    return;
+  }
   const float* const from = copy + panel * cell.gradients * lanes;
   float* const both = cell.recurrent_bias ? out.bias + cell.gates * layer.units : nullptr;
   float* const recurrent = layer.torch_layout ? out.recurrent_bias : both;

@@ -16,7 +16,7 @@ int threads_for_weights(int64_t floats);
 
 // Where the weights of the forward pass stand in one array, in floats from its beginning.
 struct PackedWeights {
-  int64_t recurrent, bias, floats;
+  int64_t recurrent, bias, parameters, floats;
 
   PackedWeights(const CellInfo& cell, const gatewise_layer& layer, int64_t lanes);
 
@@ -24,6 +24,7 @@ struct PackedWeights {
     weights.kernel = packed;
     weights.recurrent_kernel = packed + recurrent;
     weights.bias = packed + bias;
+    weights.parameters = packed + parameters;
   }
 };
 
@@ -32,13 +33,14 @@ void pack_weights(const CellInfo& cell, const gatewise_layer& layer, const gatew
 
 // Those of the backward pass.
 struct TransposedWeights {
-  int64_t recurrent, floats;
+  int64_t recurrent, parameters, floats;
 
   TransposedWeights(const CellInfo& cell, const gatewise_layer& layer, int64_t lanes);
 
   void set(Weights& weights, const float* packed) const {
     weights.kernel_back = packed;
     weights.recurrent_kernel_back = packed + recurrent;
+    weights.parameters = packed + parameters;
   }
 };
 
@@ -49,7 +51,7 @@ void pack_transposed(const CellInfo& cell, const gatewise_layer& layer, const ga
 void add_kernel_panel(const CellInfo& cell, const gatewise_layer& layer, const float* copy, int64_t panel, int64_t rows, int64_t lanes,
                       const int order[], bool first, float* kernel);
 
-// One panel of a copy of the gradients of the biases, (P, gradients, W): likewise.
+// One panel of a copy of the gradients of the biases, (P, gradients, W), or of all parameters of a cell that normalises: likewise.
 void add_bias_panel(const CellInfo& cell, const gatewise_layer& layer, const float* copy, int64_t panel, int64_t lanes, bool first,
                     const gatewise_gradients& out);
 

@@ -16,6 +16,7 @@ struct Weights {
   const float* kernel;            // (P, F rows): see formats/format.h
   const float* recurrent_kernel;  // (P, U rows): likewise
   const float* bias;              // (P, sums, W)
+  const float* parameters;        // (P, parameters, W), of a cell that normalises, and epsilon after them; both passes have them
 
   const float* kernel_back;            // (PF, gates * U, W): rows by panel, gate in the cell's input order, lane
   const float* recurrent_kernel_back;  // (P, gates * U, W): rows by run of gates in its recurrent order (see runs), panel, gate, lane
@@ -28,7 +29,7 @@ constexpr int64_t kPartialRows = 8;
 struct Partial {
   float* recurrent_kernel;  // (P, round_up(U), gates, W) in the cell's recurrent order
   float* kernel;            // (P, round_up(F), gates, W) in its input order
-  float* bias;              // (P, gradients, W)
+  float* bias;              // (P, gradients, W), or (P, parameters, W) of a cell that normalises
 };
 
 // Floats of the weights of a layer, without biases.

@@ -4,6 +4,8 @@
 
 #include "cells/gru.h"
 #include "cells/gru_reset_before.h"
+#include "cells/layer_norm_gru.h"
+#include "cells/layer_norm_lstm.h"
 #include "cells/lstm.h"
 #include "cells/simple_rnn.h"
 #include "formats/f32.h"
@@ -23,8 +25,10 @@ constexpr CellKernels kernels_of() {
 }
 
 // By enum gatewise_cell.
-constexpr CellKernels kCells[] = {kernels_of<Gru, F32>(), kernels_of<GruResetBefore, F32>(), kernels_of<Lstm, F32>(),
-                                  kernels_of<SimpleRnn, F32>()};
+constexpr CellKernels kCells[] = {kernels_of<Gru, F32>(),          kernels_of<GruResetBefore, F32>(),
+                                  kernels_of<Lstm, F32>(),         kernels_of<SimpleRnn, F32>(),
+                                  kernels_of<LayerNormGru, F32>(), kernels_of<LayerNormGruResetBefore, F32>(),
+                                  kernels_of<LayerNormLstm, F32>()};
 constexpr int32_t kCellCount = sizeof kCells / sizeof kCells[0];
 
 }  // namespace

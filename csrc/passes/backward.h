@@ -12,6 +12,7 @@
 #include "passes/block_gradients.h"
 #include "passes/flow.h"
 #include "passes/forward.h"
+#include "passes/normalise.h"
 #include "simd/math.h"
 
 namespace gatewise {
@@ -46,6 +47,7 @@ struct BackwardSlab {
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this epoch
   float* d_states;                          // (states, P, rows, W): what did not go through a sum
   float* d_kept;                            // likewise: what went past the cell, by zoneout
+  float* d_normals;                         // (P, rows, normals, W): of a step, what waits for the whole row
   const Flow<Cell> flow;
 
   BackwardSlab(const Problem& p, const Weights& w, int64_t index, float* memory, const Partial& sums, Team& t, int me)
@@ -62,13 +64,15 @@ struct BackwardSlab {
                                 : Workspace::of(kInfo, p.layer, p.block_steps, slab.first, slab.rows),
               p.layer.recompute ? again_kept : p.kept, memory + states_floats(p) + Flow<Cell>::floats(p)),
         d_states(memory),
-        d_kept(memory + states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p)),
+        d_kept(memory + own_floats(p) - kept_floats(p)),
+        d_normals(memory + own_floats(p) - kept_floats(p) - normals_floats(p)),
         flow{p, memory + states_floats(p), w.recurrent_kernel_back} {}
 
   static int64_t states_floats(const Problem& p) { return kStates * p.slab_rows * p.panels * kLanes; }
+  static int64_t kept_floats(const Problem& p) { return Zoneout::acts_on(p, 0) || Zoneout::acts_on(p, 1) ? states_floats(p) : 0; }
+  static int64_t normals_floats(const Problem& p) { return kInfo.normals * p.slab_rows * p.panels * kLanes; }
   static int64_t own_floats(const Problem& p) {
-    const int64_t kept = Zoneout::acts_on(p, 0) || Zoneout::acts_on(p, 1) ? states_floats(p) : 0;
-    return states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p) + kept;
+    return states_floats(p) + Flow<Cell>::floats(p) + TimeBlock<Cell>::scratch_floats(p) + normals_floats(p) + kept_floats(p);
   }
   static int64_t again_floats(const Problem& p) { return Workspace::interval_floats(kInfo, p.layer, p.block_steps, p.slab_rows); }
   static int64_t scratch_floats(const Problem& p, int members) {
@@ -144,13 +148,50 @@ struct BackwardSlab {
       end_segments(block.first_step + i + 1, carrying(i));
       for_zoned_out(i, [](const Zoneout& zoneout, auto... of) { zoneout.split(of...); });
       last_round(i);
+      normalise_back<kLast>(i);
       if constexpr (kLast > 0) {
         team.meet(member);
-        first_round(i);
+        if constexpr (kInfo.round[kLast].normalises == Normalises::kState) {
+          through_normalised_state(i);
+        } else {
+          through_made(i);
+        }
+        normalise_back<0>(i);
       }
       for_zoned_out(i, [](const Zoneout& zoneout, auto... of) { zoneout.join(of...); });
       team.meet(member);
     }
+  }
+
+  // From the gradients of a round's normalised products to those of its sums.
+  template <int kRound>
+  void normalise_back(int64_t i) const {
+    if constexpr (kInfo.round[kRound].normalises == Normalises::kProducts) {
+      using Of = Normals<Cell, kRound>;
+      team.meet(member);
+      const auto back = normaliser<kRound>(i);
+      for (int64_t p = first_panel; p < last_panel; ++p) {
+        for (int k = 0; k < Of::kCount; ++k) {  // a gate after the other, see Flow
+          const int gradient = Of::kNumbers.gradient[k];
+          float* const to = block.gradients(p, block.offset[i]) + gradient * kLanes;
+          if (gradient < kInfo.recurrent_gradients) {
+            back.normalise(p, k, [&](int64_t m, Vec v) { store(to + m * kInfo.gradients * kLanes, v); });
+          } else {
+            float* const carried = flow.place(block.first_step + i, gradient - kInfo.recurrent_gradients).panel(p, lanes_of(problem, p));
+            back.normalise(p, k, [&](int64_t m, Vec v) {
+              store(to + m * kInfo.gradients * kLanes, v);
+              store_unaligned(carried + m * Flow<Cell>::stride(problem), v);
+            });
+          }
+        }
+      }
+    }
+    (void)i;
+  }
+
+  template <int kRound>
+  NormaliserBack<Cell, kRound> normaliser(int64_t i) const {
+    return {block, weights, partial, d_normals, i};
   }
 
   // How many rows have a later step than step i of the block, and so gradients to take from it.
@@ -269,7 +310,7 @@ struct BackwardSlab {
   }
 
   // Back through the first of two rounds: the gradient of what it made comes through the weights of the last, in the same step.
-  void first_round(int64_t i) const {
+  void through_made(int64_t i) const {
     constexpr Round kOf = kInfo.round[kLast];
     int made = 0;
     while (kInfo.recurrent_order[made] != kOf.first) ++made;
@@ -285,6 +326,18 @@ struct BackwardSlab {
     });
   }
 
+  // The same where the last normalised the second state, and the gradient comes through that.
+  void through_normalised_state(int64_t i) const {
+    typename Flow<Cell>::Place places[kInfo.gates];
+    for (int g = 0; g < kInfo.gates; ++g) places[g] = flow.place(block.first_step + i, g);
+    const auto back = normaliser<kLast>(i);
+    with_activations(problem.layer, [&](auto f) {
+      for (int64_t p = first_panel; p < last_panel; ++p) {
+        back.normalise(p, 0, [&](int64_t m, Vec v) { back_through<0>(f, places, i, p, m, v); });
+      }
+    });
+  }
+
   template <int kRound, class Activations>
   GATEWISE_INLINE void back_through(const Activations& f, const typename Flow<Cell>::Place* places, int64_t i, int64_t p, int64_t m,
                                     Vec d_made) const {
@@ -292,7 +345,8 @@ struct BackwardSlab {
     float *of_states[kStates], *carried[kInfo.gates];
     for (int k = 0; k < kStates; ++k) of_states[k] = d_state_at(k, p, m);
     for (int g = 0; g < kInfo.gates; ++g) carried[g] = places[g].panel(p, lanes) + m * Flow<Cell>::stride(problem);
-    const BackwardUnits<Cell> units{block, block.kept_at(i, p, m), p, m, block.offset[i] + m, of_states, carried, d_made};
+    float* const normals = d_normals + (p * slab.rows + m) * kInfo.normals * kLanes;
+    const BackwardUnits<Cell> units{block, block.kept_at(i, p, m), p, m, block.offset[i] + m, of_states, carried, normals, d_made};
     Cell::template backward<kRound>(f, units);
   }
 

@@ -15,6 +15,7 @@ struct BackwardUnits {
   int64_t panel, m, entry;
   float* const* d_states;  // (states, P, rows, W): by state, the panel's row
   float* const* carried;   // by gate in recurrent order: where the gradient goes that goes back
+  float* normals;          // of a cell that normalises: (normals, W), where gradients wait for the whole row
   Vec made;                // the gradient of what the round made
 
   GATEWISE_INLINE Vec kept(int i) const { return load_unaligned(of_step + i * kLanes); }
@@ -26,10 +27,18 @@ struct BackwardUnits {
   GATEWISE_INLINE Vec d_next(int k) const { return k == 0 ? d_state(0) + load(block.panel(block.d_output, panel, entry)) : d_state(k); }
   // Keeps a gradient for the weights and, if it is one of those, for the state before.
   GATEWISE_INLINE void gradient(int i, Vec v) const {
+    if constexpr (Cell::kInfo.normals > 0) {
+      constexpr const CellInfo& kPlain = Cell::Plain::kInfo;
+      const int of_inputs = i - kPlain.input_gradients, of_states = i - kPlain.recurrent_gradients;
+      if (of_inputs >= 0 && of_inputs < kPlain.gates) store(normals + of_inputs * kLanes, v);
+      if (of_states >= 0 && of_states < kPlain.gates) store(normals + (kPlain.gates + of_states) * kLanes, v);
+      return;
+    }
     store(block.gradients(panel, entry) + i * kLanes, v);
     const int place = i - Cell::kInfo.recurrent_gradients;
     if (place >= 0 && place < Cell::kInfo.gates) store_unaligned(carried[place], v);
   }
+  GATEWISE_INLINE void d_normal(Vec v) const { store(normals + (Cell::kInfo.normals - 1) * kLanes, v); }
 };
 
 }  // namespace

@@ -24,6 +24,7 @@ struct BlockGradients {
                        first_panel, last_panel);
     add_outer_products(block.x_for, problem.layer.features, kInfo.input_gradients, kInfo.input_order, partial.kernel, first_panel,
                        last_panel);
+    if (kInfo.normals > 0) return;  // the steps have found those of the biases
     constexpr int kGradients = kInfo.gradients;
     for (int64_t p = first_panel; p < last_panel; ++p) {
       float* to = partial.bias + p * kGradients * kLanes;

@@ -3,10 +3,11 @@
 //
 // A step takes the rounds of the cell one after the other, and a round the panels of units in runs: tiles add bias, input product and
 // recurrent product in registers, and the cell makes of the sums of a run the operand of the next round or the next states. A team (see
-// team.h) shares the panels out.
+// team.h) shares the panels out. What a round normalises goes to planes that the team shares, and has to wait for the whole row.
 #pragma once
 
 #include "passes/forward_units.h"
+#include "passes/normalise.h"
 #include "passes/operands.h"
 #include "passes/outputs.h"
 #include "passes/zoneout.h"
@@ -33,6 +34,7 @@ struct ForwardSlab {
   int64_t first_panel = 0, last_panel = 0;  // this member's, in this epoch
   // Row-major planes of the slab, for all members.
   float *states, *made, *held;  // states: (2, states, rows, stride), those before even steps and those before odd ones
+  float* raw;                   // (P, rows, 2 * gates of a round, W), products before they are normalised
   // This member's: what it multiplies weights with, and the sums of a run of panels.
   OperandPlanes<Cell, Format> planes;
   float* sums;
@@ -51,10 +53,13 @@ struct ForwardSlab {
         states(memory),
         made(memory + 2 * kStates * slab.rows * stride),
         held(made + slab.rows * stride),
+        raw(held + Cell::kInfo.held * slab.rows * stride),
         planes(p, w, slab, memory + shared_floats(p) + me * own_floats(p)),
         sums(memory + shared_floats(p) + me * own_floats(p) + OperandPlanes<Cell, Format>::floats(p)) {}
 
-  static int64_t shared_floats(const Problem& p) { return p.slab_rows * (2 * kStates + 1 + Cell::kInfo.held) * p.panels * kLanes; }
+  static int64_t shared_floats(const Problem& p) {
+    return p.slab_rows * (2 * kStates + 1 + Cell::kInfo.held + Cell::kInfo.normals) * p.panels * kLanes;
+  }
   static int64_t own_floats(const Problem& p) {
     return OperandPlanes<Cell, Format>::floats(p) + run_rows(p.slab_rows) * Cell::kInfo.sums() * kLanes;
   }
@@ -123,14 +128,44 @@ struct ForwardSlab {
   // what the cell makes of a run of panels after the other.
   template <int kRound>
   GATEWISE_INLINE void run_round(const StepRows& rows, const Operands& operands) const {
+    constexpr Round kOf = Cell::kInfo.round[kRound];
+    if constexpr (kOf.normalises == Normalises::kNothing) {
+      const Sums found{sums, rows.count, kOf.sums()};
+      find_sums<kRound>(rows, operands, found, Constant<false>{},
+                        [&](int64_t first, int64_t end) { take_sums<Cell, kRound>(slab, workspace, rows, first, end, found); });
+    } else if constexpr (kOf.normalises == Normalises::kProducts) {
+      const Sums found{raw, rows.count, kOf.found().sums()};
+      find_sums<kRound>(rows, operands, found, Constant<true>{}, [](int64_t, int64_t) {});
+      team.meet(member);
+      take_normalised<kRound>(rows, raw, found.row_stride(), found.panel_stride());
+    } else {
+      take_normalised<kRound>(rows, rows.next[kStates - 1], stride, kLanes);
+    }
+  }
+
+  // Normalises what all members have found, (panels, rows), and hands this member's panels to the cell.
+  template <int kRound>
+  void take_normalised(const StepRows& rows, const float* found, int64_t row_stride, int64_t panel_stride) const {
+    const bool keeps = rows.kept && first_panel == 0;
+    const Normaliser<Cell, kRound> of(weights, rows, found, row_stride, panel_stride, problem.layer.units, keeps);
+    const Sums run{sums, rows.count, Cell::kInfo.round[kRound].sums()};
+    const int64_t most = kRunRows < rows.count ? 1 : kRunRows / rows.count;
+    for (int64_t p = first_panel; p < last_panel; p += most) {
+      const int64_t end = p + most < last_panel ? p + most : last_panel;
+      of.normalise(workspace, p, end, run);
+      take_sums<Cell, kRound>(slab, workspace, rows, p, end, run);
+    }
+  }
+
+  // The sums of a round of this member's panels. kWhole: all of them stand side by side, else those of a run, which is then done.
+  template <int kRound, class Whole, class Done>
+  GATEWISE_INLINE void find_sums(const StepRows& rows, const Operands& operands, const Sums& found, Whole, Done&& done) const {
     constexpr int kGates = Cell::kInfo.round[kRound].gates;
-    const Sums found{sums, rows.count, Cell::kInfo.round[kRound].sums()};
-    const auto done = [&](int64_t first, int64_t end) { take_sums<Cell, kRound>(slab, workspace, rows, first, end, found); };
     const auto add = [&](auto alone) {
       return [=, &operands](auto panels, auto M, int64_t panel, int64_t row, Depth depth, Ahead ahead, int64_t place) {
         for_groups_of<Cell, kRound, decltype(alone)::value>([&](auto group) {
           add_up<Format, typename decltype(panels)::Vector, M.value, panels.value>(problem, weights, operands, group, row, panel, depth,
-                                                                                   ahead, found, place);
+                                                                                   ahead, found, Whole::value ? panel : place);
         });
       };
     };
@@ -154,6 +189,7 @@ struct ForwardSlab {
     rows.held = held;
     rows.held_stride = slab.rows * stride;
     rows.kept = keeps_steps ? kept + workspace.step(s - kept_from, 0, 0) : nullptr;
+    rows.kept_rows = keeps_steps ? kept + workspace.of_row(s - kept_from, 0) : nullptr;
     return rows;
   }
 

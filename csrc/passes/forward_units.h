@@ -19,6 +19,7 @@ struct StepRows {
   float *made, *held;               // the operand that a round makes for the next, and what it holds for it
   int64_t held_stride;              // floats between planes that are held
   float* kept;                      // of the step, or null: nothing is kept
+  float* kept_rows;                 // what is kept of whole rows, where that is
 };
 
 // Units of a panel and row in a round of the forward pass.

@@ -5,13 +5,18 @@
 #include "threads/pool.h"
 
 namespace gatewise {
+namespace {
+
+int64_t bias_floats(const CellInfo& cell) { return cell.normals > 0 ? cell.parameters() : cell.gradients; }
+
+}  // namespace
 
 Partials::Partials(const Problem& problem, int64_t lanes, int64_t groups, bool at_once)
     : problem_(problem),
       lanes_(lanes),
       recurrent_floats_(problem.panels * round_up(problem.layer.units, kPartialRows) * problem.cell->gates * lanes),
       kernel_floats_(problem.panels * round_up(problem.layer.features, kPartialRows) * problem.cell->gates * lanes),
-      floats_(recurrent_floats_ + kernel_floats_ + problem.panels * problem.cell->gradients * lanes),
+      floats_(recurrent_floats_ + kernel_floats_ + problem.panels * bias_floats(*problem.cell) * lanes),
       at_once_(at_once),
       copies_(static_cast<size_t>(groups)),
       ended_(static_cast<size_t>(groups)) {
@@ -58,7 +63,7 @@ void Partials::add(int64_t group, int threads) const {
   parallel_for(problem_.panels, threads, [&](int64_t panel) {
     add_kernel_panel(cell, layer, from.recurrent_kernel, panel, layer.units, lanes_, cell.recurrent_order, first, d.recurrent_kernel);
     add_kernel_panel(cell, layer, from.kernel, panel, layer.features, lanes_, cell.input_order, first, d.kernel);
-    if (d.bias) add_bias_panel(cell, layer, from.bias, panel, lanes_, first, d);
+    if (d.bias || cell.normals > 0) add_bias_panel(cell, layer, from.bias, panel, lanes_, first, d);
   });
 }
 

@@ -43,7 +43,7 @@ struct Group {
 // The group of kGates gates of a round from number kFirst of it on.
 template <class Cell, int kRound, int kFirst, int kGates, bool kAlone>
 constexpr auto group_of() {
-  constexpr Round kOf = Cell::kInfo.round[kRound];
+  constexpr Round kOf = Cell::kInfo.round[kRound].found();
   constexpr int kWhole = kOf.gates - kOf.apart, kLast = kFirst + kGates;  // kWhole: of one sum
   constexpr int kApart = kLast <= kWhole ? 0 : kLast - (kFirst > kWhole ? kFirst : kWhole);
   constexpr int kSecond = kLast - kApart;  // the first that has a second sum
@@ -59,7 +59,7 @@ constexpr int gates_per_product(int gates) { return rows_per_tile(gates) < 4 && 
 template <class Cell, int kRound, bool kAlone, class F>
 GATEWISE_INLINE void for_groups_of(F&& f) {
   constexpr int kGates = Cell::kInfo.round[kRound].gates, kOf = kAlone ? 1 : gates_per_product(kGates);
-  f(group_of<Cell, kRound, 0, kOf, kAlone>());
+  if constexpr (kGates > 0) f(group_of<Cell, kRound, 0, kOf, kAlone>());
   if constexpr (kOf < kGates) f(group_of<Cell, kRound, kOf, kOf, kAlone>());
   if constexpr (2 * kOf < kGates) f(group_of<Cell, kRound, 2 * kOf, kOf, kAlone>());
   if constexpr (3 * kOf < kGates) f(group_of<Cell, kRound, 3 * kOf, kOf, kAlone>());

@@ -65,6 +65,7 @@ struct TimeBlock {
 
   // What the forward pass kept of a row at step i of the block.
   const float* kept_at(int64_t i, int64_t p, int64_t m) const { return kept + workspace.step(first_step - kept_from + i, p, m); }
+  const float* kept_rows_at(int64_t i) const { return kept + workspace.of_row(first_step - kept_from + i, 0); }
 
   // Goes to block number `index` of the slab: which entries its steps have.
   void locate(int64_t index) {
@@ -162,7 +163,7 @@ struct TimeBlock {
 
   // What the rounds before a gate's made of what it sees.
   static GATEWISE_INLINE Vec made_again(int gate, const float* of_step, Vec seen) {
-    if constexpr (kInfo.rounds > 1) {
+    if constexpr (kInfo.rounds > 1 && kInfo.round[1].operand == Operand::kMade) {
       if (sees_made(gate))
         return Cell::template operand_again<1>([&](int value) { return load_unaligned(of_step + value * kLanes); }, seen);
     }

@@ -5,6 +5,7 @@
 // again by the last operations of the cell alone. With layer.recompute the forward pass keeps checkpoints alone, the states before every
 // interval of steps.
 //   steps (steps, P, rows, cell.workspace, W)        states (time blocks or checkpoints, cell.states, rows, P, W)
+// A step of a cell that normalises ends with (rows, kRowFloats): of each row, what its normalised numbers were multiplied with.
 #pragma once
 
 #include "passes/rows.h"
@@ -21,7 +22,10 @@ GATEWISE_INLINE int64_t interval_steps(const gatewise_layer& layer, int64_t bloc
 }
 
 struct Workspace {
+  static constexpr int64_t kRowFloats = 16;
+
   int64_t slab_rows, values;  // values: floats a unit and step
+  int64_t rows_offset;        // in a step, where what is kept of whole rows begins
   int64_t step_stride;
   int64_t state_stride, states_stride;  // from the states of a row to those of the next; from one state of all rows to the next
   int64_t block_stride;
@@ -43,6 +47,7 @@ struct Workspace {
   // Where a row of a panel stands in a step.
   int64_t place(int64_t panel, int64_t row) const { return (panel * slab_rows + row) * row_stride(); }
   int64_t step(int64_t step, int64_t panel, int64_t row) const { return steps_offset + step * step_stride + place(panel, row); }
+  int64_t of_row(int64_t step, int64_t row) const { return steps_offset + step * step_stride + rows_offset + row * kRowFloats; }
   int64_t state(int64_t block, int64_t state, int64_t row) const {
     return states_offset + block * block_stride + state * states_stride + row * state_stride;
   }
@@ -59,11 +64,13 @@ struct Workspace {
             int64_t rows)
       : slab_rows(rows), values(of_each) {
     const int64_t padded = round_up(layer.units, kLanes), blocks = (timesteps + block_steps - 1) / block_steps;
-    step_stride = rows * values * padded;
+    const int64_t of_rows = cell.normals > 0 && values > 0 ? kRowFloats : 0;
+    rows_offset = rows * values * padded;
+    step_stride = rows_offset + rows * of_rows;
     state_stride = padded;
     states_stride = rows * padded;
     block_stride = cell.states * states_stride;
-    steps_offset = first * (timesteps * values + blocks * cell.states) * padded;
+    steps_offset = first * (timesteps * (values * padded + of_rows) + blocks * cell.states * padded);
     states_offset = steps_offset + timesteps * step_stride;
   }
 };

@@ -52,7 +52,9 @@ Packed::Packed(const Kernels& isa_, const std::vector<Operation>& operations)
     const Operation& operation = operations[i];
     float* const to = memory_.data() + at_[i];
     if (operation.recurrent.states > 0) {
-      if (gatewise_pack(&operation.recurrent.layer, &operation.recurrent.weights, to) != GATEWISE_OK) throw std::bad_alloc();
+      gatewise_inputs weights = operation.recurrent.weights;
+      weights.epsilon = &operation.recurrent.epsilon;
+      if (gatewise_pack(&operation.recurrent.layer, &weights, to) != GATEWISE_OK) throw std::bad_alloc();
     } else if (operation.kind == Kind::kDepthwise) {
       pack_depthwise(operation.parameters, to);
     } else if (operation.kind == Kind::kDense || operation.kind == Kind::kConv) {

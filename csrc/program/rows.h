@@ -45,9 +45,6 @@ GATEWISE_INLINE float over_lanes(Vec v, Combine&& combine) {
   }
   return lane[0];
 }
-GATEWISE_INLINE float sum_of(Vec v) {
-  return over_lanes(v, [](float a, float b) { return a + b; });
-}
 GATEWISE_INLINE float largest_of(Vec v) {
   return over_lanes(v, [](float a, float b) { return b > a || b != b ? b : a; });
 }

@@ -319,6 +319,16 @@ void set_recurrent(Setter& s) {
   r.weights.bias = cell.recurrent_bias ? s.weight("bias", {2, columns}, false).data : s.weight("bias", {columns}, false).data;
   layer.zoneout_h = part_of(s, "zoneout_h");
   if (cell.states > 1) layer.zoneout_c = part_of(s, "zoneout_c");
+  if (cell.normalises) {
+    r.weights.gain = s.weight("gain", {columns}, false).data;
+    r.weights.recurrent_gain = s.weight("recurrent_gain", {columns}, false).data;
+    r.epsilon = s.number("epsilon", 1e-3);
+    if (!(r.epsilon > 0)) s.operation.fail("option epsilon is not above 0.");
+  }
+  if (cell.normalises_state) {
+    r.weights.state_gain = s.weight("state_gain", {layer.units}, false).data;
+    r.weights.state_bias = s.weight("state_bias", {layer.units}, false).data;
+  }
   if (s.given(1)) s.mask(1);
   const auto starts = static_cast<size_t>(2 + cell.states);
   if (s.given(starts)) s.mask(starts);
@@ -345,6 +355,9 @@ const Row kRows[] = {
     {"gru_reset_before", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
     {"lstm", Kind::kCount, 1, 5, 3, set_recurrent, of_recurrent, by_cell, none},
     {"simple_rnn", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_gru", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_gru_reset_before", Kind::kCount, 1, 4, 2, set_recurrent, of_recurrent, by_cell, none},
+    {"layer_norm_lstm", Kind::kCount, 1, 5, 3, set_recurrent, of_recurrent, by_cell, none},
     {"constant", Kind::kCount, 0, 0, 1, set_constant, one, by_width, none},
     {"dense", Kind::kDense, 1, 1, 1, set_dense, as_first, by_product, none},
     {"embedding", Kind::kEmbedding, 1, 1, 1, set_embedding, as_first, by_width, none},
@@ -393,8 +406,14 @@ const Row* find_row(const char* name) {
 }
 
 int32_t cell_of(const char* name) {
-  static const char* const kNames[] = {"gru", "gru_reset_before", "lstm", "simple_rnn"};  // in the order of gatewise_cell
-  for (int32_t cell = 0; cell < 4; ++cell) {
+  static const char* const kNames[] = {"gru",
+                                       "gru_reset_before",
+                                       "lstm",
+                                       "simple_rnn",
+                                       "layer_norm_gru",
+                                       "layer_norm_gru_reset_before",
+                                       "layer_norm_lstm"};  // in the order of gatewise_cell
+  for (int32_t cell = 0; cell < static_cast<int32_t>(sizeof kNames / sizeof kNames[0]); ++cell) {
     if (strcmp(kNames[cell], name) == 0) return cell;
   }
   return -1;

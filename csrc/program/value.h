@@ -37,6 +37,7 @@ struct Value {
 struct Recurrent {
   gatewise_layer layer;
   gatewise_inputs weights;
+  float epsilon;       // of a cell that normalises
   int32_t states;      // of the cell
   int32_t keeps_seen;  // whether a state says that a valid step has come: from then on a masked step repeats an output
 };

@@ -177,6 +177,27 @@ GATEWISE_INLINE Vec root(Vec v) {
 }
 GATEWISE_INLINE float root(float x) { return root(broadcast(x))[0]; }
 
+// The sum of all lanes, halves onto halves.
+typedef float FourLanes __attribute__((vector_size(16)));
+GATEWISE_INLINE float sum_of_four(FourLanes v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+GATEWISE_INLINE float sum_of(Vec v) {
+#if GATEWISE_LANES == 16
+  const HalfVec half = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) + __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+  return sum_of_four(__builtin_shufflevector(half, half, 0, 1, 2, 3) + __builtin_shufflevector(half, half, 4, 5, 6, 7));
+#elif GATEWISE_LANES == 8
+  return sum_of_four(__builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7));
+#else
+  return sum_of_four(v);
+#endif
+}
+
+// The first `n` lanes, 1 <= n <= kLanes, and zeros.
+GATEWISE_INLINE Vec first_lanes(Vec v, int64_t n) {
+  alignas(64) float lanes[kLanes];
+  store(lanes, v);
+  return load_first(lanes, n);
+}
+
 // `v` where the comparison holds, else zero. A comparison of Vecs gives an IntVec of all ones or zeros.
 GATEWISE_INLINE Vec where(IntVec holds, Vec v) { return (Vec)(holds & (IntVec)v); }
 GATEWISE_INLINE Vec select(IntVec holds, Vec a, Vec b) { return (Vec)((holds & (IntVec)a) | (~holds & (IntVec)b)); }

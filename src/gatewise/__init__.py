@@ -23,6 +23,8 @@ from gatewise.fallback import FallbackWarning as FallbackWarning
 from gatewise.fallback import portable as portable
 from gatewise.info import info as info
 from gatewise.inspect import inspect as inspect
+from gatewise.layer_norm_weights import LayerNormGRUWeights as LayerNormGRUWeights
+from gatewise.layer_norm_weights import LayerNormLSTMWeights as LayerNormLSTMWeights
 from gatewise.native import rnn as rnn
 from gatewise.native import rnn_vjp as rnn_vjp
 from gatewise.recompute import recompute as recompute

@@ -35,6 +35,7 @@ __all__ = [
     "VJP",
     "Calls",
     "Gradients",
+    "LayerNormGradients",
     "Options",
     "calls",
     "isa",
@@ -53,6 +54,20 @@ class Gradients(NamedTuple):
     kernel: Array  # (F, GU)
     recurrent_kernel: Array  # (U, GU)
     bias: Array | None  # as the weights' bias
+
+
+class LayerNormGradients(NamedTuple):
+    """The same of a layer with layer normalisation."""
+
+    x: Array
+    initial_state: State
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+    gain: Array | None  # as the weights' own, and so are those that follow
+    recurrent_gain: Array | None
+    state_gain: Array | None = None
+    state_bias: Array | None = None
 
 
 class Options(TypedDict, total=False):
@@ -187,7 +202,7 @@ class VJP:
         """How much memory holds what the forward call kept."""
         return self._workspace.nbytes
 
-    def __call__(self, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
+    def __call__(self, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients | LayerNormGradients:
         """Computes the gradients. May be called any number of times.
 
         Args:
@@ -209,13 +224,12 @@ class VJP:
         initial = [_empty(where, "the gradient of the initial state", state_shape) for _ in range(n)]
         d: dict[str, Any] = {
             "x": _empty(where, "the gradient of x", self._given[0][0].shape),
-            "kernel": np.empty_like(weights.kernel),
-            "recurrent_kernel": np.empty_like(weights.recurrent_kernel),
-            "bias": None if weights.bias is None else np.empty_like(weights.bias),
+            **{name: None if array is None else np.empty_like(array) for name, array in weights.arrays().items()},
         } | dict(zip(_INITIAL, initial, strict=False))
         d_results = (dy, *d_states, *(None,) * (len(OUTPUTS) - 1 - n))
         _native.backward(self._call, self._workspace, d_results, tuple(d.get(row.name) for row in INPUTS))
-        return Gradients(d["x"], nested(initial), d["kernel"], d["recurrent_kernel"], d["bias"])
+        kind = LayerNormGradients if weights.cell.row.weights else Gradients
+        return kind(d["x"], nested(initial), **{name: d[name] for name in weights.arrays() if name in kind._fields})
 
     def _require_readable(self, where: str) -> None:
         """Raises unless the engine that runs here can read what was kept."""
@@ -266,9 +280,7 @@ def _checked(
         "x": x,
         **{name: None if v is None else mask_array(where, v, of, name) for name, (v, of) in flags.items()},
         **dict(zip(_INITIAL, states, strict=False)),
-        "kernel": weights.kernel,
-        "recurrent_kernel": weights.recurrent_kernel,
-        "bias": weights.bias,
+        **weights.arrays(),
         "input_dropout": _optional(where, "input_dropout", input_dropout, (masks, batch, features)),
         "recurrent_dropout": _optional(where, "recurrent_dropout", recurrent_dropout, (gates, batch, units)),
     }

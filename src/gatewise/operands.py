@@ -21,7 +21,7 @@ class Operand(NamedTuple):
         name: what it is called.
         axes: a letter each, in Keras's layout.
         dtype: "float32" or "bool".
-        presence: "required", "optional", "second state" or "beside bias".
+        presence: "required", "optional", "second state", "beside bias", "normalised" or "normalised state".
         owner: "shared" by all directions, or each direction's "own".
         differentiable: whether it has a gradient.
     """
@@ -41,6 +41,8 @@ class Facts(NamedTuple):
     states: int
     recurrent_bias: bool
     workspace: int
+    normalises: bool
+    normalises_state: bool
 
 
 _namedtuple: Any = collections.namedtuple  # noqa: PYI024  typing.NamedTuple takes no names from a table with defaults
@@ -64,7 +66,7 @@ def facts(cell: int) -> Facts:
 
     Example:
         >>> facts(0)
-        Facts(gates=3, states=1, recurrent_bias=True, workspace=5)
+        Facts(gates=3, states=1, recurrent_bias=True, workspace=5, normalises=False, normalises_state=False)
     """
     return FACTS[cell]
 
@@ -73,7 +75,11 @@ def exists(row: Operand, cell: int, *, torch_layout: bool = False) -> bool:
     """Says whether a layer of a cell may have an operand, or has an output."""
     if row.presence == "second state":
         return facts(cell).states > 1
-    return row.presence != "beside bias" or torch_layout
+    if row.presence == "normalised":
+        return facts(cell).normalises
+    if row.presence == "normalised state":
+        return facts(cell).normalises_state
+    return row.presence != "beside bias" or (torch_layout and not facts(cell).normalises)
 
 
 def axes_of(row: Operand, cell: int, *, torch_layout: bool = False) -> str:
@@ -94,7 +100,7 @@ def sizes_of(cell: int, *, directions: int, units: Any, timesteps: Any, return_s
     """Returns the sizes of the axes that follow from a layer's; `units` and `timesteps` may be symbols."""
     gates = facts(cell).gates
     return {
-        "u": units, "g": gates * units, "n": gates, "k": 2, "t": timesteps,
+        "u": units, "g": gates * units, "n": gates, "k": 2, "e": 1, "t": timesteps,
         "l": timesteps if return_sequences else 1, "v": directions * units,
     }  # fmt: skip
 
@@ -134,7 +140,11 @@ def label_of(axis: str, cell: int, directions: int = 1) -> str:
     """
     names = {"b": "batch", "t": "timesteps", "l": "timesteps", "f": "features", "u": "units", "n": "gates"}
     times = {"g": facts(cell).gates, "v": directions}.get(axis, 0)
-    return names.get(axis) or {"m": "masks", "k": "input and recurrent"}.get(axis) or _times(times, "units")
+    return (
+        names.get(axis)
+        or {"m": "masks", "k": "input and recurrent", "e": "numbers"}.get(axis)
+        or _times(times, "units")
+    )
 
 
 def _times(n: int, what: str) -> str:

@@ -76,7 +76,7 @@ class Step:
         self._run = self._native.run
 
     def _pack(self) -> Any:
-        return _native.Step(tuple(getattr(self._weights, row.name, None) for row in INPUTS), self._options)
+        return _native.Step(tuple(map(self._weights.arrays().get, (row.name for row in INPUTS))), self._options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in {"_native", "_run"}}
@@ -183,9 +183,8 @@ class Step:
         return real_array("Step", name, out, shape, np.float32)
 
     def _raise_overlap(self, places: dict[str, Array], inputs: Array, states: list[Array]) -> NoReturn:
-        weights = self._weights
-        read = {"x": inputs, "kernel": weights.kernel, "recurrent_kernel": weights.recurrent_kernel}
-        read |= {} if weights.bias is None else {"bias": weights.bias}
+        weights = self._weights.arrays().items()
+        read = {"x": inputs} | {name: array for name, array in weights if array is not None}
         for i, (out, place) in enumerate(places.items()):
             others = {name: array for name, array in places.items() if name != out}
             own = {} if place.ctypes.data == states[i].ctypes.data else {"state": states[i]}

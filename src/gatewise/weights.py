@@ -15,7 +15,7 @@ Keras has both of a GRU with `reset_after` alone. All three have the same formul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -93,6 +93,10 @@ class Weights:
         # Copies and pickles pass through the constructor: on the way, NumPy forgets that an array is read-only.
         return type(self), (self.kernel, self.recurrent_kernel, self.bias, *self._settings().values())
 
+    def arrays(self) -> dict[str, Array | None]:
+        """The arrays, by the names that the engine has for them."""
+        return {"kernel": self.kernel, "recurrent_kernel": self.recurrent_kernel, "bias": self.bias}
+
     def _settings(self) -> dict[str, Any]:
         """What the constructor takes besides the arrays."""
         return {}
@@ -100,7 +104,7 @@ class Weights:
     def _hold(self, kernel: npt.ArrayLike, recurrent_kernel: npt.ArrayLike, bias: npt.ArrayLike | None) -> None:
         """Checks the arrays and takes them; `cell` is settled."""
         where, n = type(self).__name__, len(self.cell.row.gates)
-        of_gates = _times(n)
+        of_gates = times(n)
         recurrent = real_array(where, "recurrent_kernel", recurrent_kernel, ("units", of_gates), np.float32)
         units = len(recurrent)
         _check_gates(where, "recurrent_kernel", f"(units, {of_gates})", recurrent.shape, recurrent.T.shape, n)
@@ -114,7 +118,7 @@ class Weights:
             hint = f"With {settings} a bias has rank {len(axes)}: check that option too." if settings else ""
             biases = real_array(where, "bias", bias, axes, np.float32, rank_hint=hint or _RANK_HINT)
         for name, array in (("kernel", inputs), ("recurrent_kernel", recurrent), ("bias", biases)):
-            object.__setattr__(self, name, None if array is None else _read_only(array))
+            object.__setattr__(self, name, None if array is None else read_only(array))
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -540,7 +544,7 @@ def _from_torch(
 ) -> tuple[Array, Array, Array | None]:
     """Brings PyTorch's parameters to Keras's layout."""
     n = len(cell.row.gates)
-    of_gates, places = _times(n), cell.row.torch
+    of_gates, places = times(n), cell.row.torch
     recurrent = real_array(where, "weight_hh", _detached(weight_hh), (of_gates, "units"), np.float32)
     _check_gates(where, "weight_hh", f"({of_gates}, units)", recurrent.shape, recurrent.shape, n)
     gates = (of_gates, len(recurrent))
@@ -570,8 +574,8 @@ def _to_torch(weights: Weights) -> TorchWeights:
 
 def _from_onnx(where: str, cell: Cell, W: Any, R: Any, B: Any) -> tuple[Array, Array, Array | None]:
     """Brings the inputs of an ONNX node of one direction to Keras's layout."""
-    n, places, one = len(cell.row.gates), cell.row.onnx, ("directions", 1)
-    of_gates, of_both = _times(n), _times(2 * n)
+    n, places, one = len(cell.row.gates), _onnx_order(cell), ("directions", 1)
+    of_gates, of_both = times(n), times(2 * n)
     recurrent = real_array(where, "R", R, (one, of_gates, "units"), np.float32)
     _check_gates(where, "R", f"(directions=1, {of_gates}, units)", recurrent.shape, recurrent.shape[1:], n)
     gates, units = recurrent.shape[1:]
@@ -586,11 +590,15 @@ def _from_onnx(where: str, cell: Cell, W: Any, R: Any, B: Any) -> tuple[Array, A
 
 def _to_onnx(weights: Weights) -> OnnxWeights:
     """Brings weights to ONNX's layout; a cell that adds its two biases gets zeros for the second."""
-    places = _inverse(weights.cell.row.onnx)
+    places = _inverse(_onnx_order(weights.cell))
     inputs, recurrent = _in_order(weights.kernel.T, places), _in_order(weights.recurrent_kernel.T, places)
     both = _two_biases(weights)
     biases = None if both is None else np.concatenate([_in_order(bias, places) for bias in both])[None]
     return OnnxWeights(inputs[None], recurrent[None], biases)
+
+
+def _onnx_order(cell: Cell) -> tuple[int, ...]:
+    return cast("tuple[int, ...]", cell.row.onnx)  # those that call this have a node
 
 
 def _one_bias(cell: Cell, both: Array) -> Array:
@@ -639,7 +647,7 @@ def require_weights(where: str, weights: Any) -> Weights:
     )
 
 
-def _times(gates: int) -> str:
+def times(gates: int) -> str:
     """Names an axis of so many units."""
     return "units" if gates == 1 else f"{gates} * units"
 
@@ -665,7 +673,7 @@ def _check_features(where: str, name: str, expected: str, received: tuple[int, .
         )
 
 
-def _read_only(array: Array) -> Array:
+def read_only(array: Array) -> Array:
     """Returns a view, so that the caller's own array stays writable."""
     view = array.view()
     view.flags.writeable = False

@@ -18,12 +18,26 @@ from gatewise.fallback import FallbackWarning, portable
 from gatewise.keras.bidirectional import join_directions
 from gatewise.keras.convert import convert
 from gatewise.keras.export import retrace_for_export
-from gatewise.keras.layers import GRU, LSTM, SimpleRNN
+from gatewise.keras.layer_norm_cells import LayerNormGRUCell, LayerNormLSTMCell
+from gatewise.keras.layers import GRU, LSTM, LayerNormGRU, LayerNormLSTM, SimpleRNN
 from gatewise.keras.one_length import refuse_unknown_lengths
 from gatewise.keras.patch import patch_keras, unpatch_keras
 from gatewise.keras.text import explain_raw_text
 
-__all__ = ["GRU", "LSTM", "FallbackWarning", "SimpleRNN", "convert", "patch_keras", "portable", "unpatch_keras"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "FallbackWarning",
+    "LayerNormGRU",
+    "LayerNormGRUCell",
+    "LayerNormLSTM",
+    "LayerNormLSTMCell",
+    "SimpleRNN",
+    "convert",
+    "patch_keras",
+    "portable",
+    "unpatch_keras",
+]
 
 explain_raw_text()
 join_directions()

@@ -20,7 +20,7 @@ from keras import ops
 from gatewise.keras import fallback, kinds, loop, teaching
 from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.errors import class_name, named
-from gatewise.keras.layers import LAYERS
+from gatewise.keras.layers import LAYERS, NORMALISED
 from gatewise.keras.native import Native
 from gatewise.keras.patch import is_ours, is_patched
 from gatewise.keras.starts import given, mask_beside
@@ -83,7 +83,7 @@ def _wraps(kind: Callable[[Any], bool]) -> Callable[[Any], bool]:
 
 def _can_join(wrapper: Any, sequences: Tensor, initial_state: Any) -> bool:
     layers = _layers(wrapper)
-    known = {*LAYERS, *kinds.LAYERS} if is_patched() else {*LAYERS}
+    known = {*LAYERS, *NORMALISED, *(kinds.LAYERS if is_patched() else ())}
     return (
         operations is not None
         and wrapper.merge_mode == "concat"

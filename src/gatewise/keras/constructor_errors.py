@@ -71,6 +71,18 @@ def check_constructor(where: str, kind: type, args: tuple[Any, ...], kwargs: dic
             _check_name(where, argument, value, module)
 
 
+def check_named(where: str, argument: str, value: Any) -> None:
+    """Checks what an argument of ours names or holds, where it ends in `initializer` or the like.
+
+    Raises:
+        TypeError: it is neither a name nor a function.
+        ValueError: the name is unknown.
+    """
+    module = _NAMED.get(argument.rsplit("_", maxsplit=1)[-1])
+    if module is not None:
+        _check_name(where, argument, value, module)
+
+
 def _check_units(where: str, units: Any) -> None:
     name = where.rsplit(".", maxsplit=1)[-1]
     if not isinstance(units, int) or isinstance(units, bool):

@@ -12,7 +12,7 @@ import keras
 from gatewise.fallback import PORTABLE, Obstacle, is_portable, warn_once
 from gatewise.keras.engine import leaves_device_open, operations
 from gatewise.keras.errors import class_name
-from gatewise.keras.kinds import CELLS, KINDS, cells_of
+from gatewise.keras.kinds import ENGINE_CELLS, KINDS, cells_of
 from gatewise.native import ACTIVATIONS
 
 _DTYPES = ("float32", "float16", "bfloat16")  # half precision is computed in float32
@@ -67,7 +67,7 @@ def settled_obstacle(layer: Any) -> Obstacle | None:
 
 
 def _cells_obstacle(layer: Any, cell: Any) -> Obstacle | None:
-    if type(cell) not in CELLS:
+    if type(cell) not in ENGINE_CELLS:
         known = ", ".join(f"keras.layers.{kind.cell.__name__}" for kind in KINDS)
         why = f"the engine has no cell {type(cell).__name__}, only {known}"
         return Obstacle(why, "Use keras.layers.GRUCell if it serves as well.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of recurrent layers that stock Keras and the engine both have: a row each."""
+"""The kinds of recurrent layers that stock Keras and the engine both have, a row each; and the engine's other cells."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import keras
 
 from gatewise.cells import Cell, gru
+from gatewise.keras.layer_norm_cells import LayerNormGRUCell, LayerNormLSTMCell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +34,16 @@ KINDS = (
 )
 LAYERS = tuple(kind.layer for kind in KINDS)
 CELLS = tuple(kind.cell for kind in KINDS)
+# What each cell is to the engine: stock's, and those of our own that stock has not.
+ENGINE_CELLS: dict[Any, Callable[[Any], Cell]] = {
+    **{kind.cell: kind.engine_cell for kind in KINDS},
+    **{kind: lambda cell: cell.engine_cell for kind in (LayerNormGRUCell, LayerNormLSTMCell)},
+}
 
 
 def engine_cell(cell: Any) -> Cell:
-    """Returns which cell of the engine a cell of stock Keras is; KeyError for one that it has not."""
-    return {kind.cell: kind for kind in KINDS}[type(cell)].engine_cell(cell)
+    """Returns which cell of the engine a cell of Keras is; KeyError for one that it has not."""
+    return ENGINE_CELLS[type(cell)](cell)
 
 
 def cells_of(layer: Any) -> list[Any]:

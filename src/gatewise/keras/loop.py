@@ -142,10 +142,17 @@ def direction(layer: Any, cell: Any, sequences: Tensor, states: list[Tensor], tr
         kernel=float32(cell.kernel),
         recurrent_kernel=float32(cell.recurrent_kernel),
         bias=None if cell.bias is None else float32(cell.bias),
+        **_of_norm(cell),
         input_dropout=_factors(cell.get_dropout_mask(sequences[:, 0, :])) if drops else None,
         recurrent_dropout=_factors(cell.get_recurrent_dropout_mask(states[0])) if drops_recurrently else None,
         **zoneout.draws(layer, sequences, training),
     )
+
+
+def _of_norm(cell: Any) -> dict[str, Any]:
+    """Reads what a cell that normalises has besides."""
+    weights = {name: float32(getattr(cell, name)) for name in engine_cell(cell).row.weights}
+    return weights | {"epsilon": float32([cell.epsilon])} if weights else {}
 
 
 def options(layer: Any, cell: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import keras
 from keras import ops
 
-from gatewise.keras.kinds import CELLS, cells_of
+from gatewise.keras.kinds import ENGINE_CELLS, cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def run(
         otherwise: Keras's own loop, a function of these four arguments.
     """
     sequences = _of_this_length(sequences)
-    if valid is None or any(type(cell) not in CELLS for cell in cells_of(layer)):
+    if valid is None or any(type(cell) not in ENGINE_CELLS for cell in cells_of(layer)):
         return otherwise(sequences, initial_state, valid, training=training)
     if layer.unroll:
         return _unrolled(layer, sequences, initial_state, valid, training)

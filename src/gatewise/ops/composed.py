@@ -31,6 +31,9 @@ class Framework(Protocol):
     def all_valid(self, x: Tensor) -> Tensor:
         """Returns a mask (batch, timesteps, 1) of True for x (batch, timesteps, features)."""
 
+    def normal(self, value: Tensor, epsilon: Tensor | float) -> Tensor:
+        """Returns (value - mean) / sqrt(variance + epsilon) along the last axis; epsilon is (1,), or a number."""
+
     def where(self, condition: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:
         """Chooses element by element."""
 
@@ -118,6 +121,20 @@ def direction(
     both = own.bias is not None and equations.recurrent_bias
     input_bias, recurrent_bias = (own.bias[0], own.bias[1]) if both else (own.bias, None)
 
+    def scaled(value: Tensor, gain: Tensor | None, of: slice = slice(None)) -> Tensor:
+        normal = framework.normal(value, 1e-3 if own.epsilon is None else own.epsilon)
+        return normal if gain is None else normal * gain[of]
+
+    def of_state(c: Tensor) -> Tensor:
+        value = scaled(c, own.state_gain)
+        return value if own.state_bias is None else value + own.state_bias
+
+    def product(left: Tensor, weights: Tensor, gain: Tensor | None, g: int) -> Tensor:
+        found = left @ weights[:, gates[g]]
+        return scaled(found, gain, gates[g]) if equations.normalises else found
+
+    more = (of_state,) if equations.normalises_state else ()
+
     def drop(value: Tensor, factors: Tensor | None, g: int) -> Tensor:
         return value if factors is None else value * factors[g if factors.shape[0] == n else 0]
 
@@ -140,10 +157,11 @@ def direction(
         def recurrent(gate: int, factor: Tensor | None = None) -> Tensor:
             left = drop(states[0], own.recurrent_dropout, gate)
             left = left if factor is None else left * factor
-            return add(left @ own.recurrent_kernel[:, gates[gate]], recurrent_bias, gate)
+            return add(product(left, own.recurrent_kernel, own.recurrent_gain, gate), recurrent_bias, gate)
 
-        of_x = [add(drop(x_t, own.input_dropout, g) @ own.kernel[:, gates[g]], input_bias, g) for g in range(n)]
-        made = equations.step(of_x, recurrent, tuple(states), activate, of_gates)
+        of_inputs = [product(drop(x_t, own.input_dropout, g), own.kernel, own.gain, g) for g in range(n)]
+        of_x = [add(value, input_bias, g) for g, value in enumerate(of_inputs)]
+        made = equations.step(of_x, recurrent, tuple(states), activate, of_gates, *more)
         draws = iter(kept)
         new = [
             zone_out(before, after, next(draws) if is_drawn else None, part)

@@ -52,7 +52,7 @@ def backward(kept: Kept, d_states: tuple[Array, ...]) -> Gradient:
     dz, dh_tilde = dh * (h_prev - h_tilde) * gate.slope(z), dh * (1 - z) * candidate.slope(h_tilde)
     dr = dh_tilde * product * gate.slope(r)
     d_product = np.stack([dz, dr, dh_tilde * r])
-    d_h = d_product @ kept.recurrent_kernel.swapaxes(1, 2)
+    d_h = np.stack([kept.recurrent.back(k, d) for k, d in enumerate(d_product)])
     return Gradient(np.stack([dz, dr, dh_tilde]), d_product, kept.h, d_h, (dh * z,))
 
 
@@ -77,9 +77,9 @@ def backward_reset_before(kept: Kept, d_states: tuple[Array, ...]) -> Gradient:
     z, r = gate.value(kept.x[Z] + kept.recurrent(Z)), gate.value(kept.x[R] + kept.recurrent(R))
     h_tilde = candidate.value(kept.x[H] + kept.recurrent(H, r))
     dz, dh_tilde = dh * (h_prev - h_tilde) * gate.slope(z), dh * (1 - z) * candidate.slope(h_tilde)
-    d_reset = dh_tilde @ kept.recurrent_kernel[H].T
+    d_reset = kept.recurrent.back(H, dh_tilde, r)
     dr = d_reset * kept.h[H] * gate.slope(r)
     d_sums = np.stack([dz, dr, dh_tilde])
     left = kept.h * np.stack([np.ones_like(r), np.ones_like(r), r])
-    d_h = np.stack([dz @ kept.recurrent_kernel[Z].T, dr @ kept.recurrent_kernel[R].T, d_reset * r])
+    d_h = np.stack([kept.recurrent.back(Z, dz), kept.recurrent.back(R, dr), d_reset * r])
     return Gradient(d_sums, d_sums, left, d_h, (dh * z,))

@@ -15,9 +15,10 @@ import numpy as np
 from gatewise.arrays import Axis, mask_array, real_array
 from gatewise.cells import Cell
 from gatewise.options import flag, fraction, one_of
-from gatewise.reference import gru, lstm, simple_rnn
+from gatewise.reference import gru, layer_norm_lstm, lstm, simple_rnn
 from gatewise.reference.activations import ACTIVATIONS, Activation
-from gatewise.reference.step import Kept
+from gatewise.reference.layer_norm import Normal, normal
+from gatewise.reference.step import Kept, StateNormal
 from gatewise.states import nested
 
 if TYPE_CHECKING:
@@ -25,26 +26,34 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gatewise.reference.step import Gradient, Step
+    from gatewise.reference.step import Gradient
 
     Array = npt.NDArray[np.float64]
     States = Array | tuple[Array, ...]  # a cell with one state has it alone
 
 
 class Equations(NamedTuple):
-    """What a cell computes at a step, and that step's derivative; and whether its recurrent weights have a bias."""
+    """What a cell computes at a step, and that step's derivative.
 
-    step: Step
+    And whether its recurrent weights have a bias, and whether it normalises its products and its second state.
+    """
+
+    step: Any  # a Step; of a cell that normalises its second state, a NormalisingStep
     backward: Callable[[Kept, tuple[Array, ...]], Gradient]
-    recurrent_bias: bool
+    recurrent_bias: bool = False
+    normalises: bool = False
+    normalises_state: bool = False
 
 
 # By number
 EQUATIONS = (
     Equations(gru.step, gru.backward, recurrent_bias=True),
-    Equations(gru.step_reset_before, gru.backward_reset_before, recurrent_bias=False),
-    Equations(lstm.step, lstm.backward, recurrent_bias=False),
-    Equations(simple_rnn.step, simple_rnn.backward, recurrent_bias=False),
+    Equations(gru.step_reset_before, gru.backward_reset_before),
+    Equations(lstm.step, lstm.backward),
+    Equations(simple_rnn.step, simple_rnn.backward),
+    Equations(gru.step, gru.backward, normalises=True),
+    Equations(gru.step_reset_before, gru.backward_reset_before, normalises=True),
+    Equations(layer_norm_lstm.step, layer_norm_lstm.backward, normalises=True, normalises_state=True),
 )
 
 
@@ -54,20 +63,55 @@ class _Layer(NamedTuple):
     recurrent_kernel: Array  # (G, U, U)
     b: Array  # (G, 1, U)
     c: Array  # (G, 1, U), zeros of a cell that has none
-    use_bias: bool
+    gain: Array  # (G, 1, U), of a cell that normalises, and so are the others
+    recurrent_gain: Array  # (G, 1, U)
+    state_normal: StateNormal
+    given: frozenset[str]  # those of the weights that may be absent and are not
     activation: Activation
     recurrent_activation: Activation
 
+    @property
+    def equations(self) -> Equations:
+        return EQUATIONS[self.cell]
+
+    def normal(self, product: Array) -> Normal:
+        """Normalises products of a gate, or of all, each by itself; leaves them alone where the cell does."""
+        if not self.equations.normalises:
+            return _Unchanged(product, np.ones(1))
+        return normal(product, self.state_normal.epsilon)
+
     def kept(self, x_gates: Array, h_gates: Array, states: tuple[Array, ...]) -> Kept:
         """Brings what a step is made of."""
+        x = self.normal(x_gates @ self.kernel).value * self.gain + self.b
+        recurrent = _Recurrent(self, h_gates)
+        return Kept(x, h_gates, recurrent, states, self.state_normal, self.activation, self.recurrent_activation)
 
-        def recurrent(gate: int, factor: Array | None = None) -> Array:
-            left = h_gates[gate] if factor is None else h_gates[gate] * factor
-            product: Array = left @ self.recurrent_kernel[gate] + self.c[gate]
-            return product
 
-        x = x_gates @ self.kernel + self.b
-        return Kept(x, h_gates, recurrent, states, self.recurrent_kernel, self.activation, self.recurrent_activation)
+class _Unchanged(Normal):
+    """What a cell that does not normalise has for a normalised product: the product."""
+
+    def back(self, d: Array) -> Array:
+        return d
+
+
+class _Recurrent(NamedTuple):
+    """See `step.KeptRecurrent`."""
+
+    layer: _Layer
+    h_gates: Array
+
+    def normal(self, gate: int, factor: Array | None) -> Normal:
+        left = self.h_gates[gate] if factor is None else self.h_gates[gate] * factor
+        return self.layer.normal(left @ self.layer.recurrent_kernel[gate])
+
+    def __call__(self, gate: int, factor: Array | None = None) -> Array:
+        product: Array = self.normal(gate, factor).value * self.layer.recurrent_gain[gate] + self.layer.c[gate]
+        return product
+
+    def back(self, gate: int, d: Array, factor: Array | None = None) -> Array:
+        of_product = self.normal(gate, factor).back(d * self.layer.recurrent_gain[gate])
+        left: Array = of_product @ self.layer.recurrent_kernel[gate].T
+        return left
 
 
 class Forward(NamedTuple):
@@ -98,6 +142,20 @@ class Gradients(NamedTuple):
     bias: Array | None  # (2, GU) or (GU,); None without bias
 
 
+class LayerNormGradients(NamedTuple):
+    """The same of a cell that normalises."""
+
+    x: Array
+    initial_state: States
+    kernel: Array
+    recurrent_kernel: Array
+    bias: Array | None
+    gain: Array | None  # (GU,); None without gain, and so are the others
+    recurrent_gain: Array | None  # (GU,)
+    state_gain: Array | None  # (U,)
+    state_bias: Array | None  # (U,)
+
+
 def forward(
     x: npt.ArrayLike,
     kernel: npt.ArrayLike,
@@ -113,6 +171,11 @@ def forward(
     recurrent_activation: str = "sigmoid",
     input_dropout: npt.ArrayLike | None = None,
     recurrent_dropout: npt.ArrayLike | None = None,
+    gain: npt.ArrayLike | None = None,
+    recurrent_gain: npt.ArrayLike | None = None,
+    state_gain: npt.ArrayLike | None = None,
+    state_bias: npt.ArrayLike | None = None,
+    epsilon: float = 1e-3,
     starts: npt.ArrayLike | None = None,
     zoneout_h: float = 0.0,
     zoneout_c: float = 0.0,
@@ -136,6 +199,11 @@ def forward(
         recurrent_activation: the gates'; a key of `ACTIVATIONS`.
         input_dropout: factors on x, the same at every step: (1, B, F), or (G, B, F), one for each gate; or None.
         recurrent_dropout: factors on h_prev in the products, the same at every step: (G, B, U); or None.
+        gain: (GU,), of a cell that normalises, as what follows is: factors on the normalised x K; or None for ones.
+        recurrent_gain: (GU,), factors on the normalised h_prev R; or None for ones.
+        state_gain: (U,), factors on the normalised second state; or None for ones.
+        state_bias: (U,), what is added to those; or None for zeros.
+        epsilon: what is added to variances.
         starts: (B, T), nonzero = a boundary before that step in time, masked or not; or None. The next valid step in
             reading order begins with the initial state, and no output is repeated across it.
         zoneout_h: what part of h a step keeps: h = part * h_prev + (1 - part) * h_new (Krueger et al. 2016, arXiv
@@ -157,7 +225,8 @@ def forward(
         >>> result.outputs.round(4).tolist()  # z = 1/2: half of tanh(1), then three quarters of it
         [[[0.3808], [0.5712]]]
     """
-    layer = _layer(cell, kernel, recurrent_kernel, bias, activation, recurrent_activation)
+    of_norm = {"gain": gain, "recurrent_gain": recurrent_gain, "state_gain": state_gain, "state_bias": state_bias}
+    layer = _layer(cell, kernel, recurrent_kernel, bias, activation, recurrent_activation, of_norm, epsilon)
     n_gates, n_features, n_units = layer.kernel.shape
     x = _float64("x", x, "batch", "timesteps", ("features", n_features))
     n_batch, timesteps, _ = x.shape
@@ -197,9 +266,9 @@ def forward(
             state[restarts[:, t]] = start[restarts[:, t]]
         x_gates, h_gates = x[rows, t] * x_factors[:, rows], states[0][rows] * h_factors[:, rows]
         kept = layer.kept(x_gates, h_gates, tuple(state[rows] for state in states))
-        new = EQUATIONS[cell].step(
-            kept.x, kept.recurrent, kept.states, layer.activation.value, layer.recurrent_activation.value
-        )
+        functions = layer.activation.value, layer.recurrent_activation.value
+        of_state = (layer.state_normal,) if layer.equations.normalises_state else ()
+        new = layer.equations.step(kept.x, kept.recurrent, kept.states, *functions, *of_state)
         for state, value, part in zip(states, new, zoneout, strict=True):
             state[rows] = part[rows, t] * state[rows] + (1 - part[rows, t]) * value
         if zero_output_for_mask:
@@ -212,7 +281,9 @@ def forward(
     return Forward(outputs, output, nested(states), steps, layer, *about_steps, x_factors, h_factors, *options)
 
 
-def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: Any = None) -> Gradients:
+def backward(
+    result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: Any = None
+) -> Gradients | LayerNormGradients:
     """Computes the vector-Jacobian product of `forward`.
 
     Args:
@@ -241,7 +312,8 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
     d_states = [_optional("d_state", d, np.zeros((batch, units)), *at_end).copy() for d in given]
     dx, d_output = np.zeros((batch, timesteps, features)), np.zeros((batch, units))
     d_initial = [np.zeros((batch, units)) for _ in d_states]  # of what was begun again with
-    d_kernel, d_recurrent_kernel, db, dc = (np.zeros_like(weight) for weight in layer[1:5])
+    d_kernel, d_recurrent_kernel, db, dc, d_gain, d_recurrent_gain = (np.zeros_like(weight) for weight in layer[1:7])
+    d_state_gain, d_state_bias = np.zeros(units), np.zeros(units)
     for t in reversed(range(timesteps)):
         rows, (x_gates, kept) = result.valid[:, t], result.steps[t]
         d_output += dy[:, t]
@@ -250,8 +322,10 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
         d_output[rows | result.boundaries[:, t] | result.zero_output_for_mask] = 0
         after = [of_state[rows] for of_state in d_states]
         parts = [part[rows, t] for part in result.zoneout]
-        d = EQUATIONS[layer.cell].backward(kept, tuple((1 - p) * of for p, of in zip(parts, after, strict=True)))
-        dx[rows, t] = ((d.x @ layer.kernel.swapaxes(1, 2)) * result.x_factors[:, rows]).sum(axis=0)
+        d = layer.equations.backward(kept, tuple((1 - p) * of for p, of in zip(parts, after, strict=True)))
+        of_x, of_h = (layer.normal(p) for p in (x_gates @ layer.kernel, d.left @ layer.recurrent_kernel))
+        d_x, d_product = of_x.back(d.x * layer.gain), of_h.back(d.product * layer.recurrent_gain)
+        dx[rows, t] = ((d_x @ layer.kernel.swapaxes(1, 2)) * result.x_factors[:, rows]).sum(axis=0)
         for of_state, value, p, of in zip(d_states, d.states, parts, after, strict=True):
             of_state[rows] = value + p * of
         d_states[0][rows] += (d.h * result.h_factors[:, rows]).sum(axis=0)
@@ -259,16 +333,26 @@ def backward(result: Forward, d_outputs: npt.ArrayLike | None = None, d_state: A
         for of_state, of_initial in zip(d_states, d_initial, strict=True):
             of_initial[restarted] += of_state[restarted]
             of_state[restarted] = 0
-        d_kernel += x_gates.swapaxes(1, 2) @ d.x
-        d_recurrent_kernel += d.left.swapaxes(1, 2) @ d.product
+        d_kernel += x_gates.swapaxes(1, 2) @ d_x
+        d_recurrent_kernel += d.left.swapaxes(1, 2) @ d_product
+        d_gain += (d.x * of_x.value).sum(axis=1, keepdims=True)
+        d_recurrent_gain += (d.product * of_h.value).sum(axis=1, keepdims=True)
+        d_state_gain += d.state_gain
+        d_state_bias += d.state_bias
         db += d.x.sum(axis=1, keepdims=True)
         dc += d.product.sum(axis=1, keepdims=True)
-    both = EQUATIONS[layer.cell].recurrent_bias
-    d_bias = np.concatenate([db, dc]).reshape(2, -1) if both else db.reshape(-1)
+    weights = {
+        "bias": np.concatenate([db, dc]).reshape(2, -1) if layer.equations.recurrent_bias else db.reshape(-1),
+        "gain": d_gain.reshape(-1),
+        "recurrent_gain": d_recurrent_gain.reshape(-1),
+        "state_gain": d_state_gain,
+        "state_bias": d_state_bias,
+    }
+    kind = LayerNormGradients if layer.equations.normalises else Gradients
+    of_given = {n: value if n in layer.given else None for n, value in weights.items() if n in kind._fields}
     dx = dx[:, ::-1] if result.go_backwards else dx
-    bias = d_bias if layer.use_bias else None
     d_initial = [of_state + of_initial for of_state, of_initial in zip(d_states, d_initial, strict=True)]
-    return Gradients(dx, nested(d_initial), _joined(d_kernel), _joined(d_recurrent_kernel), bias)
+    return kind(dx, nested(d_initial), _joined(d_kernel), _joined(d_recurrent_kernel), **of_given)
 
 
 def _layer(
@@ -278,19 +362,32 @@ def _layer(
     bias: npt.ArrayLike | None,
     activation: str,
     recurrent_activation: str,
+    of_norm: dict[str, npt.ArrayLike | None],
+    epsilon: float,
 ) -> _Layer:
     n, units = len(cell.row.gates), len(_float64("recurrent_kernel", recurrent_kernel, "units", "gates * units"))
     gates = (f"{n} * units", n * units)
     kernel = _split(_float64("kernel", kernel, "features", gates), n)
     recurrent_kernel = _split(_float64("recurrent_kernel", recurrent_kernel, "units", gates), n)
     b_and_c = np.zeros((2, n, 1, units))
-    if bias is not None and EQUATIONS[cell].recurrent_bias:
+    equations = EQUATIONS[cell]
+    if bias is not None and equations.recurrent_bias:
         b_and_c[:] = _float64("bias", bias, ("b and c", 2), gates).reshape(2, n, 1, units)
     elif bias is not None:
         b_and_c[0] = _float64("bias", bias, gates).reshape(n, 1, units)
     function = ACTIVATIONS[one_of("reference", "activation", activation, ACTIVATIONS)]
     of_gates = ACTIVATIONS[one_of("reference", "recurrent_activation", recurrent_activation, ACTIVATIONS)]
-    return _Layer(cell, kernel, recurrent_kernel, b_and_c[0], b_and_c[1], bias is not None, function, of_gates)
+    exists = {name: equations.normalises_state if "state" in name else equations.normalises for name in of_norm}
+    if extra := [name for name, value in of_norm.items() if value is not None and not exists[name]]:
+        raise ValueError(f"reference: {extra[0]} has no place in this cell. Expected None; received it. Leave it out.")
+    ones, size = np.ones(n * units), ("units", units)
+    gains = [_optional(name, of_norm[name], ones, gates).reshape(n, 1, units) for name in ("gain", "recurrent_gain")]
+    state_gain = _optional("state_gain", of_norm["state_gain"], np.ones(units), size)
+    state_bias = _optional("state_bias", of_norm["state_bias"], np.zeros(units), size)
+    given = frozenset(name for name, value in (of_norm | {"bias": bias}).items() if value is not None)
+    of_state = StateNormal(state_gain, state_bias, epsilon)
+    b, c = b_and_c
+    return _Layer(cell, kernel, recurrent_kernel, b, c, gains[0], gains[1], of_state, given, function, of_gates)
 
 
 def _several(cell: Cell, state: Any) -> tuple[Any, ...]:

@@ -48,5 +48,5 @@ def backward(kept: Kept, d_states: tuple[Array, ...]) -> Gradient:
     dc = dc + dh * o * candidate.slope(y)
     di, df, do = dc * g * gate.slope(i), dc * c_prev * gate.slope(f), dh * y * gate.slope(o)
     d_sums = np.stack([di, df, dc * i * candidate.slope(g), do])
-    d_h = d_sums @ kept.recurrent_kernel.swapaxes(1, 2)
+    d_h = np.stack([kept.recurrent.back(k, d) for k, d in enumerate(d_sums)])
     return Gradient(d_sums, d_sums, kept.h, d_h, (np.zeros_like(dh), dc * f))

@@ -89,8 +89,8 @@ def _recurrent(cell: Cell) -> Formula:
             states = [zeros if state is None else np.broadcast_to(state, zeros.shape) for state in states]
         start = None if states[0] is None else states[0] if len(states) == 1 else tuple(states)
         kept = {name: value for name, value in options.items() if name != "return_sequences"}
-        arrays = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
-        found = forward(x, *arrays, cell=cell, initial_state=start, mask=mask, starts=starts, **kept)
+        arrays: dict[str, Any] = dict(weights)
+        found = forward(x, **arrays, cell=cell, initial_state=start, mask=mask, starts=starts, **kept)
         after = found.state if isinstance(found.state, tuple) else (found.state,)
         return (found.outputs if options["return_sequences"] else found.last_output, *after)
 

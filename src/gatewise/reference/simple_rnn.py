@@ -30,4 +30,4 @@ def backward(kept: Kept, d_states: tuple[Array, ...]) -> Gradient:
     """Takes the gradient of its new state back."""
     (dh,) = d_states
     d_sum = (dh * kept.activation.slope(kept.activation.value(kept.x[0] + kept.recurrent(0))))[None]
-    return Gradient(d_sum, d_sum, kept.h, d_sum @ kept.recurrent_kernel.swapaxes(1, 2), (np.zeros_like(dh),))
+    return Gradient(d_sum, d_sum, kept.h, kept.recurrent.back(0, d_sum[0])[None], (np.zeros_like(dh),))

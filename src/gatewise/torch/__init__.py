@@ -9,8 +9,9 @@ from gatewise.extras import required_by
 
 with required_by("gatewise.torch", "torch"):
     from gatewise.torch.convert import convert
+    from gatewise.torch.layer_norm import LayerNormGRU, LayerNormLSTM
     from gatewise.torch.layers import GRU, LSTM, RNN
 
 from gatewise.torch.patch import patch_torch, unpatch_torch
 
-__all__ = ["GRU", "LSTM", "RNN", "convert", "patch_torch", "unpatch_torch"]
+__all__ = ["GRU", "LSTM", "RNN", "LayerNormGRU", "LayerNormLSTM", "convert", "patch_torch", "unpatch_torch"]

@@ -41,6 +41,10 @@ class _Jax:
     def all_valid(self, x: Array) -> Array:
         return jnp.ones((*x.shape[:2], 1), bool)
 
+    def normal(self, value: Array, epsilon: Array | float) -> Array:
+        centred = value - value.mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt((centred * centred).mean(-1, keepdims=True) + epsilon)
+
     def where(self, condition: Array, value: Array, otherwise: Array | float) -> Array:
         return jnp.where(condition, value, otherwise)
 

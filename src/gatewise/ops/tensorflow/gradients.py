@@ -135,6 +135,10 @@ class _TensorFlow:
     def all_valid(self, x: Tensor) -> Tensor:
         return tf.ones((*tf.unstack(tf.shape(x)[:2]), 1), tf.bool)
 
+    def normal(self, value: Tensor, epsilon: Tensor | float) -> Tensor:
+        centred = value - tf.reduce_mean(value, -1, keepdims=True)
+        return centred * tf.math.rsqrt(tf.reduce_mean(centred * centred, -1, keepdims=True) + epsilon)
+
     def where(self, condition: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:
         return tf.where(condition, value, otherwise)
 

@@ -93,6 +93,7 @@ def rnn(
     torch_layout: bool = False,
     zoneout_h: float = 0.0,
     zoneout_c: float = 0.0,
+    composed: bool = False,
     training: bool = False,  # noqa: ARG001  # torch itself knows whether a gradient will follow
 ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...]]:
     """Runs a recurrent layer over sequences, eagerly or under `torch.compile`.
@@ -110,6 +111,9 @@ def rnn(
             recurrent_kernel: (units, G * units).
             bias: (G * units,), or (2, G * units) of a cell with an input and a recurrent one; None for zeros.
             recurrent_bias: for `torch_layout` alone.
+            gain, recurrent_gain: (G * units,), of a cell that normalises, None for ones.
+            state_gain, state_bias: (units,), of one that normalises c, None for ones and zeros.
+            epsilon: (1,), of a cell that normalises, None for 0.001.
             input_dropout: (1 or G, batch, features), factors on x, one for all gates or one for each.
             recurrent_dropout: (G, batch, units), factors on the previous h, one for each gate.
             kept_h, kept_c: (batch, timesteps, units) bool, True = the unit keeps that state in that step: zoneout's
@@ -130,6 +134,7 @@ def rnn(
             recurrent_bias (G * units,), gates in PyTorch's order.
         zoneout_h: what part of h, from 0 to 1, a step keeps, where the direction's `kept_h` does not say.
         zoneout_c: likewise, of the second state.
+        composed: whether PyTorch's own operations compute it, on any device and in any dtype, instead of the engine.
         training: not needed here: torch says whether a gradient will follow.
 
     Returns:
@@ -153,7 +158,7 @@ def rnn(
         >>> tuple(outputs.shape), tuple(second_h.shape)
         ((2, 3, 4), (2, 2))
     """
-    if operations.PROBLEM is not None:
+    if operations.PROBLEM is not None and not composed:
         raise RuntimeError(
             f"gatewise.ops.torch.rnn: the engine is not available. {operations.PROBLEM}. Install another torch."
         )
@@ -170,7 +175,11 @@ def rnn(
         zoneout_h=_bits_of(zoneout_h),
         zoneout_c=_bits_of(zoneout_c),
     )
-    results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
+    results: Any  # tensors; None where the cell has no such state
+    if composed:
+        results = composition.run(inputs, options)
+    else:
+        results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
     states, places = facts(options.cell).states, range(1, len(results), len(OWN_OUTPUTS))
     return results[0], tuple([results[place : place + states] for place in places])
 

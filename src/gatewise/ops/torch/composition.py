@@ -90,6 +90,10 @@ class _Torch:
     def all_valid(self, x: Tensor) -> Tensor:
         return x.new_ones((x.shape[0], x.shape[1], 1), dtype=torch.bool)
 
+    def normal(self, value: Tensor, epsilon: Tensor | float) -> Tensor:
+        centred = value - value.mean(-1, keepdim=True)
+        return centred * torch.rsqrt((centred * centred).mean(-1, keepdim=True) + epsilon)
+
     def where(self, condition: Tensor, value: Tensor, otherwise: Tensor | float) -> Tensor:
         return torch.where(condition, value, otherwise)
 

@@ -19,6 +19,8 @@ Tensor: TypeAlias = torch.Tensor
 def to_keras(cell: int, own: Any) -> Any:
     """Brings a direction's kernels (GU, R) and biases (GU,) to kernels (R, GU) and one bias, gates in the cell's order.
 
+    And gains (GU,), of a cell that has some, to that order.
+
     The bias becomes (2, GU) of a cell that keeps two apart, else their sum.
     """
     places = ROWS[cell].torch
@@ -36,4 +38,5 @@ def to_keras(cell: int, own: Any) -> Any:
         recurrent_kernel=in_order(own.recurrent_kernel).t(),
         bias=bias,
         recurrent_bias=None,
+        **{name: in_order(value) for name in ("gain", "recurrent_gain") if (value := getattr(own, name)) is not None},
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewise.cells import Cell
 from gatewise.engine import ACTIVATIONS
 from gatewise.operands import facts
-from gatewise.runtime.operations.operation import Operation, Option, checked_mask, fits, numbers, rank, weight
+from gatewise.runtime.operations.operation import MOST, Operation, Option, checked_mask, fits, numbers, rank, weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,8 @@ def _shapes(cell: Cell) -> Callable[[list[Any], dict[str, Any], dict[str, Array]
         units = 0 if recurrent is None else len(recurrent)
         weight(weights, "recurrent_kernel", units, gates * units)
         weight(weights, "bias", *((2,) if facts(cell).recurrent_bias else ()), gates * units)
+        for name in cell.row.weights:
+            weight(weights, name, units if name.startswith("state") else gates * units)
         kernel = weight(weights, "kernel", None, gates * units)
         fits(features, None if kernel is None else len(kernel), "the width of x")
         checked_mask(mask, x[0])
@@ -44,7 +46,7 @@ def _row(cell: Cell) -> Operation:
         inputs=("x", "mask?", *(f"{state}?" for state in cell.row.states), "starts?"),
         outputs=("outputs", *cell.row.states),
         shapes=_shapes(cell),
-        weights=("kernel", "recurrent_kernel", "bias?"),
+        weights=("kernel", "recurrent_kernel", "bias?", *(f"{name}?" for name in cell.row.weights)),
         options={
             "activation": Option("tanh", str, names=ACTIVATIONS),
             "recurrent_activation": Option("sigmoid", str, names=ACTIVATIONS),
@@ -52,9 +54,10 @@ def _row(cell: Cell) -> Operation:
             "go_backwards": Option(default=False, kind=bool),
             "zero_output_for_mask": Option(default=False, kind=bool),
             **{f"zoneout_{state}": Option(0.0, float, least=0, most=1) for state in cell.row.states},
+            **({"epsilon": Option(1e-3, float, least=1e-30, most=MOST)} if facts(cell).normalises else {}),
         },
     )
 
 
-# gru, gru_reset_before, lstm, simple_rnn; a state of one row stands for all
+# By the cell's name in lower case; a state of one row stands for all
 ROWS = {cell.name.lower(): _row(cell) for cell in Cell}

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[Any]
 
+_OWN = {"LayerNormGRU", "LayerNormGRUCell", "LayerNormLSTM", "LayerNormLSTMCell", "Preprocessing"}  # of gatewise
 _CURE = (
     "Build it of Keras's layers, as a Sequential or a functional model, or cut the model before it and compute the "
     "rest yourself."
@@ -161,7 +162,7 @@ class Door(Builder):
         if cls.__module__.startswith("gatewise."):
             cls = getattr(cls, "STOCK", cls)
         name, package = str(cls.__name__), cls.__module__.partition(".")[0]
-        return name if package == "keras" or (package == "gatewise" and name == "Preprocessing") else None
+        return name if package == "keras" or (package == "gatewise" and name in _OWN) else None
 
     def built_of(self, model: Any, what: str) -> Any:
         """What a functional model was built of, its `input` or `output`: a tensor, or some, nested; else None."""

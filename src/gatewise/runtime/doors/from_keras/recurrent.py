@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewise.runtime.doors.from_keras.calls import Call
     from gatewise.runtime.doors.from_keras.door import Door
 
-RECURRENT = ("GRU", "LSTM", "SimpleRNN", "RNN")
+RECURRENT = ("GRU", "LSTM", "SimpleRNN", "RNN", "LayerNormGRU", "LayerNormLSTM")
 
 
 # --- One layer: a chain of its cells ---
@@ -29,16 +29,17 @@ def _cell(door: Door, call: Call, cell: Any) -> Cell:
         KerasModelError: it is another.
     """
     kind = door.kind(cell)
-    if kind == "GRUCell":
-        return gru(reset_after=bool(cell.reset_after))
-    found = {"LSTMCell": Cell.LSTM, "SimpleRNNCell": Cell.SIMPLE_RNN}.get(kind or "")
+    if kind in {"GRUCell", "LayerNormGRUCell"}:
+        return gru(reset_after=bool(cell.reset_after), layer_norm=kind != "GRUCell")
+    found = _OTHERS.get(kind or "")
     if found is None:
         received = f"{type(cell).__module__}.{type(cell).__qualname__}"
         raise refused(call.layer, call.name, "its cell is one that a graph has not", _CELLS, received)
     return found
 
 
-_CELLS = "GRUCell, LSTMCell, SimpleRNNCell or StackedRNNCells of these"
+_OTHERS = {"LSTMCell": Cell.LSTM, "SimpleRNNCell": Cell.SIMPLE_RNN, "LayerNormLSTMCell": Cell.LAYER_NORM_LSTM}
+_CELLS = "GRUCell, LSTMCell, SimpleRNNCell or StackedRNNCells of these, or a cell of gatewise.keras"
 
 
 def _activations(door: Door, call: Call, cell: Any) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def _recurrent(door: Door, call: Call) -> list[str]:
             kernel=door.read(cell.kernel, call.name),
             recurrent_kernel=door.read(cell.recurrent_kernel, call.name),
             bias=door.read(cell.bias, call.name) if cell.use_bias else None,
+            **{one: door.read(getattr(cell, one), call.name) for one in of.row.weights},
         )
         x, *after = door.emit_all(
             call,
@@ -88,6 +90,7 @@ def _recurrent(door: Door, call: Call) -> list[str]:
             zero_output_for_mask=is_last and bool(getattr(layer, "zero_output_for_mask", False)),
             **_activations(door, call, cell),
             **{f"zoneout_{state}": part for state, part in _zoneout(layer, of).items() if part},
+            **({"epsilon": float(cell.epsilon)} if of.row.weights else {}),
         )
         states += after
         if place == 0 and layer.go_backwards and not is_last and mask is not None:
