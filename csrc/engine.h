@@ -95,13 +95,6 @@ typedef struct gatewise_inputs {
   const float* bias;                                // (GU,), or (2, GU) [input, recurrent] of a cell with both; PyTorch's: (GU,), of the
                                                     // input; or null: zeros
   const float* recurrent_bias;                      // PyTorch's, beside a bias: (GU,), which a cell with one adds to it; or null
-  const float* input_dropout;                       // (input_dropout_masks, B, F), factors on x, the same at every step; or null
-  int64_t input_dropout_masks;                      // 1: one factor for all gates; G: one for each gate
-  const float* recurrent_dropout;                   // (G, B, U), factors on h before a step, one for each gate; or null
-  // Zoneout: (B, T, U) by state, nonzero = the step keeps the state as it was before; of h, the output too. Or null: a step gives
-  // part * before + (1 - part) * after, by the layer's zoneout_h and zoneout_c. Either way h follows from c as the cell computed it.
-  const uint8_t* kept[GATEWISE_MAX_STATES];
-  int64_t restarts_with_zeros;  // 1: what is behind a start begins with zeros, not with initial_state; of a forward call alone
   // Of a cell that normalises, or null:
   const float* gain;               // (GU,), of the products with x; null: ones
   const float* recurrent_gain;     // (GU,), of the products with h; null: ones
@@ -111,6 +104,10 @@ typedef struct gatewise_inputs {
   const float* input_dropout;      // (input_dropout_masks, B, F), factors on x, the same at every step; or null
   int64_t input_dropout_masks;     // 1: one factor for all gates; G: one for each gate
   const float* recurrent_dropout;  // (G, B, U), factors on h before a step, one for each gate; or null
+  // Zoneout: (B, T, U) by state, nonzero = the step keeps the state as it was before; of h, the output too. Or null: a step gives
+  // part * before + (1 - part) * after, by the layer's zoneout_h and zoneout_c. Either way h follows from c as the cell computed it.
+  const uint8_t* kept[GATEWISE_MAX_STATES];
+  int64_t restarts_with_zeros;  // 1: what is behind a start begins with zeros, not with initial_state; of a forward call alone
   // What gatewise_pack wrote of the weights, which a forward call then does not read, unless dropout gives each gate rows of its own; or
   // null.
   const float* packed;

@@ -121,30 +121,18 @@ def direction(
     both = own.bias is not None and equations.recurrent_bias
     input_bias, recurrent_bias = (own.bias[0], own.bias[1]) if both else (own.bias, None)
 
-    def scaled(value: Tensor, gain: Tensor | None, of: slice = slice(None)) -> Tensor:
-        normal = framework.normal(value, 1e-3 if own.epsilon is None else own.epsilon)
-        return normal if gain is None else normal * gain[of]
-
-    def of_state(c: Tensor) -> Tensor:
-        value = scaled(c, own.state_gain)
-        return value if own.state_bias is None else value + own.state_bias
+    normal = _Normal(framework, own)
+    more = (normal.of_state,) if equations.normalises_state else ()
 
     def product(left: Tensor, weights: Tensor, gain: Tensor | None, g: int) -> Tensor:
         found = left @ weights[:, gates[g]]
-        return scaled(found, gain, gates[g]) if equations.normalises else found
-
-    more = (of_state,) if equations.normalises_state else ()
+        return normal(found, gain, gates[g]) if equations.normalises else found
 
     def drop(value: Tensor, factors: Tensor | None, g: int) -> Tensor:
         return value if factors is None else value * factors[g if factors.shape[0] == n else 0]
 
     def add(value: Tensor, b: Tensor | None, g: int) -> Tensor:
         return value if b is None else value + b[gates[g]]
-
-    def zone_out(before: Tensor, after: Tensor, kept: Tensor | None, part: float) -> Tensor:
-        if kept is not None:
-            return framework.where(kept, before, after)
-        return part * before + (1 - part) * after if part else after
 
     def step(carried: Tensors, inputs: Tensors) -> Tensors:
         (*states, output, crossed), (x_t, valid, boundary, *kept) = carried, inputs
@@ -164,7 +152,7 @@ def direction(
         made = equations.step(of_x, recurrent, tuple(states), activate, of_gates, *more)
         draws = iter(kept)
         new = [
-            zone_out(before, after, next(draws) if is_drawn else None, part)
+            _zoned_out(framework, before, after, next(draws) if is_drawn else None, part)
             for before, after, is_drawn, part in zip(states, made, drawn, (zoneout_h, zoneout_c), strict=False)
         ]
         repeated = zeros if zero_output_for_mask else output
@@ -183,3 +171,26 @@ def direction(
     *states, outputs, _ = framework.scan(step, (*start, zeros, sequences[2][0]), tuple(sequences))
     outputs = framework.time_first(outputs if return_sequences else outputs[-1:])
     return outputs, tuple(state[-1] for state in states)
+
+
+class _Normal:
+    """What a cell that normalises does to its products and its second state."""
+
+    def __init__(self, framework: Framework, own: Any) -> None:
+        self._framework, self._own = framework, own
+        self._epsilon = 1e-3 if own.epsilon is None else own.epsilon
+
+    def __call__(self, value: Tensor, gain: Tensor | None, of: slice = slice(None)) -> Tensor:
+        found = self._framework.normal(value, self._epsilon)
+        return found if gain is None else found * gain[of]
+
+    def of_state(self, c: Tensor) -> Tensor:
+        value = self(c, self._own.state_gain)
+        return value if self._own.state_bias is None else value + self._own.state_bias
+
+
+def _zoned_out(framework: Framework, before: Tensor, after: Tensor, kept: Tensor | None, part: float) -> Tensor:
+    """A state after a step: by units that keep it where they were drawn, else by the part that is kept of each."""
+    if kept is not None:
+        return framework.where(kept, before, after)
+    return part * before + (1 - part) * after if part else after
