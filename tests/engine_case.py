@@ -144,8 +144,9 @@ class Case:
             **{name: normal(b, u) for name in self.state_names("d_state")},
         }
         self.arrays["starts"] = make_starts(self.starts, b, t, mask, rng)
-        for name in self.cell.row.states:
-            self.arrays[f"kept_{name}"] = rng.random((b, t, u)) < 0.4 if self.zoneout == "kept" else None
+        for name in ("h", "c"):
+            drawn = self.zoneout == "kept" and name in self.cell.row.states
+            self.arrays[f"kept_{name}"] = rng.random((b, t, u)) < 0.4 if drawn else None
 
     def state_names(self, name: str) -> list[str]:
         """What the states are called: "state", and "state_c" of a cell with two."""

@@ -167,8 +167,8 @@ def rnn(
         zero_output_for_mask=zero_output_for_mask,
         recompute=recomputing(),
         torch_layout=torch_layout,
-        zoneout_h=_bits_of(zoneout_h),
-        zoneout_c=_bits_of(zoneout_c),
+        zoneout_h=_bits_of(zoneout_h) if zoneout_h else 0,
+        zoneout_c=_bits_of(zoneout_c) if zoneout_c else 0,
     )
     results = _run(signatures.SIGNATURES[len(directions)], inputs, options)
     states, places = facts(options.cell).states, range(1, len(results), len(OWN_OUTPUTS))
