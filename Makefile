@@ -15,7 +15,7 @@ SOURCES = Makefile pyproject.toml CMakeLists.txt constraints.txt $(shell find cs
 
 # What holds for the layer, on every backend
 LAYER_TESTS = tests/test_explain_keras.py tests/test_inspect_attribution.py tests/test_ops_bidirectional.py $(addprefix tests/test_keras_, $(addsuffix .py, bidirectional bugs export fallback grid layer losses own_suites patch \
-	patch_processes patch_programs properties same_bits))
+	patch_processes patch_programs properties same_bits starts))
 # What hardly depends on the backend: on one of them, and by `make test-deep` on every one
 KERAS_TESTS = $(addprefix tests/test_keras_, $(addsuffix .py, call_errors constructor_errors convert files)) tests/test_runtime_keras.py
 RUNTIME_TESTS = $(wildcard tests/test_runtime_*.py)

@@ -147,8 +147,9 @@ class Case:
             },
         }
         self.arrays["starts"] = make_starts(self.starts, b, t, mask, rng)
-        for name in self.cell.row.states:
-            self.arrays[f"kept_{name}"] = rng.random((b, t, u)) < 0.4 if self.zoneout == "kept" else None
+        for name in ("h", "c"):
+            drawn = self.zoneout == "kept" and name in self.cell.row.states
+            self.arrays[f"kept_{name}"] = rng.random((b, t, u)) < 0.4 if drawn else None
 
     def of_norm(self, name: str, noise: Array) -> Array | None:
         """The gains of a cell that normalises, or a bias, absent where the bias of the gates is.

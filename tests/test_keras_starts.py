@@ -80,7 +80,8 @@ def test_a_model_trains_with_starts_and_keeps_them_when_saved(tmp_path: Any) -> 
 def test_a_mask_that_sequences_carry_is_kept_beside_starts() -> None:
     x, starts = keras.Input((9, 4)), keras.Input((9,), dtype="bool")
     masked = keras.layers.Masking()(x)
-    gru, both = gatewise.keras.GRU(5), keras.layers.Bidirectional(gatewise.keras.GRU(5))
+    gru = gatewise.keras.GRU(5, bias_initializer="ones")  # with which a step of zeros changes the state
+    both = keras.layers.Bidirectional(gatewise.keras.GRU(5, bias_initializer="ones"))
     model = keras.Model([x, starts], [gru(masked, starts=starts), both(masked, starts=starts)])
     alone, joined = model.predict([np.where(MASK[..., None], X, 0), STARTS], verbose=0)
     last, _ = of_engine(gru, mask=MASK, starts=STARTS, return_sequences=False)

@@ -83,7 +83,7 @@ def test_gradients_that_nobody_wants_are_neither_computed_nor_made_up() -> None:
     program = jax.jit(jax.grad(loss)).lower(arrays["kernel"]).as_text()
     (call,) = [line for line in program.splitlines() if f"@{xla.BACKWARD}(" in line]
     operands, results = (re.findall(r"tensor<([^>]*)>", side) for side in call.rpartition(" : ")[2].split(" -> "))
-    _, _, d_outputs, *_, d_h, d_c = operands
+    _, _mask, _starts, d_outputs, *_, d_h, d_c = operands
     assert (d_outputs, d_h, d_c) == ("0xf32", f"{BATCH}x{UNITS}xf32", "0xf32")
     d_x, d_initial_h, *_ = results
     assert (d_x, d_initial_h) == ("0xf32", "0xf32")

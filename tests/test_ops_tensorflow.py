@@ -134,7 +134,7 @@ def test_there_is_no_third_direction() -> None:
     operations, _ = load()
     own = ([() if value is None else value] * 3 for value in ONE_WAY)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"directions are too many. Expected 1 or 2"):
-        operations.gatewise_rnn(X, (), *own, **dict.fromkeys(OPTIONS, 0))
+        operations.gatewise_rnn(X, (), (), *own, **dict.fromkeys(OPTIONS, 0))
 
 
 def test_an_activation_that_the_engine_lacks_is_an_error() -> None:

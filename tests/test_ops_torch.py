@@ -94,8 +94,8 @@ def test_dropout_and_activations_are_as_specified(input_masks: int, cell: Cell) 
 
 
 def test_any_strides_give_the_same_bits_as_specified() -> None:
-    case = Case(5, 6, 3, 7, mask="holes", input_dropout_masks=3, recurrent_dropout=True)
-    values = tensors(case)
+    case = Case(5, 6, 3, 7, mask="holes", input_dropout_masks=3, recurrent_dropout=True, starts="few", zoneout="kept")
+    values = {name: value for name, value in tensors(case).items() if value is not None}
     expected = run(case, values)
     strided = {}
     for name, value in values.items():

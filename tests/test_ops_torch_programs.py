@@ -41,8 +41,10 @@ def arguments(case: Case, *, torch_layout: bool = False) -> tuple[list[Any], dic
         "zero_output_for_mask": case.zero_output_for_mask,
         "recompute": False,
         "torch_layout": torch_layout,
+        "zoneout_h": 0,
+        "zoneout_c": 0,
     }
-    inputs = [values["x"], values["mask"], *direction(values)]
+    inputs = [values["x"], values["mask"], values["starts"], *direction(values)]
     return inputs, {name: int(value) for name, value in options.items()}
 
 

@@ -2,7 +2,7 @@
 // Zoneout (Krueger et al. 2016, arXiv 1606.01305): units whose state a step keeps as it was, or a part of every unit.
 //
 // It stands between the cell and the next step, whatever the cell: what the cell made of the states before stays what it was, so that an
-// LSTM's h follows from its c before that is blended, as in the paper's equation 5.
+// LSTM's h follows from its c before that is blended, as the paper has it.
 #pragma once
 
 #include "passes/rows.h"

@@ -207,7 +207,7 @@ def forward(
         starts: (B, T), nonzero = a boundary before that step in time, masked or not; or None. The next valid step in
             reading order begins with the initial state, and no output is repeated across it.
         zoneout_h: what part of h a step keeps: h = part * h_prev + (1 - part) * h_new (Krueger et al. 2016, arXiv
-            1606.01305, equations 5 and 6). An LSTM's h_new follows from its c_new, not from what zoneout makes of that.
+            1606.01305). An LSTM's h_new follows from its c_new, not from what zoneout makes of that.
         zoneout_c: likewise, of the second state.
         kept_h: (B, T, U), the part for every row, step and unit: nonzero = 1, else 0; or None, for `zoneout_h`.
         kept_c: likewise, of the second state.

@@ -172,8 +172,8 @@ def rnn(
         zero_output_for_mask=zero_output_for_mask,
         recompute=recomputing(),
         torch_layout=torch_layout,
-        zoneout_h=_bits_of(zoneout_h),
-        zoneout_c=_bits_of(zoneout_c),
+        zoneout_h=_bits_of(zoneout_h) if zoneout_h else 0,
+        zoneout_c=_bits_of(zoneout_c) if zoneout_c else 0,
     )
     results: Any  # tensors; None where the cell has no such state
     if composed:
