@@ -281,6 +281,14 @@ def layers_of_gatewise() -> Any:
     return keras.Model(x, ours.LSTM(UNITS)(ours.SimpleRNN(3, return_sequences=True)(y)))
 
 
+@architecture
+def layers_with_layer_normalisation() -> Any:
+    x = numbers()
+    y = L.Bidirectional(ours.LayerNormGRU(UNITS, return_sequences=True, epsilon=0.1))(L.Masking()(x))
+    y = ours.LayerNormGRU(UNITS, reset_after=False, return_sequences=True, epsilon=0.1)(y)
+    return keras.Model(x, ours.LayerNormLSTM(UNITS, epsilon=0.1)(y))
+
+
 # --- Wrappers ---
 
 

@@ -133,3 +133,20 @@ def test_wrong_arguments_are_named() -> None:
         LayerNormGRU(3, 4, eps=-1.0)
     with pytest.raises(ValueError, match=r"hidden_size is out of range"):
         LayerNormGRU(3, 0)
+
+
+@kinds
+def test_compiled_modules_and_second_derivatives(kind: str) -> None:
+    module, x = make(kind, batch_first=True), make_x()
+    before = native.calls().forward
+    assert torch.equal(torch.compile(module, backend="eager")(x)[0], module(x)[0])
+    assert native.calls().forward == before + 2
+
+    def twice(of: Any, given: Any) -> Any:
+        given = given.clone().requires_grad_()
+        (first,) = torch.autograd.grad((of(given)[0] ** 2).sum(), given, create_graph=True)
+        return torch.autograd.grad((first**2).sum(), given)[0]
+
+    with gatewise.portable():
+        expected = twice(make(kind, batch_first=True).double(), x.double())
+    assert_close("second", twice(module, x), expected, NORMALISED * ALLOWED)

@@ -72,6 +72,8 @@ class _LayerNorm(torch.nn.Module):
                 "Write for instance dropout=0.2."
             )
         self.cell, self.eps = cell, above_zero(where, eps)
+        self._names = cell.row.states
+        self._number: Any = int(cell)  # torch.compile cannot follow an enumeration
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         gates = len(cell.row.gates) * hidden_size
@@ -170,7 +172,7 @@ class _LayerNorm(torch.nn.Module):
             if layer and self.dropout:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
             directions = [self._direction(layer * n + i, states, wide) for i in range(n)]
-            x, own = engine.rnn(x, directions, mask, cell=self.cell, torch_layout=True, composed=why is not None)
+            x, own = engine.rnn(x, directions, mask, cell=self._number, torch_layout=True, composed=why is not None)
             last += own
         found = tuple(torch.stack(of_each) for of_each in zip(*last, strict=True))
         return x.to(dtype), tuple(state.to(dtype) for state in found)
@@ -199,7 +201,7 @@ class _LayerNorm(torch.nn.Module):
         return why
 
     def _states(self, hx: Any) -> tuple[Any, ...]:
-        names = self.cell.row.states
+        names = self._names
         given = () if hx is None else (hx,) if len(names) == 1 else hx
         if hx is not None and (not isinstance(given, tuple | list) or len(given) != len(names)):
             raise TypeError(
