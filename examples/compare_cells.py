@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewise.compare import Comparison
 
 PAGE, SEEDS = "gru_or_lstm", 5
-COLOURS = {"GRU": OURS, "LSTM": THIRD, "SimpleRNN": OTHER}
+COLOURS = {"GRU": OURS, "LSTM": THIRD, "SimpleRNN": OTHER, "LayerNormGRU": GREY}
 WAYS = {"units": "Equal units", "parameters": "Equal parameters", "time": "Equal processor time"}
 
 

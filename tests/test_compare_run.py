@@ -156,7 +156,7 @@ def test_without_optuna_tuning_says_what_to_install(monkeypatch: Any) -> None:
     [
         ("GRU", "cells is no list"),
         (["GRU"], "there are too few cells"),
-        (["GRU", "RWKV"], "a cell is unknown. Expected one of GRU, LSTM, SimpleRNN.*'RWKV'"),
+        (["GRU", "RWKV"], "a cell is unknown. Expected one of GRU, LSTM, SimpleRNN, Layer.*'RWKV'"),
         (["GRU", keras.layers.GRU], "two cells have the name GRU"),
         (["GRU", 7], "a cell is no layer"),
         ({"GRU": "GRU", "dense": lambda units, **_: units}, "a cell makes no layer"),

@@ -243,6 +243,7 @@ def test_a_cell_without_a_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_teach() -> None:
     graph, x = layer_graph("gru", weights("gru", 2, 3)), data(2, 4, 2)
+    zoned = layer_graph("gru", weights("gru", 2, 3), zoneout_h=0.1)
     dense = Graph(
         {"x": Value((None, 2), "float32")},
         (Node("d", "dense", ("x",), ("y",), {}, {"kernel": "k"}),),
@@ -257,6 +258,7 @@ def test_errors_teach() -> None:
         (ValueError, "nothing to read", lambda: gatewise.inspect(graph, data(2, 0, 2))),
         (ValueError, "features of 'x' do not fit.*x 2; received 1", lambda: gatewise.inspect(graph, x, features=["a"])),
         (ValueError, "features are not clear", lambda: gatewise.inspect(graph, x, features="ab")),
+        (NotImplementedError, "reader.*zoneout_h, which half-lives leave out", lambda: gatewise.inspect(zoned, x)),
         (ValueError, "still is out of range", lambda: Tolerances(still=2)),
         (ValueError, "low is above high", lambda: Tolerances(low=0.9, high=0.1)),
         (TypeError, "gradients, which a file or a graph has not", lambda: gatewise.inspect(graph, x).attribute()),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`compare`: which cell is best for these data? GRU, LSTM and SimpleRNN, trained side by side."""
+"""`compare`: which cell is best for these data? recurrent layers, trained side by side."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def compare(
     data: Any,
     *,
     minutes: float,
-    cells: Iterable[Any] | Mapping[str, Any] = ("GRU", "LSTM", "SimpleRNN"),
+    cells: Iterable[Any] | Mapping[str, Any] = ("GRU", "LSTM", "SimpleRNN", "LayerNormGRU"),
     units: int = 64,
     ways: Iterable[str] = ("units", "parameters", "time"),
     seeds: int = 5,

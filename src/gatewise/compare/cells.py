@@ -12,7 +12,7 @@ from gatewise.options import cut
 Factory: TypeAlias = Callable[..., Any]
 
 # The layers of gatewise.keras that are compared if nothing else is said; a new cell gets its name here
-CELLS = ("GRU", "LSTM", "SimpleRNN")
+CELLS = ("GRU", "LSTM", "SimpleRNN", "LayerNormGRU", "LayerNormLSTM")
 
 _EXPECTED = f"names of {', '.join(CELLS)}, layer classes of Keras, layers, or a dict from a name to what makes a layer"
 

@@ -49,10 +49,11 @@ def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
         Gates and states of each unit at each step.
 
     Raises:
-        NotImplementedError: its cell has no row in `inspect.cells`.
+        NotImplementedError: its cell has no row in `inspect.cells`, or it has starts or zoneout.
     """
     cell = Cell[node.operation.upper()]
     row = row_of(node.name, cell)
+    _check_plain(node, cell, given)
     passed = _passed(node, cell, given, weights)
     kept = _pooled(passed)
     values, after = _step(cell, kept)
@@ -75,8 +76,20 @@ def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
     )
 
 
+def _check_plain(node: Node, cell: Cell, given: list[Any]) -> None:
+    """What ends a unit's memory besides its gates is in no half-life."""
+    starts = any(one is not None for one in given[2 + len(cell.row.states) :])
+    options = [name for name, value in node.all_options.items() if name.startswith("zoneout_") and value]
+    if starts or options:
+        received = ", ".join(["starts"] * starts + options)
+        raise NotImplementedError(
+            f"inspect: layer {node.name!r} has {received}, which half-lives leave out. Expected gates alone; received "
+            f"{received}. Inspect a layer with the same weights and without it."
+        )
+
+
 def _passed(node: Node, cell: Cell, given: list[Any], weights: Mapping[str, Any]) -> Forward:
-    x, mask, *states = given + [None] * (2 + len(cell.row.states) - len(given))
+    x, mask, *states = (given + [None] * len(cell.row.states) + [None])[: 2 + len(cell.row.states)]
     units = len(weights["recurrent_kernel"])
     starts = None
     if any(state is not None for state in states):
