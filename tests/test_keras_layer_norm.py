@@ -150,6 +150,21 @@ def test_the_runtime_streams_with_the_same_bits(kind: str, tmp_path: Path) -> No
     assert_close("outputs", whole, call(layer, X)[0], ALLOWED)
 
 
+@kinds
+def test_zoneout_is_the_specification_s(kind: str) -> None:
+    parts = {"zoneout": 0.25, **({"zoneout_cell": 0.5} if kind == "lstm" else {})}
+    layer = make(kind, **parts)
+    layer = type(layer).from_config(layer.get_config())  # which keeps them
+    layer.build((None, None, FEATURES))
+    assert {name: getattr(layer, name) for name in parts} == parts
+    options = {"zoneout_h": 0.25, **({"zoneout_c": 0.5} if kind == "lstm" else {})}
+    expected = gatewise.reference.forward(X, **weights_of(layer), cell=layer.cell.engine_cell, **options)
+    with native_calls(1):
+        found = call(layer, X)[0]
+    assert_close("outputs", found, expected.outputs, ALLOWED)
+    assert not call(make(kind, zoneout=1.0), X, training=True)[0].any(), "in training everything is kept"
+
+
 def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"epsilon is out of range\. Expected a finite number above 0; received 0"):
         ours.LayerNormGRU(4, epsilon=0)

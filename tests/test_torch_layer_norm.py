@@ -64,6 +64,30 @@ def test_values_are_the_specification_s(kind: str) -> None:
         assert_close("state", got[0].detach(), want, ALLOWED)
 
 
+@kinds
+def test_starts_and_zoneout_are_those_of_float64(kind: str) -> None:
+    zoneout = {"zoneout": 0.25, **({"zoneout_cell": 0.5} if kind == "lstm" else {})}
+    options = {"num_layers": 2, "bidirectional": True, "batch_first": True, **zoneout}
+    module, wide = make(kind, **options).eval(), make(kind, **options).double().eval()
+    assert "zoneout=0.25" in str(module)
+    x, starts = make_x(), torch.zeros(BATCH, TIMESTEPS, dtype=torch.bool)
+    starts[0, 3] = starts[2, 1] = starts[2, 4] = True
+    before = native.calls().forward
+    found, _ = module(x, None, starts)
+    assert native.calls().forward == before + 4
+    with gatewise.portable():
+        expected, _ = wide(x.double(), None, starts)
+        without, _ = make(kind, num_layers=2, bidirectional=True, batch_first=True).double()(x.double(), None, starts)
+    assert_close("outputs", found.detach(), expected.detach(), 4 * ALLOWED)
+    assert (without - expected).abs().max() > 0.05
+
+
+@kinds
+def test_zoneout_of_everything_keeps_the_first_state_in_training(kind: str) -> None:
+    module = make(kind, batch_first=True, zoneout=1.0)
+    assert not module(make_x())[0].any()
+
+
 def results(module: Any, x: Any, *, packed: bool) -> dict[str, Any]:
     x = x.clone().requires_grad_()
     given = torch.nn.utils.rnn.pack_padded_sequence(x, LENGTHS, module.batch_first) if packed else x

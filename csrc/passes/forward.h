@@ -117,6 +117,7 @@ struct ForwardSlab {
         team.meet(member);
         run_round<1>(rows, operands);
       }
+      if (Cell::kInfo.normalises_state() && Zoneout::acts_on(problem, kStates - 1)) team.meet(member);  // others still read all of it
       zone_out(s, live);
       Outputs{slab}.write(s, state_before(s + 1, 0, 0), stride, live, first_panel, last_panel);
       restart_rows(s + 1, live);

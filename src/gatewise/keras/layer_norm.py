@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from gatewise.keras import constructor_errors
+from gatewise.keras import constructor_errors, zoneout
 from gatewise.keras.engine import leaves_xla_off
 from gatewise.keras.errors import class_name
 from gatewise.keras.layer_norm_cells import LayerNormGRUCell, LayerNormLSTMCell
@@ -43,6 +43,7 @@ class _LayerNorm(Native):
             "gain_constraint": gain_constraint,
         }
         plain, plain_cell = self.PLAIN
+        zoneout.take(self, class_name(self), kwargs)
         constructor_errors.check_constructor(class_name(self), plain, (units,), kwargs)
         for argument, value in of_norm.items():
             constructor_errors.check_named(class_name(self), argument, value)
@@ -66,7 +67,7 @@ class _LayerNorm(Native):
         """Returns what the constructor takes."""
         cell = self.cell.get_config()
         names = ("epsilon", "gain_initializer", "gain_regularizer", "gain_constraint")
-        return {**super().get_config(), **{name: cell[name] for name in names}}  # type: ignore[misc]
+        return {**super().get_config(), **{name: cell[name] for name in names}}
 
     cell: Any
 
@@ -94,7 +95,7 @@ class LayerNormGRU(_LayerNorm, keras.layers.GRU):
         gain_initializer: of gain and recurrent_gain.
         gain_regularizer: likewise.
         gain_constraint: likewise.
-        **kwargs: all other arguments of `keras.layers.GRU`, by name.
+        **kwargs: all other arguments of `gatewise.keras.GRU`, `zoneout` among them, by name.
 
     Attributes:
         fallback_reason: why Keras's operations ran in the latest call or trace; None if the engine ran. The reasons are
@@ -109,6 +110,7 @@ class LayerNormGRU(_LayerNorm, keras.layers.GRU):
     """
 
     PLAIN = keras.layers.GRU, keras.layers.GRUCell
+    ZONEOUT = ("zoneout",)
     CELL = LayerNormGRUCell
 
 
@@ -133,7 +135,7 @@ class LayerNormLSTM(_LayerNorm, keras.layers.LSTM):
         gain_initializer: of gain, recurrent_gain and state_gain; state_bias has the bias's.
         gain_regularizer: likewise.
         gain_constraint: likewise.
-        **kwargs: all other arguments of `keras.layers.LSTM`, by name.
+        **kwargs: all other arguments of `gatewise.keras.LSTM`, `zoneout` and `zoneout_cell` among them, by name.
 
     Attributes:
         fallback_reason: why Keras's operations ran in the latest call or trace; None if the engine ran. The reasons are
@@ -148,4 +150,5 @@ class LayerNormLSTM(_LayerNorm, keras.layers.LSTM):
     """
 
     PLAIN = keras.layers.LSTM, keras.layers.LSTMCell
+    ZONEOUT = ("zoneout", "zoneout_cell")
     CELL = LayerNormLSTMCell

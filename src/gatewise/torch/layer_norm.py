@@ -17,6 +17,9 @@ from gatewise.cells import Cell, gru
 from gatewise.layer_norm_weights import above_zero
 from gatewise.operands import Direction
 from gatewise.ops import torch as engine
+from gatewise.options import fraction
+from gatewise.torch import zoneout
+from gatewise.torch.starts import engine_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,9 +60,12 @@ class _LayerNorm(torch.nn.Module):
         eps: float,
         device: Any,
         dtype: Any,
+        **parts: float,
     ) -> None:
         super().__init__()
         where = type(self).__name__
+        for name, part in parts.items():
+            setattr(self, name, fraction(where, name, part))
         for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
             if type(size) is not int or size < 1:
                 raise ValueError(
@@ -111,25 +117,27 @@ class _LayerNorm(torch.nn.Module):
         parts = [f"{self.input_size}, {self.hidden_size}"]
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         parts += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
-        return ", ".join([*parts, f"eps={self.eps:g}"])
+        return ", ".join([*parts, f"eps={self.eps:g}"]) + zoneout.described(self)
 
-    def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:  # noqa: A002
+    def forward(self, input: Any, hx: Any = None, starts: Any = None) -> tuple[Any, Any]:  # noqa: A002
         """Runs the layers over sequences.
 
         Args:
             input: (T, B, F), (B, T, F) with `batch_first`, (T, F) for a single sequence, or a PackedSequence.
             hx: (L * D, B, U), or (L * D, U) for a single sequence; None for zeros. An LSTM takes a pair of such.
+            starts: boundaries inside sequences, as `gatewise.torch.GRU` takes them; or None.
 
         Returns:
             The last layer's outputs, (T, B, D * U) or as the input, and every layer's last state, in the shape of hx.
 
         Raises:
-            TypeError: the input is neither a tensor nor a PackedSequence, or hx holds something else than tensors.
+            TypeError: the input is neither a tensor nor a PackedSequence, hx holds something else than tensors, or
+                starts is no tensor of bool.
             ValueError: a shape does not fit.
         """
         states = self._states(hx)
         if isinstance(input, PackedSequence):
-            return self._packed(input, states)
+            return self._packed(input, states, engine_starts(type(self).__name__, self, input, starts))
         self._check_tensor("input", input)
         single = input.dim() == 2
         if input.dim() not in {2, 3} or not input.shape[0 if single or not self.batch_first else 1]:
@@ -137,24 +145,24 @@ class _LayerNorm(torch.nn.Module):
         x = input[None] if single else input if self.batch_first else input.transpose(0, 1)
         if single:
             states = tuple(state[:, None] for state in states)
-        outputs, last = self._layers(x, None, states)
+        outputs, last = self._layers(x, None, states, engine_starts(type(self).__name__, self, input, starts))
         if single:
             return outputs[0], self._given_back(tuple(state[:, 0] for state in last))
         return outputs if self.batch_first else outputs.transpose(0, 1).contiguous(), self._given_back(last)
 
-    def _packed(self, packed: PackedSequence, states: tuple[Any, ...]) -> tuple[PackedSequence, Any]:
+    def _packed(self, packed: PackedSequence, states: tuple[Any, ...], starts: Any) -> tuple[PackedSequence, Any]:
         data, batch_sizes, to_descending, to_given = packed
         x, lengths = pad_packed_sequence(PackedSequence(data, batch_sizes), batch_first=True)
         if to_descending is not None:
             states = tuple(state.index_select(1, to_descending) for state in states)
         mask = (torch.arange(x.shape[1]) < lengths[:, None]).to(x.device)
-        outputs, last = self._layers(x, mask, states)
+        outputs, last = self._layers(x, mask, states, starts)
         if to_given is not None:
             last = tuple(state.index_select(1, to_given) for state in last)
         found = pack_padded_sequence(outputs, lengths, batch_first=True).data
         return PackedSequence(found, batch_sizes, to_descending, to_given), self._given_back(last)
 
-    def _layers(self, x: Any, mask: Any, states: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    def _layers(self, x: Any, mask: Any, states: tuple[Any, ...], starts: Any) -> tuple[Any, tuple[Any, ...]]:
         """Runs every layer and direction. Returns outputs (B, T, D * U) and states (L * D, B, U)."""
         n, dtype = 2 if self.bidirectional else 1, x.dtype
         if x.shape[2] != self.input_size:
@@ -171,21 +179,23 @@ class _LayerNorm(torch.nn.Module):
         for layer in range(self.num_layers):
             if layer and self.dropout:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
-            directions = [self._direction(layer * n + i, states, wide) for i in range(n)]
-            x, own = engine.rnn(x, directions, mask, cell=self._number, torch_layout=True, composed=why is not None)
+            directions = [self._direction(layer * n + i, states, x) for i in range(n)]
+            options: Any = {"cell": self._number, "torch_layout": True, **zoneout.parts(self)}
+            x, own = engine.rnn(x, directions, mask, starts, composed=why is not None, **options)
             last += own
         found = tuple(torch.stack(of_each) for of_each in zip(*last, strict=True))
         return x.to(dtype), tuple(state.to(dtype) for state in found)
 
-    def _direction(self, place: int, states: tuple[Any, ...], dtype: Any) -> Any:
-        """Names one direction's parameters as the engine does, in PyTorch's layout."""
+    def _direction(self, place: int, states: tuple[Any, ...], x: Any) -> Any:
+        """Names one direction's parameters as the engine does, in PyTorch's layout; and draws for its input."""
         suffix = [suffix for _, suffix in self._places()][place]
         own: dict[str, Any] = {
             operand: getattr(self, f"{begin}_{suffix}", None) for begin, operand in _PARAMETERS.items()
         }
         own |= dict(zip(("initial_h", "initial_c"), (state[place] for state in states), strict=False))
-        given = {name: None if value is None else value.to(dtype) for name, value in own.items()}
-        return Direction(**given, epsilon=torch.full((1,), self.eps, dtype=dtype, device=own["kernel"].device))
+        given = {name: None if value is None else value.to(x.dtype) for name, value in own.items()}
+        epsilon = torch.full((1,), self.eps, dtype=x.dtype, device=own["kernel"].device)
+        return Direction(**given, epsilon=epsilon, **zoneout.draws(self, x))
 
     # --- What may be given ---
 
@@ -246,6 +256,7 @@ class LayerNormGRU(_LayerNorm):
         bidirectional: whether each layer reads both ways.
         eps: what is added to variances.
         reset_after: where the reset gate acts: on the normalised product (True), or on the state before it.
+        zoneout: what part of the state a step keeps; `gatewise.torch.GRU` says how.
         device: of the parameters.
         dtype: likewise.
 
@@ -274,12 +285,13 @@ class LayerNormGRU(_LayerNorm):
         *,
         eps: float = 1e-3,
         reset_after: bool = True,
+        zoneout: float = 0.0,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         sizes = input_size, hidden_size, num_layers
         cell = gru(reset_after=reset_after, layer_norm=True)
-        super().__init__(cell, *sizes, bias, batch_first, dropout, bidirectional, eps, device, dtype)
+        super().__init__(cell, *sizes, bias, batch_first, dropout, bidirectional, eps, device, dtype, zoneout=zoneout)
 
 
 class LayerNormLSTM(_LayerNorm):
@@ -298,6 +310,8 @@ class LayerNormLSTM(_LayerNorm):
         dropout: what is dropped of the outputs of all layers but the last.
         bidirectional: whether each layer reads both ways.
         eps: what is added to variances.
+        zoneout: what part of h a step keeps; `gatewise.torch.GRU` says how.
+        zoneout_cell: likewise, of c.
         device: of the parameters.
         dtype: likewise.
 
@@ -323,8 +337,12 @@ class LayerNormLSTM(_LayerNorm):
         bidirectional: bool = False,
         *,
         eps: float = 1e-3,
+        zoneout: float = 0.0,
+        zoneout_cell: float = 0.0,
         device: Any = None,
         dtype: Any = None,
     ) -> None:
         sizes = input_size, hidden_size, num_layers
-        super().__init__(Cell.LAYER_NORM_LSTM, *sizes, bias, batch_first, dropout, bidirectional, eps, device, dtype)
+        parts = {"zoneout": zoneout, "zoneout_cell": zoneout_cell}
+        cell = Cell.LAYER_NORM_LSTM
+        super().__init__(cell, *sizes, bias, batch_first, dropout, bidirectional, eps, device, dtype, **parts)

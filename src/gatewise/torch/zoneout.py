@@ -30,7 +30,10 @@ def draws(module: Any, x: torch.Tensor) -> dict[str, torch.Tensor]:
     if not module.training:
         return {}
     shape = (x.shape[0], x.shape[1], module.hidden_size)
-    return {option.replace("zoneout", "kept"): torch.rand(shape) < part for option, part in parts(module).items()}
+    return {
+        option.replace("zoneout", "kept"): torch.rand(shape, device=x.device) < part
+        for option, part in parts(module).items()
+    }
 
 
 def described(module: Any) -> str:
