@@ -23,7 +23,7 @@ from gatewise.keras.errors import class_name, named
 from gatewise.keras.layers import LAYERS, NORMALISED
 from gatewise.keras.native import Native
 from gatewise.keras.patch import is_ours, is_patched
-from gatewise.keras.starts import given, mask_beside
+from gatewise.keras.starts import given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +50,11 @@ def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
         mask: Tensor | None = None,
         training: Any = None,
         starts: Tensor | None = None,
+        sequences_mask: Tensor | None = None,
     ) -> Any:
         if starts is not None:
             _check_takes_starts(self)
-            mask = mask_beside(sequences, mask)
+            mask = sequences_mask if mask is None else mask
         if _can_join(self, sequences, initial_state):
             return _joined(self, sequences, initial_state, mask, bool(training), starts)
         with nullcontext() if starts is None else given(starts, *_layers(self)):
@@ -61,8 +62,9 @@ def _joining(stock: Callable[..., Any]) -> Callable[..., Any]:
 
     setattr(call, "joins_directions", True)  # noqa: B010  # mypy knows no such attribute
     of_stock = inspect.signature(stock)  # which Keras reads, and people in help()
-    more = inspect.Parameter("starts", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
-    setattr(call, "__signature__", of_stock.replace(parameters=[*of_stock.parameters.values(), more]))  # noqa: B010
+    names = ("starts", "sequences_mask")
+    more = [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None) for name in names]
+    setattr(call, "__signature__", of_stock.replace(parameters=[*of_stock.parameters.values(), *more]))  # noqa: B010
     return call
 
 

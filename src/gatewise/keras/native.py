@@ -13,7 +13,7 @@ from gatewise.keras import call_errors, constructor_errors, loop, sequence_error
 from gatewise.keras.engine import leaves_xla_off
 from gatewise.keras.errors import class_name
 from gatewise.keras.fallback import FallbackReason
-from gatewise.keras.starts import given, mask_beside
+from gatewise.keras.starts import given
 
 Tensor: TypeAlias = Any  # a tensor of Keras's backend; Keras ships no types
 
@@ -68,6 +68,7 @@ class Native:
         mask: Tensor | None = None,
         training: bool = False,
         starts: Tensor | None = None,
+        sequences_mask: Tensor | None = None,
     ) -> Any:
         """Runs the layer over sequences.
 
@@ -80,13 +81,15 @@ class Native:
                 and no gradient crosses: rows that hold several sequences, one after the other. The step begins with
                 the initial state; a layer that goes backwards does so behind it. The state returned is that of the
                 last valid step read. Or None.
+            sequences_mask: Keras fills it in, beside starts: the mask that the sequences carry, which is taken if none
+                is given.
 
         Returns:
             What stock's layer returns.
         """
         if starts is None:
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
-        mask = mask_beside(sequences, mask)
+        mask = sequences_mask if mask is None else mask
         with given(starts, self):
             return super().call(sequences, initial_state=initial_state, mask=mask, training=training)  # type: ignore[misc]
 

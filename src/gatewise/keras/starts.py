@@ -43,11 +43,6 @@ def given(starts: Any, *layers: Any) -> Iterator[None]:
         )
 
 
-def mask_beside(sequences: Any, mask: Any) -> Any:
-    """Returns the mask that sequences carry where none is given: Keras fills it in only where they come alone."""
-    return getattr(sequences, "_keras_mask", None) if mask is None else mask
-
-
 def take(layer: Any) -> Any:
     """Returns the starts that the layer's loop is to take, None if there are none."""
     about = _GIVEN.get()

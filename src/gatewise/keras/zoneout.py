@@ -34,7 +34,7 @@ def draws(layer: Any, sequences: Any, training: bool) -> dict[str, Any]:
     Returns:
         kept_h and kept_c, (batch, timesteps, units) bool, those that the layer has.
     """
-    if not training:
+    if not (training and acts_on(layer)):
         return {}
     shape = (*ops.shape(sequences)[:2], layer.units)
     return {
