@@ -249,7 +249,7 @@ class Case:
                 "d_bias",
                 *(f"d_{each}" for each in self.cell.row.weights),
             }
-            allowed = tolerance(self.features + self.units, self.timesteps, self.batch if weight else 1) * self._grows
+            allowed = tolerance(self.features + self.units, self.timesteps, self.batch if weight else 1) * self.grows
             problem = disagreement(name, value, expected[name], allowed)
             if problem:
                 found.append(f"{self}: {problem}")
@@ -258,12 +258,13 @@ class Case:
         return found
 
     @property
-    def _grows(self) -> float:
+    def grows(self) -> float:
+        """How much more rounding grows in a cell that normalises."""
         return NORMALISED if self.cell.row.weights else 1.0
 
     def _mean_disagreements(self, name: str, value: Array, expected: Array) -> list[str]:
         """Where the root mean square of what a gate's gradients err by is more than rounding explains."""
-        allowed = mean_tolerance(self.features + self.units, self.timesteps, self.batch) * self._grows
+        allowed = mean_tolerance(self.features + self.units, self.timesteps, self.batch) * self.grows
         found = []
         for (block, got), (_, want) in zip(*(blocks({name: of}, self.cell) for of in (value, expected)), strict=True):
             size = max(1.0, math.sqrt(np.mean(want**2) / max(self.timesteps * self.batch, 1)))

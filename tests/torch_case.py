@@ -25,7 +25,7 @@ OPTIONS = (
     "return_sequences",
     "zero_output_for_mask",
 )
-_MORE = ("initial_state_c", "recurrent_bias")  # those of some cells, and in some layout
+_MORE = ("initial_state_c", "recurrent_bias", *ops_case.OF_NORM)  # those of some cells, and in some layout
 
 
 def tensors(case: Case) -> dict[str, Any]:
@@ -50,8 +50,10 @@ def in_torch_layout(case: Case, values: dict[str, Any]) -> dict[str, Any]:
     biases = [] if values["bias"] is None else [turned(row)[:, 0] for row in values["bias"].reshape(-1, wide)]
     bias, recurrent_bias, *_ = *biases, None, None
     weights = turned(values["kernel"]), turned(values["recurrent_kernel"]), bias, recurrent_bias
-    leaves = (None if value is None else value.clone().requires_grad_() for value in weights)
-    return values | dict(zip(WEIGHTS, leaves, strict=True)) | {"torch_layout": True}
+    gains = {name: turned(values[name])[:, 0] for name in ("gain", "recurrent_gain") if values.get(name) is not None}
+    laid_out = dict(zip(WEIGHTS, weights, strict=True)) | gains
+    leaves = {name: None if value is None else value.clone().requires_grad_() for name, value in laid_out.items()}
+    return values | leaves | {"torch_layout": True}
 
 
 def layer(case: Case, values: dict[str, Any]) -> tuple[Any, ...]:
