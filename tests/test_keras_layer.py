@@ -57,7 +57,7 @@ def test_the_signature_is_that_of_the_stock_layer_and_what_it_has_not() -> None:
     for ours, stock, more in (
         (GRU, keras.layers.GRU, ["zoneout"]),
         (GRU.__init__, keras.layers.GRU.__init__, ["zoneout"]),
-        (GRU.call, keras.layers.GRU.call, ["starts"]),
+        (GRU.call, keras.layers.GRU.call, ["starts", "sequences_mask"]),
     ):
         of_ours, of_stock = (
             [(one.name, one.kind, one.default) for one in inspect.signature(of).parameters.values()]
