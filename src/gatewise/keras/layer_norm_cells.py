@@ -42,7 +42,8 @@ class _LayerNormCell:
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the weights, for inputs of shape (batch, features)."""
         super().build(input_shape)  # type: ignore[misc]
-        for name in self.engine_cell.row.weights:
+        self.of_norm = self.engine_cell.row.weights  # torch.compile cannot follow an enumeration to its row
+        for name in self.of_norm:
             setattr(self, name, self._parameter(name))
 
     def _parameter(self, name: str) -> Any:

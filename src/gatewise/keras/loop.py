@@ -151,7 +151,7 @@ def direction(layer: Any, cell: Any, sequences: Tensor, states: list[Tensor], tr
 
 def _of_norm(cell: Any) -> dict[str, Any]:
     """Reads what a cell that normalises has besides."""
-    weights = {name: float32(getattr(cell, name)) for name in engine_cell(cell).row.weights}
+    weights = {name: float32(getattr(cell, name)) for name in getattr(cell, "of_norm", ())}
     return weights | {"epsilon": float32([cell.epsilon])} if weights else {}
 
 
