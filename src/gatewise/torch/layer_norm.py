@@ -343,6 +343,6 @@ class LayerNormLSTM(_LayerNorm):
         dtype: Any = None,
     ) -> None:
         sizes = input_size, hidden_size, num_layers
-        parts = {"zoneout": zoneout, "zoneout_cell": zoneout_cell}
+        parts: dict[str, Any] = {"zoneout": zoneout, "zoneout_cell": zoneout_cell}
         cell = Cell.LAYER_NORM_LSTM
         super().__init__(cell, *sizes, bias, batch_first, dropout, bidirectional, eps, device, dtype, **parts)
