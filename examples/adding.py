@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--length", type=int, default=400, help="steps of a sequence")
     parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--batch", type=int, default=64, help="sequences at each step of training")
-    parser.add_argument("--rate", type=float, default=1e-3, help="of Adam; gradients are clipped to a norm of 1")
+    parser.add_argument("--rate", type=float, default=3e-3, help="of Adam; gradients are clipped to a norm of 1")
     parser.add_argument("--steps", type=int, default=10_000, help="of training, at most")
     parser.add_argument("--out", type=Path, help="a file that each run's results are added to, a line of JSON each")
     given = parser.parse_args()
