@@ -133,7 +133,8 @@ def arguments(case: Case, *, torch_layout: bool) -> tuple[list[Any], dict[str, A
     values = pair(case, torch_layout=torch_layout)
     options = {name: getattr(case, name) for name in OPTIONS}
     options |= {"activation": 0, "recurrent_activation": 1, "recompute": False, "torch_layout": torch_layout}
-    inputs = [values[0]["x"], values[0]["mask"], *(value for v in values for value in direction(v))]
+    options |= {"zoneout_h": 0, "zoneout_c": 0}
+    inputs = [values[0]["x"], values[0]["mask"], None, *(value for v in values for value in direction(v))]
     return inputs, {name: int(value) for name, value in options.items()}
 
 
