@@ -263,7 +263,7 @@ class Case:
         """How much more rounding grows in a cell that normalises."""
         if not self.cell.row.weights:
             return 1.0
-        return NORMALISED * (2 if self.units < 8 else 1)  # deviations of a few units come nearer to nothing
+        return NORMALISED * (4 if self.units < 8 else 1)  # deviations of a few units come nearer to nothing
 
     def _mean_disagreements(self, name: str, value: Array, expected: Array) -> list[str]:
         """Where the root mean square of what a gate's gradients err by is more than rounding explains."""
