@@ -70,7 +70,7 @@ MAY_KNOW = {
     },
     "inspect": {
         *("cells", "extras", "options", "reference", "runtime", "runtime.doors.from_keras", "runtime.doors.from_onnx"),
-        *("runtime.doors.from_torch", "runtime.operations"),
+        *("runtime.doors.from_torch", "runtime.operations", "whole_file"),
     },
     "fallback": {"scope"},
     "info": {"engine", "extras"},

@@ -17,6 +17,7 @@ from gatewise.inspect import pictures, sentences
 from gatewise.inspect.explanations import TERMS
 from gatewise.options import cut
 from gatewise.runtime.inputs import shape_text
+from gatewise.whole_file import write_whole
 
 if TYPE_CHECKING:
     import os
@@ -60,7 +61,7 @@ def write(
         f'<meta name="viewport" content="width=device-width, initial-scale=1"/>\n<title>{escape(title)}</title>\n'
         f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-    Path(path).write_text(page, encoding="utf-8")
+    write_whole(Path(path), [page.encode()])
 
 
 def _opening(found: Inspection, title: str) -> Iterator[str]:
