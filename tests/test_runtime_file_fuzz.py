@@ -197,6 +197,18 @@ def odd_option(draw: random.Random, option: Option) -> Any:
 
 # What fits, often enough: three features, three units
 SHAPES = {
+    "layer_norm_gru kernel": (3, 9),
+    "layer_norm_gru bias": (9,),
+    "layer_norm_gru gain": (9,),
+    "layer_norm_gru recurrent_gain": (9,),
+    "layer_norm_gru_reset_before kernel": (3, 9),
+    "layer_norm_gru_reset_before bias": (9,),
+    "layer_norm_gru_reset_before gain": (9,),
+    "layer_norm_gru_reset_before recurrent_gain": (9,),
+    "layer_norm_lstm kernel": (3, 12),
+    "layer_norm_lstm bias": (12,),
+    "layer_norm_lstm gain": (12,),
+    "layer_norm_lstm recurrent_gain": (12,),
     **{f"{cell} kernel": (3, width) for cell, width in {"gru": 9, "gru_reset_before": 9, "lstm": 12}.items()},
     **{f"{cell} bias": shape for cell, shape in {"gru": (2, 9), "gru_reset_before": (9,), "lstm": (12,)}.items()},
     "conv1d kernel": (2, 3, 4),
