@@ -105,6 +105,9 @@ def test_masked_steps_neither_count_for_the_scale_nor_look_like_others() -> None
         ((np.ma.masked_array(NUMBERS), np.arange(20)), {}, "x is a masked array, whose mask would be lost"),
         ((IDS, np.arange(20), NUMBERS, np.arange(20)), {}, "x_val does not fit x. Expected the same kind of rows"),
         ((NUMBERS * 0, np.arange(20)), {"mask_value": 0}, "mask_value leaves nothing"),
+        ((NUMBERS, np.arange(20)), {"mask_value": "a"}, "mask_value is no number that x could hold.*received 'a'"),
+        ((NUMBERS, np.arange(20)), {"mask_value": np.nan}, "mask_value is no number.*received nan"),
+        ((NUMBERS * 1e300, np.arange(20)), {}, r"x is too large to be scaled.*received up to \de\+30"),
     ],
 )
 def test_errors_teach(data: Any, more: dict[str, Any], message: str) -> None:

@@ -85,6 +85,23 @@ def _loss(model: Any, data: Any, rows: Any) -> float:
     return float(np.mean((found - data.y[rows]) ** 2))
 
 
+def test_another_layer_under_the_same_name_is_another_question() -> None:
+    data = prepare((np.ones((20, 5), int), np.arange(20) % 3), task=None, split=None, validation=0.2, mask_value=None,
+                   mask_zero=True, as_given=False, seed=0)  # fmt: skip
+    settings = Settings(8, ("units",), 1, 1, 1, 1, 8, None, 0, 0)
+
+    def told(**options: Any) -> Any:
+        def both(units: int, return_sequences: bool = False) -> Any:
+            return keras.layers.Bidirectional(keras.layers.GRU(units, return_sequences=return_sequences, **options))
+
+        return Builder(factories({"one": keras.layers.GRU(1, **options), "both": both}), data).question(settings)
+
+    assert told() == told(), "names that Keras numbers do not count"
+    assert told()["cells"].keys() == {"one", "both"}
+    for name in ("one", "both"):
+        assert told()["cells"][name] != told(dropout=0.5)["cells"][name]
+
+
 def test_weights_are_equal_within_two_percent_at_equal_parameters() -> None:
     data = prepare((np.ones((20, 5), int), np.arange(20) % 3), task=None, split=None, validation=0.2, mask_value=None,
                    mask_zero=True, as_given=False, seed=0)  # fmt: skip

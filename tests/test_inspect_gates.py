@@ -257,6 +257,7 @@ def test_errors_teach() -> None:
         (ValueError, "the data has no rows", lambda: gatewise.inspect(graph, data(0, 4, 2))),
         (ValueError, "nothing to read", lambda: gatewise.inspect(graph, data(2, 0, 2))),
         (ValueError, "features of 'x' do not fit.*x 2; received 1", lambda: gatewise.inspect(graph, x, features=["a"])),
+        (ValueError, "layer 'reader' has numbers that are not finite", lambda: gatewise.inspect(graph, x * np.inf)),
         (ValueError, "features are not clear", lambda: gatewise.inspect(graph, x, features="ab")),
         (NotImplementedError, "reader.*zoneout_h, which half-lives leave out", lambda: gatewise.inspect(zoned, x)),
         (ValueError, "still is out of range", lambda: Tolerances(still=2)),

@@ -152,6 +152,12 @@ def test_a_page_is_written_again_in_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "first.html").read_bytes() == (tmp_path / "second.html").read_bytes()
 
 
+def test_names_are_no_mathematics(tmp_path: Path) -> None:
+    graph = layer_graph("gru", weights("gru", 2, 3))
+    gatewise.inspect(graph, data(3, 12, 2), features=[r"$\frac$", "$$"]).save(tmp_path / "page.html")
+    assert r"$\frac$" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
 def test_errors_teach(tmp_path: Path) -> None:
     found = planted()
     with pytest.raises(ValueError, match=r"row is out of range.*0 to 2; received 3"):

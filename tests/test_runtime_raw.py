@@ -155,6 +155,8 @@ def test_classes_are_named_by_what_the_file_holds() -> None:
     assert Model(listener()).labels == {}
     with pytest.raises(ValueError, match=r"decode: whose names.*received none.*Preprocessing\(labels=labels\)"):
         Model(listener()).decode(scores)
+    with pytest.raises(ValueError, match=r"decode: whose names.*with y; received z"):
+        own.decode({"z": scores})
     with pytest.raises(ValueError, match=r"Labels\.decode"):
         own.decode(np.zeros((2, 4), np.float32))
 

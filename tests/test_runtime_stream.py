@@ -171,6 +171,23 @@ def test_states_are_read_written_and_reset_by_row() -> None:
     after = other.run(part(given, 0, 4))
     assert (after[1] == model.predict(part(given, 0, 4))[1]).all()
     assert (after[0] == stream.run(part(given, 0, 4))[0]).all()
+    before = other.state
+    other.reset(rows=[])
+    assert all((other.state[name] == array).all() for name, array in before.items())
+    other.reset(rows=np.arange(BATCH) == 1)
+    assert all((other.state[name][0] == array[0]).all() for name, array in before.items())
+    assert not (other.state["first/h"][1] == before["first/h"][1]).any()
+    for odd, error in (
+        (True, TypeError),
+        ([0.5], TypeError),
+        ([[0]], TypeError),
+        ({0}, TypeError),
+        (BATCH, IndexError),
+    ):
+        with pytest.raises(error, match=r"reset: .*Expected .*received"):
+            other.reset(rows=odd)
+    with pytest.raises(ValueError, match="rows of different length"):
+        other.run([[[0.0]], [[0.0], [1.0]]])
     with pytest.raises(ValueError, match="states do not fit"):
         other.state = {"first/h": kept["first/h"]}
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatewise.compare.targets import Targets, targets_of
+from gatewise.data.checks import is_real
 from gatewise.options import cut, flag, one_of
 
 if TYPE_CHECKING:
@@ -188,6 +190,11 @@ def _scaled(
     x: NDArray[Any], x_val: NDArray[Any], mask_value: float | None
 ) -> tuple[NDArray[Any], NDArray[Any], float | None]:
     """Gives each feature mean 0 and deviation 1 over the training steps that are not left out."""
+    if mask_value is not None and (not is_real(mask_value) or not math.isfinite(mask_value)):
+        raise ValueError(
+            f"compare: mask_value is no number that x could hold. Expected a finite number, or None; received "
+            f"{cut(repr(mask_value))}. Give what the steps that are left out are filled with."
+        )
     masks = [np.zeros(a.shape[:2], bool) if mask_value is None else (a == mask_value).all(axis=2) for a in (x, x_val)]
     steps = x[~masks[0]].astype(np.float64)
     if not len(steps):
@@ -195,7 +202,13 @@ def _scaled(
             f"compare: mask_value leaves nothing. Expected steps of x that differ from it; received {mask_value} "
             "everywhere. Check it."
         )
-    spread = steps.std(axis=0)
+    with np.errstate(over="ignore"):
+        spread = steps.std(axis=0)
+    if not np.isfinite(spread).all():
+        raise ValueError(
+            f"compare: x is too large to be scaled. Expected numbers whose squares float64 can hold; received up to "
+            f"{np.abs(steps).max():.0e}. Give it in another unit."
+        )
     mean, spread = steps.mean(axis=0), np.where(spread > 0, spread, 1.0)
     found = [(a - mean) / spread for a in (x, x_val)]
     if mask_value is None:

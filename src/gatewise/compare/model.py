@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -72,12 +73,18 @@ class Builder:
         own = None if self.own is None else getattr(self.own, "__qualname__", type(self.own).__name__)
         return {
             **dataclasses.asdict(settings),
-            "cells": list(self.cells),
+            "cells": {name: self._told(make, settings.units) for name, make in self.cells.items()},
             "build": own,
             "data": self.data.digest(),
             "backend": keras.backend.backend(),
             "keras": keras.__version__,
         }
+
+    def _told(self, make: Factory, units: int) -> str:
+        """Says which layer a cell makes: another one under the same name is another question."""
+        made = make(units, return_sequences=self.data.targets.each_step)
+        config = made.get_config() if hasattr(made, "get_config") else {}
+        return json.dumps([type(made).__qualname__, _without_names(config)], sort_keys=True, default=_kind)
 
     def _around(self, layer: Factory, units: int) -> Any:
         import keras
@@ -110,3 +117,14 @@ class Builder:
         yield made
         width, activation = data.targets.head
         yield layers.Dense(width, activation=activation)
+
+
+def _without_names(config: Any) -> Any:
+    """A configuration without the names, which Keras numbers anew for every layer."""
+    if isinstance(config, dict):
+        return {str(key): _without_names(value) for key, value in config.items() if key != "name"}
+    return [_without_names(one) for one in config] if isinstance(config, list | tuple) else config
+
+
+def _kind(value: Any) -> str:
+    return type(value).__qualname__

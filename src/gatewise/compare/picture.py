@@ -23,6 +23,7 @@ COLOURS = ("#00798c", "#d1495b", "#edae49", "#5f4b8b", "#66a182", "#2e4057", "#8
 _STYLE: Any = {
     "font.family": "DejaVu Sans",
     "svg.hashsalt": "gatewise",
+    "text.parse_math": False,  # names of cells may hold a $
     "axes.edgecolor": PALE,
     "text.color": INK,
     "axes.spines.top": False,

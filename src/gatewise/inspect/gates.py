@@ -50,10 +50,12 @@ def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
 
     Raises:
         NotImplementedError: its cell has no row in `inspect.cells`, or it has starts or zoneout.
+        ValueError: a valid step, a state or a weight holds NaN or infinity.
     """
     cell = Cell[node.operation.upper()]
     row = row_of(node.name, cell)
     _check_plain(node, cell, given)
+    _check_finite(node, given, weights)
     passed = _passed(node, cell, given, weights)
     kept = _pooled(passed)
     values, after = _step(cell, kept)
@@ -85,6 +87,19 @@ def _check_plain(node: Node, cell: Cell, given: list[Any]) -> None:
         raise NotImplementedError(
             f"inspect: layer {node.name!r} has {received}, which half-lives leave out. Expected gates alone; received "
             f"{received}. Inspect a layer with the same weights and without it."
+        )
+
+
+def _check_finite(node: Node, given: list[Any], weights: Mapping[str, Any]) -> None:
+    """What is NaN or infinite has gates that look like any others, and half-lives that mean nothing."""
+    padded: list[Any] = [*given, None]
+    x, mask, *others = padded
+    valid = x if mask is None else x[np.broadcast_to(mask, x.shape[:2])]
+    arrays = [valid, *weights.values(), *(one for one in others if one is not None)]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError(
+            f"inspect: layer {node.name!r} has numbers that are not finite, in steps that count. Expected finite data "
+            "and weights; received NaN or infinity. Leave such steps out by the mask."
         )
 
 

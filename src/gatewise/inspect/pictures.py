@@ -25,6 +25,7 @@ STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "svg.hashsalt": "gatewise",
+    "text.parse_math": False,  # names of features may hold a $
     "axes.edgecolor": PALE,
     "axes.labelcolor": GREY,
     "axes.spines.top": False,

@@ -33,7 +33,7 @@ def checked(where: str, value: Value, given: Any) -> Array:
         ValueError: it is of another shape.
     """
     shape, dtype = value
-    array = np.asarray(given)
+    array = array_of(where, given)
     wanted = {"float32": "uif", "int64": "ui", "bool": "b"}[dtype]
     if array.dtype.kind not in wanted + "b" * (dtype == "float32") or isinstance(given, np.ma.MaskedArray):
         kinds = {"float32": "real numbers", "int64": "whole numbers, ids", "bool": "True and False"}[dtype]
@@ -42,6 +42,49 @@ def checked(where: str, value: Value, given: Any) -> Array:
     if not fits:
         raise ValueError(f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}.")
     return np.ascontiguousarray(array, dtype)
+
+
+def array_of(where: str, given: Any) -> Array:
+    """Makes an array of what is given, of whatever dtype.
+
+    Raises:
+        ValueError: its rows differ in length.
+    """
+    try:
+        return np.asarray(given)
+    except ValueError as error:
+        raise ValueError(
+            f"{where} has rows of different length. Expected an array, or lists of one length; received lists of "
+            "several. Fill them up, and leave the rest out by the mask."
+        ) from error
+
+
+def rows_of(where: str, rows: Any, batch: int) -> npt.NDArray[np.intp]:
+    """Which rows are meant: whole numbers, one or many, or a bool for each row; None: all.
+
+    Raises:
+        TypeError: it is something else.
+        IndexError: there is no such row.
+
+    Example:
+        >>> rows_of("reset", [], 3).tolist(), rows_of("reset", [True, False, True], 3).tolist()
+        ([], [0, 2])
+    """
+    if rows is None:
+        return np.arange(batch)
+    array = array_of(f"{where}: rows", rows)
+    if array.dtype.kind == "b" and array.shape == (batch,):
+        return np.flatnonzero(array)
+    if array.ndim > 1 or (array.dtype.kind not in "ui" and array.shape != (0,)):
+        raise TypeError(
+            f"{where}: rows is no choice of rows. Expected whole numbers, or a bool for each of {batch} rows; received "
+            f"{cut(repr(rows))}. Leave it out for all."
+        )
+    numbers = array.reshape(-1).astype(np.intp)
+    wrong = numbers[(numbers < -batch) | (numbers >= batch)]
+    if len(wrong):
+        raise IndexError(f"{where}: there is no row {wrong[0]}. Expected 0 to {batch - 1}; received {cut(repr(rows))}.")
+    return numbers
 
 
 def is_text(given: Any) -> bool:

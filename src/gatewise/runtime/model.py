@@ -159,15 +159,14 @@ class Model:
             of a dict a dict, of the outputs whose classes have names.
 
         Raises:
-            ValueError: the model keeps no names, or the scores are not those of its classes.
+            ValueError: the model keeps no names, for no output of a dict, or the scores are not those of its classes.
         """
         kept = self._keeper.labels
-        if not kept or (not isinstance(found, dict) and len(kept) > 1):
-            expected = "a dict of outputs" if kept else "a model with Labels"
+        if not (kept.keys() & found.keys() if isinstance(found, dict) else len(kept) == 1):
+            expected = f"a dict of outputs with {', '.join(kept)}" if kept else "a model with Labels"
+            received = cut(", ".join(map(str, found)) or "none", 200) if kept and isinstance(found, dict) else "none"
             cure = "Give what predict gave." if kept else "Put Preprocessing(labels=labels) into it before it is saved."
-            raise ValueError(
-                f"decode: whose names is not clear. Expected {expected}; received {', '.join(kept) or 'none'}. {cure}"
-            )
+            raise ValueError(f"decode: whose names is not clear. Expected {expected}; received {received}. {cure}")
         if isinstance(found, dict):
             return {name: decoded(labels, found[name]) for name, labels in kept.items() if name in found}
         return decoded(next(iter(kept.values())), found)

@@ -10,7 +10,7 @@ import numpy as np
 
 from gatewise.options import cut
 from gatewise.runtime.graph import Value
-from gatewise.runtime.inputs import checked
+from gatewise.runtime.inputs import array_of, checked, rows_of
 from gatewise.runtime.lowering import StreamError
 
 if TYPE_CHECKING:
@@ -137,10 +137,11 @@ class SampleStream:
 
         Raises:
             IndexError: there is no such row.
+            TypeError: rows is no choice of rows.
         """
+        picked = rows_of("reset", rows, self.batch)
         with self._lock:
-            self._stream.reset(rows)
-            picked = range(self.batch) if rows is None else np.arange(self.batch)[np.asarray(rows)].reshape(-1)
+            self._stream.reset(picked)
             for row in picked:
                 self._rows[row].reset()
 
@@ -218,7 +219,7 @@ class SampleStream:
     def _checked(self, where: str, samples: Any) -> list[Array]:
         from gatewise.data.audio.wav import check_samples
 
-        array = np.asarray(samples) if not isinstance(samples, np.ma.MaskedArray) else samples
+        array = samples if isinstance(samples, np.ma.MaskedArray) else array_of(f"{where}: samples", samples)
         array = array[None] if array.ndim == 1 and self.batch == 1 else array
         if array.ndim != 2 or len(array) != self.batch:
             one = " or (samples,)" if self.batch == 1 else ""

@@ -11,7 +11,7 @@ import numpy as np
 from gatewise import _native
 from gatewise.options import cut
 from gatewise.runtime.graph import Value, needed
-from gatewise.runtime.inputs import checked
+from gatewise.runtime.inputs import checked, rows_of
 from gatewise.runtime.lowering import Lowered, StreamError, lower
 
 if TYPE_CHECKING:
@@ -219,8 +219,9 @@ class Stream:
 
         Raises:
             IndexError: there is no such row.
+            TypeError: rows is no choice of rows.
         """
-        picked: Any = slice(None) if rows is None else np.asarray(rows)
+        picked = rows_of("reset", rows, self.batch)
         with self._lock:
             for i, state in enumerate(self._states):
                 width = self._program.native.states[i][1]
