@@ -268,22 +268,19 @@ def _checked(
     masks, gates = (f"1 or {n}", (1, n)), ("gates", n)
     input_dropout, recurrent_dropout = options.get("input_dropout"), options.get("recurrent_dropout")
     states = _states(where, "initial_state", initial_state, weights, (batch, units))
-    flags: dict[str, tuple[Any, Axes]] = {
-        "mask": (mask, (batch, timesteps)),
-        "starts": (options.get("starts"), (batch, timesteps)),
-        **{
-            f"kept_{state}": (options.get(f"kept_{state}"), (batch, timesteps, units))
-            for state in _own_states(where, weights, options, "kept")
-        },
-    }
+    starts = options.get("starts")
     inputs = {
         "x": x,
-        **{name: None if v is None else mask_array(where, v, of, name) for name, (v, of) in flags.items()},
+        "mask": None if mask is None else mask_array(where, mask, (batch, timesteps)),
+        "starts": None if starts is None else mask_array(where, starts, (batch, timesteps), "starts"),
         **dict(zip(_INITIAL, states, strict=False)),
         **weights.arrays(),
         "input_dropout": _optional(where, "input_dropout", input_dropout, (masks, batch, features)),
         "recurrent_dropout": _optional(where, "recurrent_dropout", recurrent_dropout, (gates, batch, units)),
     }
+    for name in _of_states(where, weights, options, "kept"):
+        draws = options[name]  # type: ignore[literal-required]
+        inputs[name] = None if draws is None else mask_array(where, draws, (batch, timesteps, units), name)
     return tuple([inputs.get(row.name) for row in INPUTS]), settings
 
 
@@ -305,22 +302,22 @@ def _settings(where: str, weights: Weights, go_backwards: bool, options: Options
         zero_output_for_mask=flag(where, "zero_output_for_mask", options.get("zero_output_for_mask", False)),
         recompute=recomputing(),
         **{
-            name: fraction(where, name, options.get(name, 0.0))
-            for name in [f"zoneout_{state}" for state in _own_states(where, weights, options, "zoneout")]
+            name: fraction(where, name, options[name])  # type: ignore[literal-required]
+            for name in _of_states(where, weights, options, "zoneout")
         },
     )
 
 
-def _own_states(where: str, weights: Weights, options: Options, kind: str) -> tuple[str, ...]:
-    """Names the states of the cell; raises if there is an option of a kind for one that it has not."""
-    states = weights.cell.row.states
-    for name in options:
-        if name.startswith(f"{kind}_") and name.removeprefix(f"{kind}_") not in states:
+def _of_states(where: str, weights: Weights, options: Options, kind: str) -> list[str]:
+    """Names the options of a kind that are given, one for a state; raises if the cell has not the state."""
+    names, states = [name for name in options if name.startswith(kind)], weights.cell.row.states
+    for name in names:
+        if name.removeprefix(f"{kind}_") not in states:
             raise TypeError(
                 f"{where}: {name} has no place in this layer. Expected one for {' or '.join(states)}; received it for "
                 f"a {weights.cell.name}. Leave it out."
             )
-    return states
+    return names
 
 
 def _states(where: str, name: str, state: Any, weights: Weights, axes: Axes) -> list[Array | None]:
