@@ -19,6 +19,7 @@ LAYER_TESTS = tests/test_explain_keras.py tests/test_inspect_attribution.py test
 # What hardly depends on the backend: on one of them, and by `make test-deep` on every one
 KERAS_TESTS = $(addprefix tests/test_keras_, $(addsuffix .py, call_errors constructor_errors convert files)) tests/test_runtime_keras.py
 RUNTIME_TESTS = $(wildcard tests/test_runtime_*.py)
+STUDY_TESTS = $(wildcard tests/test_studies_*.py) tests/test_notebook.py
 # What ARGS picks may be none of a backend's tests, which pytest says with 5
 PICKED = $(if $(ARGS),|| test $$? -eq 5)
 
@@ -28,7 +29,7 @@ STRICT_BUILD = GATEWISE_WERROR=ON $(BIN)/pip wheel -q --no-deps --no-build-isola
 NAMES = $(basename $(notdir $(shell grep -l '^from study import' examples/*.py)))
 DATA ?= data
 
-.PHONY: help demo test test-others test-runtime test-tensorflow test-jax test-torch test-deep test-versions check format bench studies clean
+.PHONY: help demo test test-others test-runtime test-studies test-tensorflow test-jax test-torch test-deep test-versions check format bench studies clean
 .DELETE_ON_ERROR:
 
 help:  ## list the commands
@@ -38,13 +39,16 @@ demo: .venv/.run  ## train on a real series, against stock Keras, with a picture
 	$(BIN)/gatewise demo $(ARGS)
 
 test: .venv/.dev  ## run the tests and the examples in the docstrings, and those of the layer on every backend
-	$(MAKE) --no-print-directory -j2 test-others test-jax test-tensorflow test-runtime test-torch
+	$(MAKE) --no-print-directory -j2 test-others test-jax test-tensorflow test-studies test-runtime test-torch
 
 test-others: .venv/.dev
-	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(addprefix --ignore=, $(LAYER_TESTS) $(RUNTIME_TESTS)) $(ARGS) $(PICKED)
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(addprefix --ignore=, $(LAYER_TESTS) $(RUNTIME_TESTS) $(STUDY_TESTS)) $(ARGS) $(PICKED)
 
 test-runtime: .venv/.dev
 	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(RUNTIME_TESTS) $(ARGS) $(PICKED)
+
+test-studies: .venv/.dev
+	KERAS_BACKEND=tensorflow $(BIN)/pytest -m "not deep" $(STUDY_TESTS) $(ARGS) $(PICKED)
 
 test-tensorflow test-jax test-torch: test-%: .venv/.dev
 	KERAS_BACKEND=$* $(BIN)/pytest -m "not deep" $(LAYER_TESTS) $(ARGS) $(PICKED)
