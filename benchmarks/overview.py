@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from measured import NOT_MEASURED
-from sections import BACKENDS, CELLS, frameworks, inference, isa, layer, neighbour, predictor, step, torch, variants
+from sections import (
+    BACKENDS,
+    CELLS,
+    VARIANTS,
+    frameworks,
+    inference,
+    isa,
+    layer,
+    neighbour,
+    predictor,
+    step,
+    torch,
+    variants,
+)
 from tables import MET, Table, aimed
 from workloads import SIZES, workloads
 
@@ -39,7 +52,7 @@ def overview(measured: Measured) -> list[Table]:
         for mask in ("padded", "holes"):
             table.rows.append([f"{mask} / unmasked: {name}", *_masked(measured, layer(backend), mask)])
         table.rows.append([f"faster, padded: {name}, (unmasked)", *_faster_padded(measured, layer(backend))])
-    for variant in ("reset before", "dropout", "recurrent dropout", "bidirectional"):
+    for variant in VARIANTS:
         table.rows.append([f"{variant} / none", *_variant(measured, variant)])
     for task in ("inference", "training"):
         table.rows.append([f"AVX2 / {measured.machine['isa']}: {task}", *_avx2(measured, task)])
@@ -89,10 +102,10 @@ def _within_reach(measured: Measured, framework: str, section: Section, case: Ca
 
 
 def _masked(measured: Measured, section: Section, mask: str) -> list[str]:
-    ours, goals = section.subjects[0].name, GOALS["ratio"]
+    ours = section.subjects[0].name
     cells = []
     for case in _plain(section):
-        goal = goals["but"].get(mask, {}).get(case.name, goals[mask])
+        goal = _ratio(mask, case)
         ratio = measured.paired(section.name, ours, replace(case, mask=mask), case)
         cells.append(aimed(ratio, goal, at_least=False))
     return cells
@@ -108,10 +121,19 @@ def _faster_padded(measured: Measured, section: Section) -> list[str]:
 
 
 def _variant(measured: Measured, variant: str) -> list[str]:
-    section, goal = variants(), GOALS["ratio"][variant]
+    section = variants()
     ours = section.subjects[0].name
     pairs = [(replace(case, variant=variant), case) for case in workloads("training")]
-    return [aimed(measured.paired(section.name, ours, *pair), goal, at_least=False) for pair in pairs]
+    ratios = [measured.paired(section.name, ours, *pair) for pair in pairs]
+    goals = [_ratio(variant, case) for _, case in pairs]
+    return [aimed(ratio, goal, at_least=False) for ratio, goal in zip(ratios, goals, strict=True)]
+
+
+def _ratio(what: str, case: Case) -> float | None:
+    """What a mask or a variant may cost, divided by none."""
+    goals = GOALS["ratio"]
+    found: float | None = goals["but"].get(what, {}).get(case.name, goals.get(what))
+    return found
 
 
 def _avx2(measured: Measured, task: str) -> list[str]:

@@ -17,7 +17,10 @@ TORCH_NAMES = {"GRU": "GRU", "LSTM": "LSTM", "SimpleRNN": "RNN"}
 
 BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 PADDED, HOLES = {"mask": "padded"}, {"mask": "holes"}
-VARIANTS = ("reset before", "dropout", "recurrent dropout", "bidirectional")
+VARIANTS = (
+    *("reset before", "dropout", "recurrent dropout", "bidirectional"),
+    *("layer normalisation", "zoneout", "starts"),
+)
 
 # For the GNU C library: that it never gives memory back, and has one heap, whose size has no bound
 KEEPS_MEMORY = {"MALLOC_TRIM_THRESHOLD_": "4294967296", "MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_ARENA_MAX": "1"}

@@ -22,7 +22,7 @@ class Case:
         task: "inference" (all outputs), "step" (one step from a given state), "training" (forward, the loss
             sum(y * y), and the gradients of the input and of every weight), or "doubling" (of input and weights).
         mask: "none"; "padded": lengths spread evenly over [T / 3, T]; "holes": a third of the steps at random.
-        variant: "plain", "reset before", "dropout", "recurrent dropout" or "bidirectional".
+        variant: "plain" or one of `sections.VARIANTS`.
         cell: "GRU", "LSTM" or "SimpleRNN".
         layers: how many such layers stand on each other.
     """
@@ -109,6 +109,11 @@ def make_mask(case: Case) -> npt.NDArray[np.bool_] | None:
     fractions = (np.arange(case.batch) + 0.5) / case.batch
     lengths = np.rint(case.timesteps * (1 + 2 * fractions) / 3)
     return np.arange(case.timesteps) < np.random.default_rng(1).permutation(lengths)[:, None]
+
+
+def make_starts(case: Case) -> npt.NDArray[np.bool_] | None:
+    """Returns boundaries (batch, timesteps) before every fiftieth step, or None."""
+    return np.tile(np.arange(case.timesteps) % 50 == 0, (case.batch, 1)) if case.variant == "starts" else None
 
 
 def make_weights(case: Case, layer: int = 0) -> tuple[Array, Array, Array]:

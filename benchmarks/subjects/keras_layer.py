@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 import gatewise.keras
-from workloads import make_input, make_mask, make_weights
+from workloads import make_input, make_mask, make_starts, make_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from workloads import Case
 
-DROPPED = 0.2
+DROPPED, KEPT = 0.2, 0.1  # by dropout; by zoneout
 
 
 def prepare(
@@ -30,8 +30,8 @@ def prepare(
     gatewise.set_num_threads(threads)
     tensorflow_step = functools.partial(_tensorflow_step, xla=xla)
     make_step = {"tensorflow": tensorflow_step, "jax": _jax_step, "torch": _torch_step}[keras.backend.backend()]
-    layer, x, mask = make_layer(case, ours=ours), make_input(case), make_mask(case)
-    step = make_step(layer, x, mask)
+    layer, x, mask, starts = make_layer(case, ours=ours), make_input(case), make_mask(case), make_starts(case)
+    step = make_step(layer, x, mask, {"training": True} if starts is None else {"training": True, "starts": starts})
     before = gatewise.native.calls()
 
     def as_arrays(gradients: Any) -> list[Any]:
@@ -48,8 +48,10 @@ def prepare(
 
 def make_layer(case: Case, *, ours: bool) -> Any:
     """Returns the layer of a case, built, with the case's weights; both directions have the same."""
-    kind = getattr(gatewise.keras if ours else keras.layers, case.cell)
-    options = {"reset_after": case.reset_after} if case.cell == "GRU" else {}
+    normalised = case.variant == "layer normalisation"
+    kind = getattr(gatewise.keras if ours else keras.layers, f"LayerNorm{case.cell}" if normalised else case.cell)
+    options: dict[str, Any] = {"reset_after": case.reset_after} if case.cell == "GRU" else {}
+    options |= {"zoneout": KEPT} if case.variant == "zoneout" else {}
     layer: Any = kind(
         case.units,
         return_sequences=True,
@@ -60,11 +62,12 @@ def make_layer(case: Case, *, ours: bool) -> Any:
     if case.variant == "bidirectional":
         layer = keras.layers.Bidirectional(layer)
     layer.build((case.batch, case.timesteps, case.features))
-    layer.set_weights(make_weights(case) * (2 if case.variant == "bidirectional" else 1))
+    if not normalised:  # whose weights are others; its own first ones do
+        layer.set_weights(make_weights(case) * (2 if case.variant == "bidirectional" else 1))
     return layer
 
 
-def _tensorflow_step(layer: Any, x: Any, mask: Any, *, xla: bool) -> Callable[[], Any]:
+def _tensorflow_step(layer: Any, x: Any, mask: Any, given: dict[str, Any], *, xla: bool) -> Callable[[], Any]:
     import tensorflow as tf
 
     inputs, valid = tf.constant(x), None if mask is None else tf.constant(mask)
@@ -73,7 +76,7 @@ def _tensorflow_step(layer: Any, x: Any, mask: Any, *, xla: bool) -> Callable[[]
     def step() -> Any:
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            y = layer(inputs, mask=valid, training=True)
+            y = layer(inputs, mask=valid, **given)
             loss = tf.reduce_sum(y * y)
         return tape.gradient(loss, [inputs, *layer.trainable_weights])
 
@@ -81,7 +84,7 @@ def _tensorflow_step(layer: Any, x: Any, mask: Any, *, xla: bool) -> Callable[[]
     return run
 
 
-def _jax_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
+def _jax_step(layer: Any, x: Any, mask: Any, given: dict[str, Any]) -> Callable[[], Any]:
     import jax
 
     fixed = [variable.value for variable in layer.non_trainable_variables]
@@ -89,7 +92,7 @@ def _jax_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
     inputs, valid = jax.numpy.asarray(x), None if mask is None else jax.numpy.asarray(mask)
 
     def loss(inputs: Any, weights: Any) -> Any:
-        y, _ = layer.stateless_call(weights, fixed, inputs, mask=valid, training=True)
+        y, _ = layer.stateless_call(weights, fixed, inputs, mask=valid, **given)
         return (y * y).sum()
 
     gradients = jax.jit(jax.grad(loss, argnums=(0, 1)))
@@ -101,7 +104,7 @@ def _jax_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
     return step
 
 
-def _torch_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
+def _torch_step(layer: Any, x: Any, mask: Any, given: dict[str, Any]) -> Callable[[], Any]:
     import torch
 
     inputs = torch.tensor(x, requires_grad=True)
@@ -109,7 +112,7 @@ def _torch_step(layer: Any, x: Any, mask: Any) -> Callable[[], Any]:
     weights = [variable.value for variable in layer.trainable_variables]
 
     def step() -> Any:
-        y = layer(inputs, mask=valid, training=True)
+        y = layer(inputs, mask=valid, **given)
         return torch.autograd.grad((y * y).sum(), [inputs, *weights])
 
     return step
