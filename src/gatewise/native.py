@@ -246,6 +246,7 @@ class VJP:
 
 
 _INITIAL = ("initial_h", "initial_c")  # the operands that initial_state is made of
+_INPUT_NAMES = tuple(row.name for row in INPUTS)
 
 
 def _checked(
@@ -278,16 +279,16 @@ def _checked(
         "input_dropout": _optional(where, "input_dropout", input_dropout, (masks, batch, features)),
         "recurrent_dropout": _optional(where, "recurrent_dropout", recurrent_dropout, (gates, batch, units)),
     }
-    for name in _of_states(where, weights, options, "kept"):
-        draws = options[name]  # type: ignore[literal-required]
-        inputs[name] = None if draws is None else mask_array(where, draws, (batch, timesteps, units), name)
-    return tuple([inputs.get(row.name) for row in INPUTS]), settings
+    if options:
+        for name in _of_states(where, weights, options, "kept"):
+            draws = options[name]  # type: ignore[literal-required]
+            inputs[name] = None if draws is None else mask_array(where, draws, (batch, timesteps, units), name)
+    return tuple(map(inputs.get, _INPUT_NAMES)), settings
 
 
 def _settings(where: str, weights: Weights, go_backwards: bool, options: Options) -> tuple[int, ...]:
     """Checks the options that are no arrays, and adds what the caller does not choose."""
-    unknown = options.keys() - Options.__annotations__.keys()
-    if unknown:
+    if options and (unknown := options.keys() - Options.__annotations__.keys()):
         raise TypeError(
             f"{where}: {min(unknown)} is no argument. Expected one of {', '.join(Options.__annotations__)}; received "
             f"{min(unknown)!r}. Check its spelling."

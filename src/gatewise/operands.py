@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -105,6 +106,7 @@ def sizes_of(cell: int, *, directions: int, units: Any, timesteps: Any, return_s
     }  # fmt: skip
 
 
+@functools.lru_cache(maxsize=256, typed=True)  # whose time every small call would pay; 1 and 1.0 differ
 def engine_options(**options: float) -> tuple[int, ...]:
     """Brings options to the engine's order; those that are not given are 0. A float goes as the bits of its float32.
 
