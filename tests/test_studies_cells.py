@@ -85,3 +85,28 @@ def test_the_tables_of_the_study_say_what_was_found(monkeypatch: pytest.MonkeyPa
     assert page.startswith("# GRU or LSTM?")
     assert "| a task, accuracy | At equal units the figures show no difference" in page
     assert (tmp_path / "docs" / "gru_or_lstm.svg").stat().st_size > 5000
+
+
+def test_the_next_character_stands_one_step_after_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("keras", reason="the study is one of Keras: install the extra of KERAS_BACKEND")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import next_character
+
+    x, y = next_character.windows(list(range(1000)))
+    assert x.shape == y.shape == (4, 200)
+    np.testing.assert_array_equal(x.reshape(-1), np.arange(800))
+    np.testing.assert_array_equal(y, x + 1)
+
+
+def test_the_table_of_the_next_character_is_in_bits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("keras", reason="the study is one of Keras: install the extra of KERAS_BACKEND")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    import next_character
+
+    nats = [bits * float(np.log(2)) for bits in (1.5, 1.6, 1.7)]
+    found = comparison(rows=(row("GRU", nats), row("LayerNormLSTM", nats[:2])), higher_is_better=False)
+    first, second = next_character.results(found).rows
+    assert first[2] == "1.600 (1.352 to 1.848)"  # t of two degrees of freedom, 4.303, times 0.1 / sqrt(3)
+    assert second[2] == "1.550", "fewer than three seeds give no interval"
+    next_character.draw(found).savefig(tmp_path / "drawn.svg")
+    assert (tmp_path / "drawn.svg").stat().st_size > 5000
