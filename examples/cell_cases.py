@@ -32,7 +32,7 @@ class Task(NamedTuple):
         name: as the tables call it.
         data: what `gatewise.compare` reads.
         options: and how.
-        share: of the budget of a task, what it gets: more rows take longer.
+        share: of the budget of a task, what it gets: more rows, and longer ones, take longer.
     """
 
     name: str
@@ -74,20 +74,20 @@ def digits(folder: Path) -> Task:
     return Task("spoken digits, accuracy", (x, recordings.digit), {"mask_value": 0.0})
 
 
-def adding(length: int, count: int) -> Task:
+def adding(length: int, share: float, count: int) -> Task:
     """The adding problem of so many steps."""
     x, y = long_memory.adding(count, length, np.random.default_rng(length))
     held = round(HELD * count)
     data = (x[held:], y[held:], x[:held], y[:held])
-    return Task(f"adding, {length} steps, RMSE", data, {"ways": ("units",), "learning_rate": LONG_RATE})
+    return Task(f"adding, {length} steps, RMSE", data, {"ways": ("units",), "learning_rate": LONG_RATE}, share)
 
 
-def copying(lag: int, count: int) -> Task:
+def copying(lag: int, share: float, count: int) -> Task:
     """The copying task: only the ten answers at the end count, so that a guess is right one time in eight."""
     x, y = long_memory.copying(count, lag, np.random.default_rng(lag))
     y, held = y[:, -long_memory.REMEMBERED :] - long_memory.FIRST, round(HELD * count)
     data = (x[held:], y[held:], x[:held], y[:held])
-    return Task(f"copying, lag {lag}, accuracy", data, {"ways": ("units",), "build": answer_at_the_end})
+    return Task(f"copying, lag {lag}, accuracy", data, {"ways": ("units",), "build": answer_at_the_end}, share)
 
 
 def answer_at_the_end(layer: Any, units: int) -> Any:
@@ -104,7 +104,7 @@ def answer_at_the_end(layer: Any, units: int) -> Any:
 def tasks(folder: Path, *, quick: bool) -> list[Callable[[], Task]]:
     """Gives what makes each task, one after the other, since the long ones are large."""
     count = 300 if quick else 20_000
-    lengths, lags = ((20,), (10,)) if quick else ((100, 200), (10, 20, 50))
+    lengths, lags = ({20: 1.0}, {10: 1.0}) if quick else ({100: 1.0, 200: 1.5}, {10: 0.4, 20: 0.6, 50: 1.0})
     real = [partial(one, folder) for one in (temperatures, surnames, digits)]
-    made = [partial(adding, length, count) for length in lengths]
-    return [*real, *made, *(partial(copying, lag, count) for lag in lags)]
+    made = [partial(adding, length, share, count) for length, share in lengths.items()]
+    return [*real, *made, *(partial(copying, lag, share, count) for lag, share in lags.items())]

@@ -121,7 +121,7 @@ def draw(found: Comparison) -> Figure:
 def main() -> None:
     """Compares the six, and reports."""
     about = "What layer normalisation and zoneout change: GRU and LSTM say which character comes next"
-    study = begin("next_character", about, minutes=60)
+    study = begin("next_character", about, minutes=48)
     parts = read_parts()[:2]
     chosen: dict[str, Any] = {"units": 128, "seeds": SEEDS, "folder": study.out / study.name}
     if study.quick:

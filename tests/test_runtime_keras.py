@@ -144,7 +144,8 @@ def test_any_two_tensors_of_a_file_that_change_places_are_refused(name: str, tmp
         swapped = dataclasses.replace(graph, tensors={**tensors, a: tensors[b], b: tensors[a]})
         # The fingerprint is that of the swapped tensors, the sample that of the model
         file.write(swapped, tmp_path / "swapped", run=lambda _, sample: Model(graph).run(sample))
-        found = run(swapped, inputs)
+        with np.errstate(invalid="ignore"):  # a square root may be one of a negative number now
+            found = run(swapped, inputs)
         if max(error_of(expected[key], found[key]) for key in found) <= ALLOWED:
             same.append((a, b))
             continue
