@@ -35,8 +35,8 @@ ROUNDING = 1e-5  # a difference of predictions below this share of them is float
 
 CANCELLED = 1e-2  # likewise of the shares without their signs: what is left when they cancel is rounding
 _WHY = {
-    False: "The prediction jumps on the way from zeros to the row, as masks that are made of the data let it: give the "
-    "mask as an input, or use gradient_times_input.",
+    False: "The prediction jumps on the way from zeros to the row, as masks that are made of the data let it, or is as "
+    "steep as layer normalisation makes what is nearly zero: give the mask as an input, or use gradient_times_input.",
     True: "The prediction hardly differs from that of zeros, and the shares cancel, but for float32's rounding: choose "
     "another row or target.",
 }

@@ -47,14 +47,14 @@ def horizons(layer: Layer) -> Figure:
     """Draws how the units' half-lives are spread, on a logarithmic axis; the units that lose nothing at its end.
 
     Raises:
-        ValueError: the layer's cell has no gate that keeps.
+        ValueError: nothing keeps what the layer's units hold.
     """
     if layer.half_lives is None:
         raise ValueError(
             f"horizons: layer {layer.name!r} has no gate that keeps. Expected a GRU or an LSTM; received a "
             f"{layer.cell}. Look at gradient_half_life instead."
         )
-    longest = max(float(layer.valid.sum(axis=1).max()), 1.0)
+    longest = max(float(layer.longest), 1.0)
     finite = layer.half_lives[np.isfinite(layer.half_lives)]
     top = max(2 * longest, float(finite.max(initial=1.0)) * 1.3)
     shown = np.clip(layer.half_lives, 0.1, top)
@@ -63,9 +63,9 @@ def horizons(layer: Layer) -> Figure:
         figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
         axes = figure.subplots()
         axes.hist(shown, edges.tolist(), color=OURS, rwidth=0.9)
-        for place, colour, text in (
-            (float(np.clip(np.median(shown), 0.1, top)), INK, "median"),
-            (longest, OTHER, "longest sequence"),
+        for place, colour, text, above in (
+            (float(np.clip(np.median(shown), 0.1, top)), INK, "median", 2),
+            (longest, OTHER, "longest segment" if layer.restarts.any() else "longest sequence", 12),
         ):
             axes.axvline(place, color=colour, lw=1, ls="--")
             right = place < np.sqrt(0.1 * top)
@@ -73,7 +73,7 @@ def horizons(layer: Layer) -> Figure:
                 text,
                 (place, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(3 if right else -3, 2),
+                xytext=(3 if right else -3, above),
                 textcoords="offset points",
                 color=colour,
                 fontsize=8,
@@ -84,12 +84,14 @@ def horizons(layer: Layer) -> Figure:
         axes.set_xlim(0.1, top * 1.001)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        axes.set(xlabel=f"half-life by the {layer.keep} gate, steps", ylabel="units")
+        axes.set(xlabel=f"half-life by {'the ' * (layer.keep is not None)}{layer.kept_by}, steps", ylabel="units")
     return figure
 
 
 def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Figure:
     """Draws gates and state of every unit over the steps of one row; the units that hold on longest are on top.
+
+    A red line stands where a start ends what was held.
 
     Args:
         layer: what to draw.
@@ -106,7 +108,7 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
             np.ravel(figure.subplots(len(shown), sharex=True, squeeze=False)), shown.items(), strict=True
         ):
             signed = name in {"candidate", "state h"}
-            most = (float(np.nanmax(np.abs(values[row, part]))) or 1.0) if signed else 1.0
+            most = (float(np.nan_to_num(np.abs(values[row, part])).max()) or 1.0) if signed else 1.0
             image = axes.imshow(
                 values[row, part][:, order].T,
                 aspect="auto",
@@ -116,6 +118,8 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
                 vmax=most,
                 extent=(part.start - 0.5, part.stop - 0.5, layer.units - 0.5, -0.5),
             )
+            for t in np.flatnonzero(layer.restarts[row]):
+                axes.axvline(t + (0.5 if layer.backwards else -0.5), color=OTHER, lw=1.2)
             axes.set_title(name if signed else f"{name} gate", loc="left", fontsize=9)
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
@@ -123,7 +127,11 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
             bar.outline.set_visible(False)
             bar.ax.tick_params(length=0)
             bar.ax.set_yticklabels([f"{-most:.2g}", "0", f"{most:.2g}"] if signed else ["shut", "open"])
-        _name_steps(axes, tokens, part.stop)
+            if not len(steps):
+                axes.text(0, layer.units / 2 - 0.5, "no step is read", ha="center", va="center", color=GREY)
+                axes.set_xticks([])
+        if len(steps):
+            _name_steps(axes, tokens, part.stop)
         figure.supylabel("units, long memory on top" if layer.half_lives is not None else "units", fontsize=9)
     return figure
 

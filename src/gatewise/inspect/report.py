@@ -96,14 +96,16 @@ def _layer(layer: Layer, row: int, tokens: Sequence[str] | None) -> Iterator[str
     yield _picture(
         pictures.gates(layer, shown, _fitting(tokens, layer)),
         "Gates over time",
-        f"Every unit at every step of row {shown}: a line of the picture is a unit, and its gates open and shut.",
+        f"Every unit at every step of row {shown}: a line of the picture is a unit, and its gates open and shut."
+        f"{' At a red line a start ends what it holds.' * bool(layer.restarts[shown].any())}",
     )
     yield "<div>"
     if layer.half_lives is not None:
         yield _picture(
             pictures.horizons(layer),
             "Memory horizons",
-            "How long the units hold on. Right of the red line a unit keeps more than half over a whole sequence.",
+            "How long the units hold on. Right of the red line a unit keeps more than half over "
+            f"a whole {'segment' if layer.restarts.any() else 'sequence'}.",
         )
     if len(layer.inputs) > 1:
         weaker = len(layer.inputs) - pictures.MOST_BARS
