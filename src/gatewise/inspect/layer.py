@@ -14,6 +14,7 @@ from gatewise.inspect.findings import Tolerances, Twins, ends, ranges, twins
 from gatewise.inspect.gates import gates_of
 from gatewise.inspect.horizon import gradient_half_life, half_life, mean_keep
 from gatewise.inspect.influence import influence_of_inputs, influence_of_units
+from gatewise.options import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +118,12 @@ class Layer:
         return tuple(sorted({*self.still, *self.unheard}))
 
     def saturated(self, gate: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Names the units whose gate stays shut, and those whose gate stays open; none of a gate without ends."""
+        """Names the units whose gate stays shut, and those whose gate stays open; none of a gate without ends.
+
+        Raises:
+            ValueError: the cell has no such gate.
+        """
+        one_of("saturated", "gate", gate, self.gates)
         if gate not in self.ends:
             return (), ()
         shut, opened = self.ends[gate] >= self.tolerances.steps

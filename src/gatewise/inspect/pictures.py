@@ -11,13 +11,15 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gatewise.inspect.arguments import of_kind, row_of, texts, tokens_of
+from gatewise.inspect.attribution import Attribution
+from gatewise.inspect.layer import Layer
+from gatewise.options import one_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-
-    from gatewise.inspect.attribution import Attribution
-    from gatewise.inspect.layer import Layer
 
 INK, GREY, PALE = "#1b2a33", "#6b7a82", "#d9dfe2"
 OURS, OTHER, THIRD = "#00798c", "#d1495b", "#edae49"
@@ -35,6 +37,7 @@ STYLE: Any = {
     "ytick.color": GREY,
 }
 WIDTH = 4.3  # inches; a phone shows it at four fifths
+_LAYERS = "Give one of the layers of an inspection."
 MOST_BARS, MOST_TICKS = 12, 40
 # For and against a prediction; nothing where nothing counts, on a light page and on a dark one
 FOR_AND_AGAINST = LinearSegmentedColormap.from_list(
@@ -47,8 +50,10 @@ def horizons(layer: Layer) -> Figure:
     """Draws how the units' half-lives are spread, on a logarithmic axis; the units that lose nothing at its end.
 
     Raises:
+        TypeError: layer is none.
         ValueError: nothing keeps what the layer's units hold.
     """
+    of_kind("horizons", "layer", layer, Layer, _LAYERS)
     if layer.half_lives is None:
         raise ValueError(
             f"horizons: layer {layer.name!r} has no gate that keeps. Expected a GRU or an LSTM; received a "
@@ -97,7 +102,14 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
         layer: what to draw.
         row: of the data.
         tokens: what the steps are; by default numbers.
+
+    Raises:
+        TypeError: layer is none, row is no number or tokens are no texts.
+        ValueError: there is no such row, or there are more tokens than steps.
     """
+    of_kind("gates", "layer", layer, Layer, _LAYERS)
+    row = row_of("gates", row, len(layer.valid))
+    tokens = tokens_of("gates", tokens, layer.valid.shape[1])
     shown = {**layer.gates, "state h": layer.states["h"]}
     order = np.arange(layer.units) if layer.half_lives is None else np.argsort(-layer.half_lives, kind="stable")
     steps = np.flatnonzero(layer.valid[row])
@@ -137,7 +149,12 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
 
 
 def inputs(layer: Layer) -> Figure:
-    """Draws how much each input moves the state, the strongest on top."""
+    """Draws how much each input moves the state, the strongest on top.
+
+    Raises:
+        TypeError: layer is none.
+    """
+    of_kind("inputs", "layer", layer, Layer, _LAYERS)
     order = np.argsort(-layer.inputs, kind="stable")[:MOST_BARS]
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(order)), layout="constrained")
@@ -161,7 +178,20 @@ def attribution(
         name: the input.
         features: what its last axis means; by default numbers.
         tokens: what its steps are; by default numbers.
+
+    Raises:
+        TypeError: found is none, or features or tokens are no texts.
+        ValueError: there is no such input, there are more tokens than steps, or not as many features as it has.
     """
+    of_kind("attribution", "found", found, Attribution, "Give what gatewise.inspect.attribute gave.")
+    one_of("attribution", "name", name, found.values)
+    tokens = tokens_of("attribution", tokens, len(found.by_step(name)))
+    features = None if features is None else texts("attribution", "features", features)
+    if features is not None and [len(features)] != [*found.values[name].shape[1:]]:
+        raise ValueError(
+            f"attribution: features do not fit. Expected one for each column of {found.values[name].shape}; received "
+            f"{len(features)}. Check the last axis."
+        )
     values, by_step = found.values[name], found.by_step(name)
     several = values.ndim == 2 and values.shape[1] > 1
     with rc_context(STYLE):
