@@ -11,7 +11,7 @@ from keras import layers
 import gatewise
 from gatewise.inspect import Attribution, AttributionError, attribute
 from gatewise.inspect import attribution as attribution_module
-from gatewise.keras import GRU
+from gatewise.keras import GRU, LayerNormGRU
 from gatewise.runtime import Model, from_keras
 from inspect_case import data
 
@@ -118,6 +118,20 @@ def test_nan_in_padding_reaches_no_share_and_elsewhere_is_refused() -> None:
     np.testing.assert_allclose(found.values["values"], plain.values["values"])
     with pytest.raises(ValueError, match="is not finite"):
         attribute(model, {"values": np.full_like(x, np.nan), "mask": valid})
+
+
+def test_what_was_read_before_the_last_start_has_no_share() -> None:
+    keras.utils.set_random_seed(3)
+    values, starts = keras.Input((None, 3), name="values"), keras.Input((None,), dtype="bool", name="starts")
+    state = LayerNormGRU(4, zoneout=0.3, name="gru")(values, starts=starts)
+    model, x = keras.Model({"values": values, "starts": starts}, layers.Dense(1)(state)), data(2, 6, 3)
+    given = {"values": x, "starts": np.arange(6) == np.array([[0], [4]])}
+    [shares] = gatewise.inspect(model, given).attribute(1).values.values()
+    assert (shares[:4] == 0).all()
+    assert (shares[4:] != 0).all()
+    cut = attribute(model, {"values": x[1:, 4:], "starts": np.zeros((1, 2), bool)})
+    np.testing.assert_allclose(shares[4:], cut.values["values"], atol=1e-5)
+    assert (attribute(model, given, 0).values["values"] != 0).all()  # a boundary before the first step cuts nothing
 
 
 def test_tokens_have_their_embeddings_share() -> None:

@@ -13,7 +13,14 @@ from gatewise.inspect import Tolerances
 from gatewise.inspect import cells as inspect_cells
 from gatewise.inspect.horizon import half_life
 from gatewise.runtime import Graph, Model, Node, Value
-from inspect_case import GATES, data, layer_graph, slow_gates, weights
+from inspect_case import GATES, KEEPS, data, layer_graph, nothing, set_bias, slow_gates, weights
+
+
+def _clear(tensors: dict[str, np.ndarray], gate: int, unit: int) -> None:
+    """Sets all that a gate of a unit reads to zero, and the gains of what is normalised."""
+    units = len(tensors["recurrent_kernel"])
+    for name in {*tensors} - {"state_gain", "state_bias"}:
+        tensors[name][..., gate * units + unit] = 0
 
 
 @pytest.mark.parametrize("operation", GATES)
@@ -71,7 +78,7 @@ def test_a_row_that_is_all_padding_is_passed_over() -> None:
 
 def test_the_half_life_is_that_of_the_product_of_gates() -> None:
     """Gates of 1/2 and 1/8 in turn leave (1/16) after two steps, as 1/4 twice would: half is gone after half a step."""
-    tensors = {name: np.zeros_like(array) for name, array in weights("gru", 1, 1).items()}
+    tensors = nothing("gru", 1, 1)
     tensors["kernel"][0, 0] = math.log(7)  # sigmoid(-ln 7) = 1/8
     x = np.array([0, -1, 0, -1], np.float32)[None, :, None]
     layer = gatewise.inspect(layer_graph("gru", tensors), x).layers["reader"]
@@ -79,20 +86,22 @@ def test_the_half_life_is_that_of_the_product_of_gates() -> None:
     np.testing.assert_allclose(layer.half_lives, [0.5], rtol=1e-6)
 
 
-@pytest.mark.parametrize(("operation", "column"), [("gru", 0), ("gru_reset_before", 0), ("lstm", 3)])
-def test_a_unit_that_never_lets_go_is_found(operation: str, column: int) -> None:
-    """Unit 0 of three: a bias of 5 and no weights make its gate sigmoid(5) = 0.9933, whose half-life is 103.2 steps."""
+@pytest.mark.parametrize("operation", [one for one in GATES if KEEPS[one] is not None])
+def test_a_unit_that_never_lets_go_is_found(operation: str) -> None:
+    """Unit 0 of three: a bias of 5 and no weights make its gate sigmoid(5) = 0.9933, whose half-life is 103.2 steps.
+
+    Where products are normalised it takes gains of zero: a column of zeros is not zero less the mean of the others.
+    """
     tensors = weights(operation, 2, 3)
-    for name in ("kernel", "recurrent_kernel", "bias"):
-        tensors[name][..., column] = 0
-    tensors["bias"].reshape(-1, tensors["bias"].shape[-1])[0, column] = 5
+    _clear(tensors, KEEPS[operation], 0)
+    set_bias(tensors, KEEPS[operation], 0, 5)
     found = gatewise.inspect(layer_graph(operation, tensors), data(4, 50, 2))
     layer = found.layers["reader"]
     by_hand = math.log(0.5) / math.log(1 / (1 + math.exp(-5)))
     assert round(by_hand, 1) == 103.2
     assert layer.half_lives[0] == pytest.approx(by_hand, rel=1e-6)
     assert max(layer.half_lives[1:]) < 20
-    gate = {"lstm": "forget"}.get(operation, "update")
+    gate = "forget" if "lstm" in operation else "update"
     assert layer.saturated(gate) == ((), (0,))
     text = "\n".join(found.findings)
     assert "unit 0 holds on longest, 103 steps" in text
@@ -110,32 +119,31 @@ def test_half_lives_have_ends(keep: float, steps: float) -> None:
 @pytest.mark.parametrize("operation", GATES)
 def test_the_gradients_half_life_is_that_of_a_decay_by_hand(operation: str) -> None:
     """A state that shrinks by a known factor at every step, whatever is read, passes gradients on by that factor."""
-    tensors = {name: np.zeros_like(array) for name, array in weights(operation, 1, 3).items()}
+    tensors = nothing(operation, 1, 3)
     factor = 1 / (1 + math.exp(-2))
     if operation == "simple_rnn":
         factor = 0.9
         tensors["recurrent_kernel"][:] = 0.9 * np.eye(3)
     else:
-        first = 3 if operation == "lstm" else 0
-        tensors["bias"].reshape(-1, tensors["bias"].shape[-1])[0, first : first + 3] = 2
+        set_bias(tensors, KEEPS[operation], slice(None), 2)
     layer = gatewise.inspect(layer_graph(operation, tensors), data(2, 400, 1)).layers["reader"]
     # of an LSTM the first step back goes from h to c, which is one step of 400
     assert layer.gradient_half_life == pytest.approx(math.log(0.5) / math.log(factor), rel=0.03)
 
 
-@pytest.mark.parametrize("operation", ["gru", "gru_reset_before", "lstm", "simple_rnn"])
+@pytest.mark.parametrize("operation", GATES)
 def test_a_unit_that_never_moves_is_dead(operation: str) -> None:
-    tensors, units = weights(operation, 2, 4), 4
-    moved = 2 if operation in {"gru", "gru_reset_before", "lstm"} else 0
-    for name in tensors:  # what unit 1 takes in is nothing
-        tensors[name][..., moved * units + 1] = 0
+    tensors = weights(operation, 2, 4)
+    _clear(tensors, 0 if operation == "simple_rnn" else 2, 1)  # what unit 1 takes in is nothing
+    for name in {"state_gain", "state_bias"} & {*tensors}:  # and its c less the mean of the others is not read
+        tensors[name][1] = 0
     found = gatewise.inspect(layer_graph(operation, tensors), data(4, 20, 2))
     assert found.layers["reader"].still == (1,)
     assert 1 in found.layers["reader"].dead
     assert "reader: unit 1 is dead: it never moves." in found.findings
 
 
-@pytest.mark.parametrize("operation", GATES)
+@pytest.mark.parametrize("operation", [one for one in GATES if one != "layer_norm_lstm"])
 def test_a_unit_that_nothing_reads_is_dead(operation: str) -> None:
     tensors = weights(operation, 2, 4)
     tensors["recurrent_kernel"][2] = 0
@@ -149,6 +157,25 @@ def test_a_unit_that_nothing_reads_is_dead(operation: str) -> None:
         operation, {**tensors, "recurrent_kernel": weights(operation, 2, 4)["recurrent_kernel"]}, read=read
     )
     assert gatewise.inspect(heard, data(4, 20, 2)).layers["reader"].dead == ()  # read by the layer itself
+
+
+def test_a_unit_whose_c_moves_the_mean_and_variance_of_others_is_heard() -> None:
+    """Its h is read by nothing, as above, but the layer normalises c over all units; by hand with a c of zero there."""
+    tensors, read, x = weights("layer_norm_lstm", 2, 4), data(4, 2), data(3, 6, 2)
+    tensors["recurrent_kernel"][2] = 0
+    read[2] = 0
+    layer = gatewise.inspect(layer_graph("layer_norm_lstm", tensors, read=read), x).layers["reader"]
+    for unit in range(4):
+        outputs, cut = (
+            np.array([slow_gates("layer_norm_lstm", tensors, row, dropped=unit if i else None)["h"][-1] for row in x])
+            for i in range(2)
+        )
+        kept = np.arange(4) != unit
+        before, after = outputs @ read, cut[:, kept] @ read[kept]
+        expected = np.abs(after - before).max() / np.ptp(before)
+        assert layer.influence[unit] == pytest.approx(expected, rel=1e-3)
+    assert layer.influence[2] > 0.01
+    assert layer.dead == ()
 
 
 @pytest.mark.parametrize("sign", [1, -1], ids=["equal", "opposite"])
@@ -243,7 +270,6 @@ def test_a_cell_without_a_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_errors_teach() -> None:
     graph, x = layer_graph("gru", weights("gru", 2, 3)), data(2, 4, 2)
-    zoned = layer_graph("gru", weights("gru", 2, 3), zoneout_h=0.1)
     dense = Graph(
         {"x": Value((None, 2), "float32")},
         (Node("d", "dense", ("x",), ("y",), {}, {"kernel": "k"}),),
@@ -259,7 +285,6 @@ def test_errors_teach() -> None:
         (ValueError, "features of 'x' do not fit.*x 2; received 1", lambda: gatewise.inspect(graph, x, features=["a"])),
         (ValueError, "layer 'reader' has numbers that are not finite", lambda: gatewise.inspect(graph, x * np.inf)),
         (ValueError, "features are not clear", lambda: gatewise.inspect(graph, x, features="ab")),
-        (NotImplementedError, "reader.*zoneout_h, which half-lives leave out", lambda: gatewise.inspect(zoned, x)),
         (ValueError, "still is out of range", lambda: Tolerances(still=2)),
         (ValueError, "low is above high", lambda: Tolerances(low=0.9, high=0.1)),
         (TypeError, "gradients, which a file or a graph has not", lambda: gatewise.inspect(graph, x).attribute()),

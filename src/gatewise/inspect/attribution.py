@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from gatewise.inspect.arguments import number, row_of
 from gatewise.inspect.opening import opened
 from gatewise.options import cut, one_of
 
@@ -35,8 +36,8 @@ ROUNDING = 1e-5  # a difference of predictions below this share of them is float
 
 CANCELLED = 1e-2  # likewise of the shares without their signs: what is left when they cancel is rounding
 _WHY = {
-    False: "The prediction jumps on the way from zeros to the row, as masks that are made of the data let it: give the "
-    "mask as an input, or use gradient_times_input.",
+    False: "The prediction jumps on the way from zeros to the row, as masks that are made of the data let it, or is as "
+    "steep as layer normalisation makes what is nearly zero: give the mask as an input, or use gradient_times_input.",
     True: "The prediction hardly differs from that of zeros, and the shares cancel, but for float32's rounding: choose "
     "another row or target.",
 }
@@ -87,8 +88,12 @@ class Attribution:
     points: int
 
     def by_step(self, name: str | None = None) -> npt.NDArray[np.float64]:
-        """Sums the shares of each step of an input, by default of the first: (timesteps,)."""
-        values = self.values[name or next(iter(self.values))]
+        """Sums the shares of each step of an input, by default of the first: (timesteps,).
+
+        Raises:
+            ValueError: there is no such input.
+        """
+        values = self.values[next(iter(self.values)) if name is None else one_of("by_step", "name", name, self.values)]
         return values.reshape(len(values), -1).sum(axis=1) if values.ndim else values[None]
 
     def __str__(self) -> str:
@@ -131,10 +136,11 @@ def attribute(
         The shares, and their completeness error.
 
     Raises:
-        TypeError: model has no gradients: it is a file's, or a graph.
+        TypeError: model has no gradients: it is a file's, or a graph; or row or tolerance is no number.
         AttributionError: the shares do not add up within the tolerance, or prediction and baseline are the same. It is
             a ValueError.
-        ValueError: row, method, output or target is none, NaN reaches the prediction, or ids are read by no Embedding.
+        ValueError: row, method, output, target or tolerance is none that there is, NaN reaches the prediction, or ids
+            are read by no Embedding.
 
     Example:
         >>> import keras, numpy as np
@@ -146,6 +152,7 @@ def attribute(
         ((5, 2), True)
     """
     one_of("attribute", "method", method, METHODS)
+    tolerance = number("attribute", "tolerance", tolerance)
     seen = opened(model, x)
     if seen.source is None:
         raise TypeError(
@@ -153,8 +160,7 @@ def attribute(
             f"{type(model).__name__}. Load the model in its framework: keras.saving.load_model(path)."
         )
     rows = len(next(iter(seen.inputs.values())))
-    if type(row) is not int or not 0 <= row < rows:
-        raise ValueError(f"attribute: row is out of range. Expected 0 to {rows - 1}; received {row!r}. Choose another.")
+    row = row_of("attribute", row, rows)
     one = {name: array[row : row + 1] for name, array in seen.inputs.items()}
     differentiable = _differentiable(seen.framework, seen.source, one, [*seen.model.outputs])
     found = differentiable.predict(_places(differentiable, np.array([BEGIN, 1.0])))
@@ -254,7 +260,8 @@ def _place(output: Array, target: Any) -> tuple[int, ...]:
         return (*before, int(np.argmax(last))) if output.ndim else ()
     place = target if isinstance(target, tuple) else (target,)
     fits = len(place) == output.ndim and all(
-        isinstance(i, int | np.integer) and -size <= i < size for i, size in zip(place, output.shape, strict=True)
+        isinstance(i, int | np.integer) and not isinstance(i, bool) and -size <= i < size
+        for i, size in zip(place, output.shape, strict=True)
     )
     if not fits:
         raise ValueError(

@@ -16,9 +16,9 @@ class Row(NamedTuple):
         order: of which gate each activation in the cell's formula is the value, in the order in which
             `reference.EQUATIONS[cell].step` finds them; None for what is no gate.
         keep: the gate that is multiplied with what a unit holds; None of a cell without one.
-        held: the state that it is multiplied with.
-        coupled: whether one unit's gate acts on other units within a step, so that a step's derivative has to be
-            taken unit by unit.
+        held: the state that it is multiplied with, and whose zoneout keeps as well.
+        coupled: whether what one unit reads acts on other units within a step, by a gate or by a mean and a variance
+            over all of them, so that a step's derivative has to be taken unit by unit.
     """
 
     title: str
@@ -33,6 +33,13 @@ ROWS = {
     Cell.GRU_RESET_BEFORE: Row("GRU, reset before", ("update", "reset", "candidate"), "update", "h", coupled=True),
     Cell.LSTM: Row("LSTM", ("input", "forget", "output", "candidate", None), "forget", "c"),
     Cell.SIMPLE_RNN: Row("SimpleRNN", (None,), None, "h"),
+    Cell.LAYER_NORM_GRU: Row("LayerNormGRU", ("update", "reset", "candidate"), "update", "h", coupled=True),
+    Cell.LAYER_NORM_GRU_RESET_BEFORE: Row(
+        "LayerNormGRU, reset before", ("update", "reset", "candidate"), "update", "h", coupled=True
+    ),
+    Cell.LAYER_NORM_LSTM: Row(
+        "LayerNormLSTM", ("input", "forget", "output", "candidate", None), "forget", "c", coupled=True
+    ),
 }
 
 

@@ -9,8 +9,9 @@ TERMS = {
     ),
     "Half-life": (
         "Steps until half of what a unit held is gone by its own gate: ln(1/2) / ln(mean gate). The mean is the "
-        "geometric one, since what is left after several steps is the product of their gates. What comes back through "
-        "other units is not in it."
+        "geometric one, since what is left after several steps is the product of their gates. Where zoneout keeps a "
+        "part p of the state besides, a step keeps p + (1 - p) gate of it. What comes back through other units is not "
+        "in it."
     ),
     "Half-life of a gradient": (
         "Steps until the effect of a small change to the layer's whole state has halved, by the derivative of the "
@@ -18,7 +19,8 @@ TERMS = {
     ),
     "Dead": (
         "A unit that never moves: its state stays within a thousandth of the layer's largest. Or one that never "
-        "matters: with its state read as zero, each output stays within a thousandth of its range."
+        "matters: with its state read as zero, each output stays within a thousandth of its range. Where a layer "
+        "normalises, a dead unit's weights still count in the mean and the variance of the others."
     ),
     "Duplicates": (
         "Two units whose states are equal at every step, up to the sign, within a thousandth of the layer's largest: "

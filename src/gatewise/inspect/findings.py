@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gatewise.inspect.arguments import number
+
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -31,6 +33,7 @@ class Tolerances:
         steps: the share of steps at the same end that makes it saturated.
 
     Raises:
+        TypeError: one is no number.
         ValueError: one is not from 0 to 1, or low is above high.
     """
 
@@ -43,10 +46,7 @@ class Tolerances:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not 0 <= value <= 1:
-                raise ValueError(
-                    f"Tolerances: {name} is out of range. Expected a share, 0 to 1; received {value!r}. Change it."
-                )
+            number("Tolerances", name, value, most=1)
         if self.low > self.high:
             raise ValueError(
                 f"Tolerances: low is above high. Expected low <= high; received {self.low} and {self.high}. Swap them."

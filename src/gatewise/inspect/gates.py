@@ -32,6 +32,8 @@ class Gates(NamedTuple):
     valid: npt.NDArray[np.bool_]  # (B, T)
     gates: dict[str, Array]  # (B, T, U) each, in the order of the formulas
     states: dict[str, Array]  # (B, T, U) each, after the step
+    restarts: npt.NDArray[np.bool_]  # (B, T), valid steps that began with the initial state again, by `starts`
+    zoneout: dict[str, float]  # by state, what part of it a step keeps whatever the gates say
     x: Array  # (N, F), what it read in the N valid steps
     kept: Kept  # of the N valid steps
     passed: Forward  # the forward pass, in processing order
@@ -42,23 +44,24 @@ def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
 
     Args:
         node: of a graph.
-        given: what it reads: x (B, T, F), the mask (B, T) or None, a state each (B, U) or None.
+        given: what it reads: x (B, T, F), the mask (B, T) or None, a state each (B, U) or None, the starts (B, T) or
+            None.
         weights: its arrays by name.
 
     Returns:
         Gates and states of each unit at each step.
 
     Raises:
-        NotImplementedError: its cell has no row in `inspect.cells`, or it has starts or zoneout.
+        NotImplementedError: its cell has no row in `inspect.cells`.
         ValueError: a valid step, a state or a weight holds NaN or infinity.
     """
     cell = Cell[node.operation.upper()]
     row = row_of(node.name, cell)
-    _check_plain(node, cell, given)
     _check_finite(node, given, weights)
     passed = _passed(node, cell, given, weights)
+    zoneout = {name: float(node.all_options[f"zoneout_{name}"]) for name in cell.row.states}
     kept = _pooled(passed)
-    values, after = _step(cell, kept)
+    values, after = _step(cell, kept, [*zoneout.values()])
     places = np.nonzero(passed.valid.T)[::-1]  # step by step, as the steps are pooled
 
     def placed(array: Array) -> Array:
@@ -72,22 +75,12 @@ def gates_of(node: Node, given: list[Any], weights: Mapping[str, Any]) -> Gates:
         _in_order(passed.valid, passed),
         {name: placed(value) for name, value in named if name is not None},
         {name: placed(value) for name, value in zip(cell.row.states, after, strict=True)},
+        _in_order(passed.restarts, passed),
+        zoneout,
         np.concatenate([x[0] for x, _ in passed.steps]),
         kept,
         passed,
     )
-
-
-def _check_plain(node: Node, cell: Cell, given: list[Any]) -> None:
-    """What ends a unit's memory besides its gates is in no half-life."""
-    starts = any(one is not None for one in given[2 + len(cell.row.states) :])
-    options = [name for name, value in node.all_options.items() if name.startswith("zoneout_") and value]
-    if starts or options:
-        received = ", ".join(["starts"] * starts + options)
-        raise NotImplementedError(
-            f"inspect: layer {node.name!r} has {received}, which half-lives leave out. Expected gates alone; received "
-            f"{received}. Inspect a layer with the same weights and without it."
-        )
 
 
 def _check_finite(node: Node, given: list[Any], weights: Mapping[str, Any]) -> None:
@@ -104,16 +97,14 @@ def _check_finite(node: Node, given: list[Any], weights: Mapping[str, Any]) -> N
 
 
 def _passed(node: Node, cell: Cell, given: list[Any], weights: Mapping[str, Any]) -> Forward:
-    x, mask, *states = (given + [None] * len(cell.row.states) + [None])[: 2 + len(cell.row.states)]
-    units = len(weights["recurrent_kernel"])
-    starts = None
+    x, mask, *states, starts = given + [None] * (3 + len(cell.row.states) - len(given))
+    initial = None
     if any(state is not None for state in states):
-        zeros = np.zeros((len(x), units))
+        zeros = np.zeros((len(x), len(weights["recurrent_kernel"])))
         full = [zeros if state is None else np.broadcast_to(state, zeros.shape) for state in states]
-        starts = full[0] if len(full) == 1 else tuple(full)
+        initial = full[0] if len(full) == 1 else tuple(full)
     options = {name: value for name, value in node.all_options.items() if name != "return_sequences"}
-    arrays = weights["kernel"], weights["recurrent_kernel"], weights.get("bias")
-    return forward(x, *arrays, cell=cell, initial_state=starts, mask=mask, **options)
+    return forward(x, **weights, cell=cell, initial_state=initial, mask=mask, starts=starts, **options)
 
 
 def _pooled(passed: Forward) -> Kept:
@@ -124,7 +115,7 @@ def _pooled(passed: Forward) -> Kept:
     return passed.layer.kept(x, h, tuple(np.concatenate(state) for state in states))
 
 
-def _step(cell: Cell, kept: Kept) -> tuple[list[Array], tuple[Array, ...]]:
+def _step(cell: Cell, kept: Kept, zoneout: list[float]) -> tuple[list[Array], list[Array]]:
     """Takes the reference's step. Returns what its activations returned, in order, and the states after."""
     noted: list[Array] = []
 
@@ -136,8 +127,10 @@ def _step(cell: Cell, kept: Kept) -> tuple[list[Array], tuple[Array, ...]]:
         return run
 
     gate, candidate = noting(kept.recurrent_activation.value), noting(kept.activation.value)
-    after = EQUATIONS[cell].step(kept.x, kept.recurrent, kept.states, candidate, gate)
-    return noted, after
+    of_state = (kept.state_normal,) if EQUATIONS[cell].normalises_state else ()
+    new = EQUATIONS[cell].step(kept.x, kept.recurrent, kept.states, candidate, gate, *of_state)
+    parts = zip(zoneout, kept.states, new, strict=True)
+    return noted, [part * before + (1 - part) * after for part, before, after in parts]
 
 
 def _in_order(array: Any, passed: Forward) -> Any:

@@ -7,8 +7,14 @@ the one gate that would leave as much were it the same at every step, so that th
 with the arithmetic mean, which is higher, a unit that is wiped at times would seem to hold on. What comes back to a
 unit through the recurrent weights is not in it.
 
+Zoneout keeps a part p of the state whatever the gate says: h = p * h_prev + (1 - p) * (z * h_prev + ...), so that a
+step keeps p + (1 - p) * z. Of an LSTM that goes for c and `zoneout_c`; what `zoneout_h` keeps of h itself, read out of
+an older c, is no half-life of a unit. Without a gate, zoneout is all that keeps.
+
 Of a layer, by the derivative of its step: how fast the effect of a small change to its state fades, with all that goes
-through the recurrent weights. That is the only horizon of a cell without a gate.
+through the recurrent weights, and all zoneout. That is the only horizon of a cell that nothing keeps.
+
+Where `starts` sets a boundary a memory ends, whatever the gates say. What stands between two is as a row of its own.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from gatewise.inspect.gates import Gates
+    from gatewise.reference import Forward
 
     Array = npt.NDArray[np.float64]
 
@@ -46,10 +53,22 @@ def half_life(keep: npt.ArrayLike) -> Array:
         return np.where(logs < 0, math.log(0.5) / logs, np.inf)
 
 
-def mean_keep(gate: Array) -> Array:
-    """Finds the geometric mean of each unit's gate, (B, T, U) with NaN in masked steps, over all steps: (U,)."""
+def mean_keep(gate: Array, zoneout: float = 0.0) -> Array:
+    """Finds the geometric mean of what a step keeps of each unit's state.
+
+    Args:
+        gate: (N, U), the gate that is multiplied with the state, in all steps; zeros of a cell without one.
+        zoneout: what part of that state zoneout keeps.
+
+    Returns:
+        (U,)
+
+    Example:
+        >>> mean_keep(np.array([[0.9], [0.9]]), zoneout=0.5).round(3).tolist()
+        [0.95]
+    """
     with np.errstate(divide="ignore"):
-        logs = np.log(np.abs(gate[~np.isnan(gate).all(axis=-1)]))
+        logs = np.log(np.abs(zoneout + (1 - zoneout) * gate))
     mean: Array = np.exp(logs.mean(axis=0))
     return mean
 
@@ -57,8 +76,8 @@ def mean_keep(gate: Array) -> Array:
 def gradient_half_life(gates: Gates) -> float:
     """Finds how many steps back a gradient halves, along the data.
 
-    A vector of random direction is taken back through every row's steps by the reference's derivative; the mean of the
-    logarithm of its growth is what the steps have in common.
+    A vector of random direction is taken back through every row's steps by the reference's derivative, and another one
+    from each boundary that `starts` sets; the mean of the logarithm of their growth is what the steps have in common.
 
     Returns:
         Steps; infinite if the gradient does not shrink, 0 if a step leaves nothing of it.
@@ -69,20 +88,29 @@ def gradient_half_life(gates: Gates) -> float:
     d_states = [random.normal(size=(batch, units)) for _ in cell.row.states]
     total, count = 0.0, 0
     for t in reversed(range(len(passed.steps))):
-        rows, kept = passed.valid[:, t], passed.steps[t][1]
-        before = tuple(d[rows] for d in d_states)
-        found = EQUATIONS[cell].backward(kept, before)
-        after = list(found.states)
-        after[0] = after[0] + found.h.sum(axis=0)
-        growth = _length(after) / _length(before)
+        rows, restarted = passed.valid[:, t], passed.restarts[:, t]
+        after = [d[rows] for d in d_states]
+        before = _back(passed, t, after)
+        growth = _length(before) / _length(after)
         if not growth.all():
             return 0.0
         total, count = total + float(np.log(growth).sum()), count + len(growth)
-        for d, value in zip(d_states, after, strict=True):
-            d[rows] = value / _length(after)[:, None]
+        for d, value in zip(d_states, before, strict=True):
+            d[rows] = value / _length(before)[:, None]
+            d[restarted] = random.normal(size=(restarted.sum(), units))
     return float(half_life(math.exp(total / count)))
 
 
-def _length(parts: list[Array] | tuple[Array, ...]) -> Array:
+def _back(passed: Forward, t: int, after: list[Array]) -> list[Array]:
+    """Takes a gradient of the states after a step, (n, U) each, back to those before it."""
+    parts = [part[passed.valid[:, t], t] for part in passed.zoneout]
+    new = tuple((1 - part) * d for part, d in zip(parts, after, strict=True))
+    found = EQUATIONS[passed.layer.cell].backward(passed.steps[t][1], new)
+    before = [value + part * d for value, part, d in zip(found.states, parts, after, strict=True)]
+    before[0] += found.h.sum(axis=0)
+    return before
+
+
+def _length(parts: list[Array]) -> Array:
     length: Array = np.sqrt(sum((part**2).sum(axis=1) for part in parts))
     return length

@@ -10,11 +10,13 @@ import numpy as np
 
 from gatewise.extras import require
 from gatewise.inspect import sentences
-from gatewise.inspect.attribution import INTEGRATED, attribute
+from gatewise.inspect.arguments import file_to_write, of_kind, row_of, tokens_of
+from gatewise.inspect.attribution import INTEGRATED, Attribution, attribute
 from gatewise.inspect.findings import Tolerances
 from gatewise.inspect.influence import readers_read
 from gatewise.inspect.layer import Layer, look_at
 from gatewise.inspect.opening import Opened, named_features, opened
+from gatewise.options import cut, one_of
 from gatewise.runtime.evaluation import Evaluation
 from gatewise.runtime.operations.recurrent import ROWS as RECURRENT
 
@@ -22,8 +24,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-    from gatewise.inspect.attribution import Attribution
-
+_TOLERANCES = "Write gatewise.inspect.Tolerances(still=0.01), or what else is to differ."
 FEW = 8  # rows, evenly chosen, that units are cut off on
 
 
@@ -46,7 +47,15 @@ class Inspection:
         """What stands out, a sentence each, layer by layer."""
         return tuple(text for layer in self.layers.values() for text in sentences.of_layer(layer))
 
-    def attribute(self, row: int = 0, *, target: int | tuple[int, ...] | None = None, **options: Any) -> Attribution:
+    def attribute(
+        self,
+        row: int = 0,
+        *,
+        method: str = INTEGRATED,
+        output: str | None = None,
+        target: int | tuple[int, ...] | None = None,
+        tolerance: float = 0.01,
+    ) -> Attribution:
         """Finds which inputs a prediction rests on; see `gatewise.inspect.attribute`, which this calls.
 
         Raises:
@@ -58,7 +67,8 @@ class Inspection:
                 "inspect to be called on a Keras model or a torch.nn.Module; received a graph. Load the model in its "
                 "framework: keras.saving.load_model(path)."
             )
-        return attribute(self.opened.source, self.opened.given, row, target=target, **options)
+        model, x = self.opened.source, self.opened.given
+        return attribute(model, x, row, method=method, output=output, target=target, tolerance=tolerance)
 
     def save(
         self,
@@ -76,22 +86,38 @@ class Inspection:
             title: its heading.
             row: the sequence that gates are drawn for over time.
             attributions: predictions to explain. By default that of `row`, where the model came with its framework.
-            tokens: what the steps of `row` are, letters or words, for axes and attributions; by default numbers.
+            tokens: what the steps of `row` are, words, or a text for its letters, for axes and attributions; by default
+                numbers.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
-            ValueError: there is no such row, or there are more steps than tokens.
-            OSError: the system does not write.
+            TypeError: path, title, row, attributions or tokens is of another kind.
+            ValueError: there is no such row, an attribution is of another model, or there are more tokens than steps.
+            OSError: there is no folder for the file, or the system does not write.
         """
         require("Inspection.save", "matplotlib", "cli")
         from gatewise.inspect import report
 
-        count = len(next(iter(self.opened.inputs.values())))
-        if not 0 <= row < count:
-            raise ValueError(f"save: row is out of range. Expected 0 to {count - 1}; received {row}. Choose another.")
+        file = file_to_write("save", path)
+        of_kind("save", "title", title, str, "Give a text.")
+        row = row_of("save", row, len(next(iter(self.opened.inputs.values()))))
+        longest = max(layer.valid.shape[1] for layer in self.layers.values())
+        words = tokens_of("save", tokens, longest)
+        report.write(self, file, title, row, self._explained(row, attributions), words)
+
+    def _explained(self, row: int, attributions: Sequence[Attribution] | None) -> Sequence[Attribution]:
+        """The attributions of the page, checked: by default that of its row, if there are gradients."""
         if attributions is None:
-            attributions = () if self.opened.source is None else (self.attribute(row, method=INTEGRATED),)
-        report.write(self, path, title, row, attributions, tokens)
+            return () if self.opened.source is None else (self.attribute(row),)
+        if not isinstance(attributions, list | tuple):
+            raise TypeError(
+                "save: attributions has the wrong type. Expected a list of what attribute gave; received "
+                f"{cut(repr(attributions))}. Put it into a list."
+            )
+        for one in attributions:
+            of_kind("save", "one of attributions", one, Attribution, "Give what attribute gave.")
+            one_of("save", "the output of an attribution", one.output, self.opened.model.outputs)
+        return attributions
 
     def __str__(self) -> str:
         return sentences.as_text([*self.layers.values()])
@@ -99,6 +125,7 @@ class Inspection:
 
 def look(model: Any, x: Any, *, features: Any, tolerances: Tolerances | None) -> Inspection:
     """Looks inside a model; `gatewise.inspect` says how."""
+    how = Tolerances() if tolerances is None else of_kind("inspect", "tolerances", tolerances, Tolerances, _TOLERANCES)
     seen = opened(model, x)
     graph = seen.model.graph
     names = named_features(graph, features)
@@ -114,7 +141,6 @@ def look(model: Any, x: Any, *, features: Any, tolerances: Tolerances | None) ->
     count = len(next(iter(seen.inputs.values())))
     chosen = np.unique(np.linspace(0, count - 1, min(count, FEW)).astype(int))
     few = evaluation.run(graph.nodes, {name: array[chosen] for name, array in seen.inputs.items()}, readers_read(graph))
-    how = tolerances or Tolerances()
     layers = {node.name: look_at(graph, node, known, few, _flowing(graph, names), how) for node in recurrent}
     return Inspection(seen, layers, names)
 

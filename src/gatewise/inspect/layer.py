@@ -14,6 +14,7 @@ from gatewise.inspect.findings import Tolerances, Twins, ends, ranges, twins
 from gatewise.inspect.gates import gates_of
 from gatewise.inspect.horizon import gradient_half_life, half_life, mean_keep
 from gatewise.inspect.influence import influence_of_inputs, influence_of_units
+from gatewise.options import one_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,14 +37,19 @@ class Layer:
         cell: what kind it is: "GRU".
         backwards: whether it reads from the last step to the first.
         valid: (B, T) bool, the steps that it read.
+        restarts: (B, T) bool, those of them that began with the initial state again, as `starts` say: they cut the
+            rows into segments.
+        zoneout: by state, what part of it a step keeps whatever the gates say: 0 without zoneout.
         gates: by name, (B, T, U): "update", "reset", "candidate" of a GRU; "input", "forget", "output", "candidate"
             of an LSTM; none of a SimpleRNN.
         states: by name, (B, T, U) after each step: "h"; of an LSTM "c" too.
         keep: the name of the gate that is multiplied with what a unit holds; None of a cell without one.
-        mean_keep: (U,), that gate's geometric mean over all steps; None without one.
+        mean_keep: (U,), the geometric mean over all steps of what part of its state a unit keeps, by that gate and
+            zoneout; of an LSTM, of c. None without either.
         half_lives: (U,), steps until half of what a unit held is gone, by `mean_keep`, from 0 to infinity; None
-            without such a gate. See `gatewise.inspect.horizon`.
-        gradient_half_life: of the whole layer: steps until a gradient through time has halved, along the data.
+            where that is. See `gatewise.inspect.horizon`. With `starts`, nothing is held for longer than a segment.
+        gradient_half_life: of the whole layer: steps until a gradient through time has halved, along the data, within
+            segments.
         ends: by gate, (2, U): the shares of the steps in which it is shut and open; gates without ends are left out.
         ranges: (U,), how far h moves, as a share of the layer's largest.
         influence: (U,), how much cutting a unit off changes the model's outputs, as a share of their range.
@@ -57,6 +63,8 @@ class Layer:
     cell: str
     backwards: bool
     valid: npt.NDArray[np.bool_]
+    restarts: npt.NDArray[np.bool_]
+    zoneout: Mapping[str, float]
     gates: Mapping[str, Array]
     states: Mapping[str, Array]
     keep: str | None
@@ -77,6 +85,24 @@ class Layer:
         return len(self.ranges)
 
     @property
+    def longest(self) -> int:
+        """How many steps the longest segment has: the longest row, where `starts` cut none."""
+        way = slice(None, None, -1 if self.backwards else 1)
+        rows = zip(self.valid[:, way], self.restarts[:, way], strict=True)
+        return max(int(np.bincount(np.cumsum(begun[valid])).max(initial=0)) for valid, begun in rows)
+
+    @property
+    def held(self) -> str:
+        """The state that half-lives are of."""
+        return "c" if "c" in self.states else "h"
+
+    @property
+    def kept_by(self) -> str:
+        """What keeps what a unit holds, in words; empty of a cell that nothing keeps."""
+        zoneout = self.zoneout[self.held] > 0
+        return " and ".join([f"{self.keep} gate"] * (self.keep is not None) + ["zoneout"] * zoneout)
+
+    @property
     def still(self) -> tuple[int, ...]:
         """The units that never move: whatever is read, their state stays where it is."""
         return _where(self.ranges < self.tolerances.still)
@@ -92,7 +118,12 @@ class Layer:
         return tuple(sorted({*self.still, *self.unheard}))
 
     def saturated(self, gate: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Names the units whose gate stays shut, and those whose gate stays open; none of a gate without ends."""
+        """Names the units whose gate stays shut, and those whose gate stays open; none of a gate without ends.
+
+        Raises:
+            ValueError: the cell has no such gate.
+        """
+        one_of("saturated", "gate", gate, self.gates)
         if gate not in self.ends:
             return (), ()
         shut, opened = self.ends[gate] >= self.tolerances.steps
@@ -133,9 +164,10 @@ def look_at(
         )
     found = gates_of(node, given, weights)
     row, options = ROWS[Cell[node.operation.upper()]], node.all_options
-    h = found.states["h"][found.valid]
+    h, zoneout = found.states["h"][found.valid], found.zoneout[row.held]
     moves = ranges(h)
-    mean = None if row.keep is None else mean_keep(found.gates[row.keep])
+    keep = np.zeros_like(h) if row.keep is None else found.gates[row.keep][found.valid]
+    mean = None if row.keep is None and not zoneout else mean_keep(keep, zoneout)
     functions = dict.fromkeys(found.gates, options["recurrent_activation"]) | {"candidate": options["activation"]}
     at_ends = {gate: ends(values[found.valid], functions[gate], how) for gate, values in found.gates.items()}
     inputs = influence_of_inputs(found)
@@ -144,6 +176,8 @@ def look_at(
         cell=row.title,
         backwards=bool(options["go_backwards"]),
         valid=found.valid,
+        restarts=found.restarts,
+        zoneout=found.zoneout,
         gates=found.gates,
         states=found.states,
         keep=row.keep,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gatewise.options import cut
+from gatewise.inspect.arguments import texts
+from gatewise.options import cut, one_of
 from gatewise.runtime.graph import Graph
 from gatewise.runtime.model import Model
 from gatewise.runtime.saving import load
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
+
+    from gatewise.runtime.graph import Value
 
 
 class Opened(NamedTuple):
@@ -61,6 +64,11 @@ def _graph(model: Any, framework: str | None, x: Any) -> Graph:
     if framework == "torch":
         from gatewise.runtime.doors.from_torch import from_torch
 
+        if not isinstance(x, dict | tuple | np.ndarray) and not hasattr(x, "detach"):
+            raise TypeError(
+                "inspect: x is none of what forward takes. Expected a tensor or an array, a tuple of arguments or a "
+                f"dict by parameter; received {cut(type(x).__name__)}. Make it a tensor: torch.tensor(x)."
+            )
         return from_torch(model, x)
     if isinstance(model, Graph):
         return model
@@ -75,6 +83,10 @@ def _graph(model: Any, framework: str | None, x: Any) -> Graph:
 
 
 def _from_file(path: Path) -> Graph:
+    if not path.exists():
+        raise FileNotFoundError(
+            f"inspect: there is no file {cut(str(path), 200)}. Expected a model's; received none. Check the path."
+        )
     if path.suffix == ".keras":
         from gatewise.runtime.doors.from_keras import from_keras
 
@@ -99,6 +111,7 @@ def named_features(graph: Graph, features: Mapping[str, Sequence[str]] | Sequenc
     """Checks the names of features, and brings them to a dict by input.
 
     Raises:
+        TypeError: features are no texts.
         ValueError: an input is unknown, or has not as many features.
     """
     if features is None:
@@ -113,13 +126,19 @@ def named_features(graph: Graph, features: Mapping[str, Sequence[str]] | Sequenc
             )
         by_input = {next(iter(graph.inputs)): features}
     found = {}
-    for name, names in by_input.items():
-        shape = graph.inputs[name].shape if name in graph.inputs else ()
-        if len(shape) < 2 or shape[-1] != len(names):
-            expected = ", ".join(f"{one} {value.shape[-1]}" for one, value in graph.inputs.items())
+    for name, given in by_input.items():
+        one_of("inspect", "an input of features", name, graph.inputs)
+        names = texts("inspect", f"features of {name!r}", given)
+        if _width(graph.inputs[name]) != len(names):
+            expected = ", ".join(f"{one} {_width(value) or 'none'}" for one, value in graph.inputs.items())
             raise ValueError(
-                f"inspect: features of {cut(repr(name))} do not fit. Expected as many names as an input has features: "
+                f"inspect: features of {name!r} do not fit. Expected as many names as an input has features: "
                 f"{expected}; received {len(names)}. Check the last axis."
             )
-        found[name] = [str(one) for one in names]
+        found[name] = names
     return found
+
+
+def _width(value: Value) -> int | None:
+    """How many features an input has; ids and masks have none."""
+    return value.shape[-1] if len(value.shape) > 1 and value.dtype == "float32" else None

@@ -11,13 +11,15 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from gatewise.inspect.arguments import of_kind, row_of, texts, tokens_of
+from gatewise.inspect.attribution import Attribution
+from gatewise.inspect.layer import Layer
+from gatewise.options import one_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from matplotlib.axes import Axes
-
-    from gatewise.inspect.attribution import Attribution
-    from gatewise.inspect.layer import Layer
 
 INK, GREY, PALE = "#1b2a33", "#6b7a82", "#d9dfe2"
 OURS, OTHER, THIRD = "#00798c", "#d1495b", "#edae49"
@@ -35,6 +37,7 @@ STYLE: Any = {
     "ytick.color": GREY,
 }
 WIDTH = 4.3  # inches; a phone shows it at four fifths
+_LAYERS = "Give one of the layers of an inspection."
 MOST_BARS, MOST_TICKS = 12, 40
 # For and against a prediction; nothing where nothing counts, on a light page and on a dark one
 FOR_AND_AGAINST = LinearSegmentedColormap.from_list(
@@ -47,14 +50,16 @@ def horizons(layer: Layer) -> Figure:
     """Draws how the units' half-lives are spread, on a logarithmic axis; the units that lose nothing at its end.
 
     Raises:
-        ValueError: the layer's cell has no gate that keeps.
+        TypeError: layer is none.
+        ValueError: nothing keeps what the layer's units hold.
     """
+    of_kind("horizons", "layer", layer, Layer, _LAYERS)
     if layer.half_lives is None:
         raise ValueError(
             f"horizons: layer {layer.name!r} has no gate that keeps. Expected a GRU or an LSTM; received a "
             f"{layer.cell}. Look at gradient_half_life instead."
         )
-    longest = max(float(layer.valid.sum(axis=1).max()), 1.0)
+    longest = max(float(layer.longest), 1.0)
     finite = layer.half_lives[np.isfinite(layer.half_lives)]
     top = max(2 * longest, float(finite.max(initial=1.0)) * 1.3)
     shown = np.clip(layer.half_lives, 0.1, top)
@@ -63,9 +68,9 @@ def horizons(layer: Layer) -> Figure:
         figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
         axes = figure.subplots()
         axes.hist(shown, edges.tolist(), color=OURS, rwidth=0.9)
-        for place, colour, text in (
-            (float(np.clip(np.median(shown), 0.1, top)), INK, "median"),
-            (longest, OTHER, "longest sequence"),
+        for place, colour, text, above in (
+            (float(np.clip(np.median(shown), 0.1, top)), INK, "median", 2),
+            (longest, OTHER, "longest segment" if layer.restarts.any() else "longest sequence", 12),
         ):
             axes.axvline(place, color=colour, lw=1, ls="--")
             right = place < np.sqrt(0.1 * top)
@@ -73,7 +78,7 @@ def horizons(layer: Layer) -> Figure:
                 text,
                 (place, 1),
                 xycoords=("data", "axes fraction"),
-                xytext=(3 if right else -3, 2),
+                xytext=(3 if right else -3, above),
                 textcoords="offset points",
                 color=colour,
                 fontsize=8,
@@ -84,18 +89,27 @@ def horizons(layer: Layer) -> Figure:
         axes.set_xlim(0.1, top * 1.001)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
-        axes.set(xlabel=f"half-life by the {layer.keep} gate, steps", ylabel="units")
+        axes.set(xlabel=f"half-life by {'the ' * (layer.keep is not None)}{layer.kept_by}, steps", ylabel="units")
     return figure
 
 
 def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Figure:
     """Draws gates and state of every unit over the steps of one row; the units that hold on longest are on top.
 
+    A red line stands where a start ends what was held.
+
     Args:
         layer: what to draw.
         row: of the data.
         tokens: what the steps are; by default numbers.
+
+    Raises:
+        TypeError: layer is none, row is no number or tokens are no texts.
+        ValueError: there is no such row, or there are more tokens than steps.
     """
+    of_kind("gates", "layer", layer, Layer, _LAYERS)
+    row = row_of("gates", row, len(layer.valid))
+    tokens = tokens_of("gates", tokens, layer.valid.shape[1])
     shown = {**layer.gates, "state h": layer.states["h"]}
     order = np.arange(layer.units) if layer.half_lives is None else np.argsort(-layer.half_lives, kind="stable")
     steps = np.flatnonzero(layer.valid[row])
@@ -106,7 +120,7 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
             np.ravel(figure.subplots(len(shown), sharex=True, squeeze=False)), shown.items(), strict=True
         ):
             signed = name in {"candidate", "state h"}
-            most = (float(np.nanmax(np.abs(values[row, part]))) or 1.0) if signed else 1.0
+            most = (float(np.nan_to_num(np.abs(values[row, part])).max()) or 1.0) if signed else 1.0
             image = axes.imshow(
                 values[row, part][:, order].T,
                 aspect="auto",
@@ -116,6 +130,8 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
                 vmax=most,
                 extent=(part.start - 0.5, part.stop - 0.5, layer.units - 0.5, -0.5),
             )
+            for t in np.flatnonzero(layer.restarts[row]):
+                axes.axvline(t + (0.5 if layer.backwards else -0.5), color=OTHER, lw=1.2)
             axes.set_title(name if signed else f"{name} gate", loc="left", fontsize=9)
             axes.set_yticks([])
             axes.spines[:].set_visible(False)
@@ -123,13 +139,22 @@ def gates(layer: Layer, row: int = 0, tokens: Sequence[str] | None = None) -> Fi
             bar.outline.set_visible(False)
             bar.ax.tick_params(length=0)
             bar.ax.set_yticklabels([f"{-most:.2g}", "0", f"{most:.2g}"] if signed else ["shut", "open"])
-        _name_steps(axes, tokens, part.stop)
+            if not len(steps):
+                axes.text(0, layer.units / 2 - 0.5, "no step is read", ha="center", va="center", color=GREY)
+                axes.set_xticks([])
+        if len(steps):
+            _name_steps(axes, tokens, part.stop)
         figure.supylabel("units, long memory on top" if layer.half_lives is not None else "units", fontsize=9)
     return figure
 
 
 def inputs(layer: Layer) -> Figure:
-    """Draws how much each input moves the state, the strongest on top."""
+    """Draws how much each input moves the state, the strongest on top.
+
+    Raises:
+        TypeError: layer is none.
+    """
+    of_kind("inputs", "layer", layer, Layer, _LAYERS)
     order = np.argsort(-layer.inputs, kind="stable")[:MOST_BARS]
     with rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.75 + 0.24 * len(order)), layout="constrained")
@@ -153,7 +178,20 @@ def attribution(
         name: the input.
         features: what its last axis means; by default numbers.
         tokens: what its steps are; by default numbers.
+
+    Raises:
+        TypeError: found is none, or features or tokens are no texts.
+        ValueError: there is no such input, there are more tokens than steps, or not as many features as it has.
     """
+    of_kind("attribution", "found", found, Attribution, "Give what gatewise.inspect.attribute gave.")
+    one_of("attribution", "name", name, found.values)
+    tokens = tokens_of("attribution", tokens, len(found.by_step(name)))
+    features = None if features is None else texts("attribution", "features", features)
+    if features is not None and [len(features)] != [*found.values[name].shape[1:]]:
+        raise ValueError(
+            f"attribution: features do not fit. Expected one for each column of {found.values[name].shape}; received "
+            f"{len(features)}. Check the last axis."
+        )
     values, by_step = found.values[name], found.by_step(name)
     several = values.ndim == 2 and values.shape[1] > 1
     with rc_context(STYLE):

@@ -7,7 +7,6 @@ import io
 import re
 from html import escape
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,8 +19,8 @@ from gatewise.runtime.inputs import shape_text
 from gatewise.whole_file import write_whole
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Container, Iterator, Sequence
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -35,19 +34,13 @@ MOST_TOKENS = 400  # that are written out
 
 def write(
     found: Inspection,
-    path: str | os.PathLike[str],
+    path: Path,
     title: str,
     row: int,
     attributions: Sequence[Attribution],
     tokens: Sequence[str] | None,
 ) -> None:
     """Writes the page; `Inspection.save` says how."""
-    longest = max(layer.valid.shape[1] for layer in found.layers.values())
-    if tokens is not None and len(tokens) > longest:
-        raise ValueError(
-            f"save: there are more tokens than steps. Expected at most {longest}; received {len(tokens)}. Give those "
-            "of the row that is drawn."
-        )
     parts = [
         *_opening(found, title),
         *(part for layer in found.layers.values() for part in _layer(layer, row, tokens)),
@@ -61,7 +54,7 @@ def write(
         f'<meta name="viewport" content="width=device-width, initial-scale=1"/>\n<title>{escape(title)}</title>\n'
         f"<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
-    write_whole(Path(path), [page.encode()])
+    write_whole(path, [page.encode()])
 
 
 def _opening(found: Inspection, title: str) -> Iterator[str]:
@@ -96,14 +89,16 @@ def _layer(layer: Layer, row: int, tokens: Sequence[str] | None) -> Iterator[str
     yield _picture(
         pictures.gates(layer, shown, _fitting(tokens, layer)),
         "Gates over time",
-        f"Every unit at every step of row {shown}: a line of the picture is a unit, and its gates open and shut.",
+        f"Every unit at every step of row {shown}: a line of the picture is a unit, and its gates open and shut."
+        f"{' At a red line a start ends what it holds.' * bool(layer.restarts[shown].any())}",
     )
     yield "<div>"
     if layer.half_lives is not None:
         yield _picture(
             pictures.horizons(layer),
             "Memory horizons",
-            "How long the units hold on. Right of the red line a unit keeps more than half over a whole sequence.",
+            "How long the units hold on. Right of the red line a unit keeps more than half over "
+            f"a whole {'segment' if layer.restarts.any() else 'sequence'}.",
         )
     if len(layer.inputs) > 1:
         weaker = len(layer.inputs) - pictures.MOST_BARS

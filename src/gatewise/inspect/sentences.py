@@ -61,17 +61,35 @@ def _horizons(layer: Layer) -> Iterator[str]:
     )
     if layer.half_lives is None:
         yield f"a {layer.cell} has no gate that keeps, so that its units have no horizon of their own; {fading}."
+        yield from _segments(layer)
         return
     longest = int(np.argmax(layer.half_lives))
     yield (
         f"half of the units lose half of what they hold within {steps(float(np.median(layer.half_lives)))}; unit "
-        f"{longest} holds on longest, {steps(layer.half_lives[longest])} by its {layer.keep} gate; {fading}."
+        f"{longest} holds on longest, {steps(layer.half_lives[longest])} by its {layer.kept_by}; {fading}."
     )
-    length = int(layer.valid.sum(axis=1).max())
-    holding = np.flatnonzero(layer.half_lives > length).tolist()
+    holding = np.flatnonzero(layer.half_lives > layer.longest).tolist()
     if holding:
-        verb = "keeps" if len(holding) == 1 else "keep"
-        yield f"{units(holding)} {verb} more than half over the whole of the longest sequence, {length} steps."
+        verb, whole = "keeps" if len(holding) == 1 else "keep", "segment" if layer.restarts.any() else "sequence"
+        yield f"{units(holding)} {verb} more than half over the whole of the longest {whole}, {layer.longest} steps."
+    yield from _zoneout(layer)
+    yield from _segments(layer)
+
+
+def _zoneout(layer: Layer) -> Iterator[str]:
+    for state, part in layer.zoneout.items():
+        have = "the half-lives have" if state == layer.held else f"no unit's half-life has: that is one of {layer.held}"
+        if part:
+            yield f"zoneout keeps {part:.0%} of {state} at every step, which {have}."
+
+
+def _segments(layer: Layer) -> Iterator[str]:
+    if layer.restarts.any():
+        count, longest = int(layer.restarts.sum()), layer.longest
+        yield (
+            f"starts cut its rows at {count:,} step{'s' * (count > 1)}: what it holds ends there, whatever its "
+            f"half-lives are, after {longest} step{'s' * (longest > 1)} at the latest."
+        )
 
 
 def _dead(layer: Layer) -> Iterator[str]:
