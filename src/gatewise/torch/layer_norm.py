@@ -186,12 +186,21 @@ class _LayerNorm(torch.nn.Module):
         found = tuple(torch.stack(of_each) for of_each in zip(*last, strict=True))
         return x.to(dtype), tuple(state.to(dtype) for state in found)
 
-    def _direction(self, place: int, states: tuple[Any, ...], x: Any) -> Any:
-        """Names one direction's parameters as the engine does, in PyTorch's layout; and draws for its input."""
+    def operands(self, place: int) -> dict[str, torch.Tensor | None]:
+        """Returns the parameters of one direction of a layer, by the engine's names, in PyTorch's layout.
+
+        Args:
+            place: counts layers and directions, the directions of a layer side by side.
+
+        Returns:
+            Those that the module has, and None for the others.
+        """
         suffix = [suffix for _, suffix in self._places()][place]
-        own: dict[str, Any] = {
-            operand: getattr(self, f"{begin}_{suffix}", None) for begin, operand in _PARAMETERS.items()
-        }
+        return {operand: getattr(self, f"{begin}_{suffix}", None) for begin, operand in _PARAMETERS.items()}
+
+    def _direction(self, place: int, states: tuple[Any, ...], x: Any) -> Any:
+        """Brings one direction's parameters and states to the input's dtype; and draws for its input."""
+        own: dict[str, Any] = {**self.operands(place)}
         own |= dict(zip(("initial_h", "initial_c"), (state[place] for state in states), strict=False))
         given = {name: None if value is None else value.to(x.dtype) for name, value in own.items()}
         epsilon = torch.full((1,), self.eps, dtype=x.dtype, device=own["kernel"].device)
