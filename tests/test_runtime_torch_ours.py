@@ -60,7 +60,8 @@ def step(module: Any, suffix: str, x: Any, states: list[Any]) -> list[Any]:
         product = p[f"weight_{side}"].chunk(gates)[gate] @ value
         if not layer_norm:
             return product + p[f"bias_{side}"].chunk(gates)[gate]
-        product = nn.functional.layer_norm(product, product.shape, eps=module.eps) * p[f"gain_{side}"].chunk(gates)[gate]
+        product = nn.functional.layer_norm(product, product.shape, eps=module.eps)
+        product = product * p[f"gain_{side}"].chunk(gates)[gate]
         return product + p["bias"].chunk(gates)[gate] if side == "ih" else product
 
     if gates == 1:
@@ -99,10 +100,10 @@ def oracle(module: Any, x: Any, starts: Any, initial: list[Any], lengths: list[i
     """Outputs (B, T, D * U), zeros behind the lengths, and each state (L * D, B, U)."""
     n, rows, last = 2 if module.bidirectional else 1, [], []
     for row, length in enumerate(lengths):
-        y, own = x[row, :length].double(), []
+        y, own, first = x[row, :length].double(), [], [state[:, row].double() for state in initial]
         for layer in range(module.num_layers):
             found = [
-                one_direction(module, f"l{layer}{end}", y, starts[row], [s[layer * n + d, row].double() for s in initial])
+                one_direction(module, f"l{layer}{end}", y, starts[row], [s[layer * n + d] for s in first])
                 for d, end in enumerate(("", "_reverse")[:n])
             ]
             y = torch.cat([outputs for outputs, _ in found], -1)
@@ -169,10 +170,10 @@ def test_layers_directions_starts_states_and_zoneout_go_into_the_graph(kind: str
     arrays = {name: arrays[name].contiguous().numpy() for name in graph.inputs}
     save(Model(graph), tmp_path / "model.gatewise")
     found = load(tmp_path / "model.gatewise").predict(arrays)
-    for (name, got), expected, of_module in zip(found.items(), (wanted, *last), own, strict=True):
-        expected, of_module = (t if t is wanted or t is own[0] else t.transpose(0, 1) for t in (expected, of_module))
-        np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=name)
-        np.testing.assert_allclose(got, of_module.numpy(), atol=1e-5, err_msg=name)
+    last, of_module = ([state.transpose(0, 1) for state in states] for states in (last, own[1:]))
+    for source in ((wanted, *last), (own[0], *of_module)):
+        for (name, got), expected in zip(found.items(), source, strict=True):
+            np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=name)
     assert np.abs(wanted.numpy()).max() > 0.3
 
 

@@ -175,7 +175,7 @@ def _boundaries(b: Builder, given: Any) -> str | None:
     if given is None or (isinstance(given, Fill) and not given.number):
         return None
     if not isinstance(given, Tensor) or not is_mask(b, given):
-        raise Problem("its starts are no truth values of the input's rows. Expected an input of forward, or what follows")
+        raise Problem("its starts are no truth values of the input's rows. Expected an input of forward")
     t = plain(b, positive(b, given))
     if t.axes != ((0,), (1,)):
         raise Problem(f"its starts have the shape {t.shape}. Expected a value for each row and step, as the input has")
