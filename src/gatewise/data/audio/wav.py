@@ -185,7 +185,7 @@ def check_samples(caller: str, samples: ArrayLike) -> NDArray[np.float64]:
             f"{caller}: samples are not finite. Expected numbers from -1 to 1; received {array[place]} at "
             f"{place}. Check how they were made."
         )
-    if array.size and np.abs(array).max() > _LARGEST:
+    if array.size and float(np.abs(array).max()) > _LARGEST:
         place = int(np.abs(array).argmax())
         raise ValueError(
             f"{caller}: samples are too large. Expected numbers from -1 to 1, and none beyond {_LARGEST:g}, whose "
