@@ -3,13 +3,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
+import gatewise
 from gatewise.compare.data import prepare
 from gatewise.compare.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RANDOM = np.random.default_rng(0)
 IDS = RANDOM.integers(1, 9, (20, 6))
@@ -43,6 +49,74 @@ def test_targets_get_the_head_of_their_kind(y: Any, task: str, head: tuple[int, 
     assert found.y.ndim == 2 + each_step
     assert len(found.y) == 15
     assert len(found.y_val) == 5
+
+
+@dataclasses.dataclass(frozen=True, order=True)
+class Mark:
+    """A class of a user's own that can be sorted."""
+
+    value: int
+
+
+SORTED = ("no", "perhaps", "yes")
+NAMES = np.array(SORTED)[np.arange(20) % 3]
+CODES = np.arange(20) % 3
+
+
+def pandas(name: str, *args: Any, **options: Any) -> Any:
+    return getattr(pytest.importorskip("pandas"), name)(*args, **options)
+
+
+def numpy_strings() -> Any:
+    if not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("this NumPy has no strings of its own")
+    return NAMES.astype(np.dtypes.StringDType())
+
+
+NAMED: dict[str, tuple[Callable[[], Any], tuple[Any, ...]]] = {
+    "str": (NAMES.tolist, SORTED),
+    "objects": (lambda: NAMES.astype(object), SORTED),
+    "bytes": (lambda: NAMES.astype("S"), tuple(name.encode() for name in SORTED)),
+    "NumPy's strings": (numpy_strings, SORTED),
+    "a column of strings": (lambda: pandas("Series", NAMES), SORTED),
+    "pandas strings": (lambda: pandas("Series", NAMES, dtype="string"), SORTED),
+    "categories": (lambda: pandas("Categorical", NAMES, categories=["yes", "no", "perhaps", "unused"]), SORTED),
+    "a column of categories": (lambda: pandas("Series", NAMES, dtype="category"), SORTED),
+    "categories of numbers": (lambda: pandas("Categorical", CODES * 10), (0, 10, 20)),
+    "nullable numbers": (lambda: pandas("array", CODES * 10, dtype="Int64"), (0, 10, 20)),
+    "numbers as objects": (lambda: np.array([np.int64(code * 10) for code in CODES], object), (0, 10, 20)),
+    "days": (lambda: np.datetime64("2026-01-01") + CODES, ("2026-01-01", "2026-01-02", "2026-01-03")),
+    "a class of one's own": (lambda: [Mark(int(code)) for code in CODES], (Mark(0), Mark(1), Mark(2))),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_names_of_any_kind_are_classes_in_the_order_of_numpy_and_keep_their_names(kind: str) -> None:
+    make, names = NAMED[kind]
+    y, x = make(), np.arange(20)[:, None] + np.zeros((20, 6), int)  # rows that hold their number
+    wanted = [names[code] for code in CODES]
+    for data in ((x, y), (x, y, x[:6], y[:6])):
+        found = prepared(*data)
+        assert (found.targets.task, found.targets.values) == ("classes", names)
+        assert found.y.dtype == np.int32
+        for rows, numbers in ((found.x, found.y), (found.x_val, found.y_val)):
+            assert [names[i] for i in numbers.ravel()] == [wanted[row] for row in rows[:, 0]]
+
+
+def test_names_at_every_step_are_classes() -> None:
+    found = prepared(IDS, np.array(["a", "b"], dtype=object)[IDS % 2])
+    assert (found.targets.each_step, found.targets.values, found.y.shape) == (True, ("a", "b"), (15, 6, 1))
+
+
+def test_the_same_names_of_another_kind_are_the_same_question() -> None:
+    digests = {prepared(IDS, NAMED[kind][0]()).digest() for kind in ("str", "objects", "categories", "pandas strings")}
+    assert digests == {prepared(IDS, NAMES).digest()}
+
+
+def test_classes_that_pandas_has_not_are_an_error() -> None:
+    for y in (pandas("Categorical", [np.nan, *NAMES[1:]]), pandas("Series", [None, *NAMES[1:]], dtype="string")):
+        with pytest.raises(ValueError, match=r"compare: y has classes that are missing.*received 1 that"):
+            prepared(IDS, y)
 
 
 def test_classes_are_numbered_from_zero_and_numbers_scaled_by_the_training_rows() -> None:
@@ -107,6 +181,25 @@ def test_masked_steps_neither_count_for_the_scale_nor_look_like_others() -> None
         ((NUMBERS * 0, np.arange(20)), {"mask_value": 0}, "mask_value leaves nothing"),
         ((NUMBERS, np.arange(20)), {"mask_value": "a"}, "mask_value is no number that x could hold.*received 'a'"),
         ((NUMBERS, np.arange(20)), {"mask_value": np.nan}, "mask_value is no number.*received nan"),
+        ((IDS, None), {}, "y is no array. Expected one with a row for each sequence; received NoneType"),
+        ((IDS, "yes"), {}, "y is no array.*received str"),
+        ((None, np.arange(20)), {}, "x is no array.*received NoneType"),
+        (((row for row in IDS), np.arange(20)), {}, "x is no array.*received generator"),
+        ((IDS, np.arange(20) % 2, IDS, None), {}, "y_val is no array.*received NoneType"),
+        ((IDS, [None, *NAMES[1:]]), {}, "y has classes that are missing.*received 1 that are None"),
+        ((IDS, np.array(["NaT", *["2026-01-01"] * 19], "M8[D]")), {}, "y has classes that are missing"),
+        ((IDS, np.array([1, *NAMES[1:]], object)), {}, "y holds values that cannot.*received int, str"),
+        ((IDS, [{}] * 20), {}, "y holds values that cannot be sorted.*received dict. Name each class by a str"),
+        ((IDS, NAMES), {"task": "numbers"}, "y does not fit task='numbers'"),
+        ((IDS, NAMES), {"as_given": True}, r"y names classes, and the model that build makes.*numpy.unique"),
+        ((IDS, np.arange(20) % 2), {"split": ""}, "split is unknown"),
+        ((IDS + 2**40, np.arange(20) % 2), {}, "ids are too large. Expected ids below 2,147,483,648"),
+        ((IDS, RANDOM.normal(size=20) * 1e300), {}, "y is too large to be scaled"),
+        (
+            (NUMBERS * 1e100, np.arange(20)),
+            {"as_given": True},
+            "x is too large. Expected numbers that float32 can hold",
+        ),
         ((NUMBERS * 1e300, np.arange(20)), {}, r"x is too large to be scaled.*received up to \de\+30"),
     ],
 )
@@ -129,6 +222,14 @@ GOOD |= {"batch_size": 8, "learning_rate": None, "tune": 0, "seed": 0}
         ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
         ({"ways": ("units", "units")}, "ways is .* each once"),
         ({"ways": ("size",)}, "ways is unknown. Expected one of units, parameters, time"),
+        ({"ways": None}, "ways is None. Expected one or more of units, parameters, time, in a list"),
+        ({"ways": "units"}, "ways is 'units'. Expected one or more"),
+        ({"ways": (["units"],)}, "ways is unknown"),
+        ({"seed": 2**40}, r"seed is too large. Expected at most 4294967264; received 1099511627776"),
+        ({"seed": -1}, "seed is -1. Expected a whole number of at least 0"),
+        ({"units": None}, "units is None. Expected a whole number"),
+        ({"minutes": None}, "minutes is None. Expected a number greater than 0"),
+        ({"minutes": 10**400}, "minutes is 1000.*Expected a number greater than 0"),
         ({"ways": ()}, r"ways is \(\). Expected one or more"),
     ],
 )
@@ -136,3 +237,28 @@ def test_settings_are_checked(wrong: dict[str, Any], message: str) -> None:
     Settings(**GOOD)
     with pytest.raises(ValueError, match=f"compare: {message}"):
         Settings(**{**GOOD, **wrong})
+
+
+def test_settings_of_numpy_are_kept_as_python_has_them() -> None:
+    found = Settings(**{**GOOD, "units": np.int64(8), "minutes": np.float32(1), "ways": ["units"], "seed": np.int8(0)})
+    assert found == Settings(**GOOD)
+    assert json.loads(json.dumps(dataclasses.asdict(found)))["units"] == 8
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"build": 3}, r"build has the wrong type. Expected a function \(layer, units\).*received 3"),
+        ({"folder": 3}, "folder is no path. Expected a str or a pathlib.Path, or None; received 3"),
+        ({"folder": ""}, "folder is no path"),
+        ({"folder": b"x"}, "folder is no path"),
+        ({"verbose": "no"}, "verbose has the wrong type. Expected True or False; received 'no'"),
+        ({"mask_zero": "no"}, "mask_zero has the wrong type"),
+        ({"cells": None}, "cells is no list"),
+        ({"task": ["classes"]}, "task is unknown"),
+        ({"validation": None}, "validation is None. Expected a share between 0 and 1"),
+    ],
+)
+def test_every_argument_of_the_call_is_checked(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"compare: {message}"):
+        gatewise.compare((NUMBERS, np.arange(20) % 2), minutes=0.01, **wrong)

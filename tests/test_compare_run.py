@@ -7,7 +7,8 @@ import io
 import json
 import re
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import pytest
 keras = pytest.importorskip("keras", reason="it trains models of Keras: install the extra of KERAS_BACKEND")
 
 import gatewise  # noqa: E402  # after the skip
-from compare_case import series  # noqa: E402
+from compare_case import comparison, series  # noqa: E402
 from gatewise.compare import Comparison  # noqa: E402
 from gatewise.compare.cells import CELLS, factories  # noqa: E402
 from gatewise.compare.clock import Clock, Deadline  # noqa: E402
@@ -28,9 +29,6 @@ from gatewise.compare.settings import Settings  # noqa: E402
 from gatewise.compare.sizes import weights  # noqa: E402
 from gatewise.compare.start_over import start_over  # noqa: E402
 from gatewise.compare.trial import Limit, Training, run  # noqa: E402
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_model_that_starts_over_trains_as_a_new_one() -> None:
@@ -144,9 +142,35 @@ def test_a_user_gets_tables_a_picture_json_and_a_line_for_each_run(tmp_path: Pat
     assert lines[0].startswith("LSTM and GRU on 64 rows of 6 steps, judged by 16 rows picked at random; 2:00 min")
     assert len(lines) == 5
     assert re.match(r"equal units +seed 1 +LSTM +5 units +accuracy 0\.\d+ +2 epochs +\d+\.\d s  \S\S$", lines[1])
-    for name in ("picture.svg", "picture.png"):
+    for name in ("picture.svg", "picture.png", "picture.PDF"):
         found.plot(tmp_path / name)
         assert (tmp_path / name).stat().st_size > 5000
+
+
+def test_a_picture_is_there_in_whole_or_not_at_all(tmp_path: Path, monkeypatch: Any) -> None:
+    from matplotlib.figure import Figure
+
+    path = tmp_path / "picture.svg"
+    comparison().plot(path)
+    before = path.read_bytes()
+
+    def fails(_figure: Any, file: Any, **_: Any) -> None:
+        (Path(file).write_bytes if isinstance(file, str | Path) else file.write)(b"<svg")
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(Figure, "savefig", fails)
+    with pytest.raises(OSError, match="full"):
+        comparison().plot(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(
+        ValueError, match=r"Comparison\.plot: path has an ending.*Expected \.svg, \.png, \.pdf; received"
+    ):
+        comparison().plot(tmp_path / "picture.doc")
+    with pytest.raises(
+        TypeError, match=r"Comparison\.plot: path is none\. Expected a str or a pathlib\.Path; received None"
+    ):
+        comparison().plot(None)  # type: ignore[arg-type]
 
 
 def test_a_model_that_does_not_stream_says_why() -> None:

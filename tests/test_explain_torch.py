@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="it explains modules of PyTorch: ins
 
 import gatewise  # noqa: E402  # after the skip
 from gatewise import native  # noqa: E402
-from gatewise.torch import GRU, LSTM, reasons  # noqa: E402
+from gatewise.torch import GRU, LSTM, LayerNormGRU, LayerNormLSTM, layer_norm_reasons, reasons  # noqa: E402
 from own_process import run  # noqa: E402
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ X = torch.randn((4, 2, 3), generator=torch.Generator().manual_seed(0))
 
 class OwnForward(torch.nn.GRU):
     """A module with a forward of its own, which calls the one that it replaces."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  # stock's name
+        return super().forward(input, hx)
+
+
+class OwnNormalised(LayerNormGRU):
+    """Likewise, with layer normalisation."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:  # noqa: A002  # stock's name
         return super().forward(input, hx)
@@ -46,6 +53,16 @@ MODULES: dict[str, tuple[Callable[[], Any], bool, bool, str]] = {
     "LSTM": (lambda: torch.nn.LSTM(3, 2), False, True, ""),
     "our LSTM": (lambda: LSTM(3, 2), True, True, ""),
     "LSTM, projected": (lambda: torch.nn.LSTM(3, 2, proj_size=1), False, False, "the engine has no projections"),
+    "layer-normalised": (lambda: LayerNormLSTM(3, 2, num_layers=2, zoneout=0.1), True, True, ""),
+    "layer-normalised, half": (lambda: LayerNormGRU(3, 2, dtype=torch.bfloat16), True, True, ""),
+    "layer-normalised, own forward": (lambda: OwnNormalised(3, 2), True, True, ""),
+    "layer-normalised, float64": (
+        lambda: LayerNormGRU(3, 2, dtype=torch.float64),
+        False,
+        False,
+        "not in torch.float64",
+    ),
+    "zoneout": (lambda: GRU(3, 2, zoneout=0.1), True, True, ""),
     "RNN": (lambda: torch.nn.RNN(3, 2, nonlinearity="relu"), False, True, ""),
 }
 
@@ -134,8 +151,11 @@ def call_with_float64(module: Any) -> None:
         module(X.double())
 
 
+FLOAT32 = "its input does not hold float32, as its weights do"
+NORMALISED = "its input does not hold float32, bfloat16 or float16"
 PROVOKED: dict[str, Callable[[Any], Any]] = {
-    "its input does not hold float32, as its weights do": call_with_float64,
+    FLOAT32: call_with_float64,
+    NORMALISED: lambda module: module(X.double()),
     "it runs inside torch.func.grad or the like": lambda module: torch.func.grad(lambda x: module(x)[0].sum())(X),
     "a forward-mode derivative is taken through it": lambda module: torch.func.jvp(lambda x: module(x)[0], (X,), (X,)),
     "the model is exported or traced": lambda module: torch.export.export(torch.nn.Sequential(module), (X,)),
@@ -145,19 +165,41 @@ NOT_HERE = {"its input is on another device than the CPU"}  # there is none to p
 
 
 def test_every_condition_is_provoked() -> None:
-    assert set(reasons.conditions(GRU(3, 2))) - NOT_HERE == PROVOKED.keys()
+    assert set(reasons.conditions(GRU(3, 2))) - NOT_HERE == PROVOKED.keys() - {NORMALISED}
+    assert set(layer_norm_reasons.conditions()) - NOT_HERE == PROVOKED.keys() - {FLOAT32}
 
 
 @pytest.mark.filterwarnings("ignore")  # ours, and those of torch.export and torch.func
 @pytest.mark.parametrize("condition", PROVOKED)
 def test_a_condition_is_one_on_which_the_own_path_of_pytorch_runs(condition: str) -> None:
-    module = GRU(3, 2)
-    assert condition in gatewise.explain(module).rows[0].unless
-    calls = native.calls().forward
-    PROVOKED[condition](module)
-    if "exported" not in condition:  # what a module notes while it is exported is taken back
-        assert module.fallback_reason is not None
-    assert native.calls().forward == calls
+    for cls, other in ((GRU, NORMALISED), (LayerNormGRU, FLOAT32)):
+        if condition == other:
+            continue
+        module = cls(3, 2)
+        assert condition in gatewise.explain(module).rows[0].unless
+        calls = native.calls().forward
+        PROVOKED[condition](module)
+        if "exported" not in condition:  # what a module notes while it is exported is taken back
+            assert module.fallback_reason is not None
+        assert native.calls().forward == calls
+
+
+@pytest.mark.filterwarnings("ignore::gatewise.FallbackWarning")
+def test_what_is_refused_where_the_engine_does_not_run_is_said_and_refused() -> None:
+    starts = torch.zeros(X.shape[:2], dtype=torch.bool)
+    plain, zoned, normalised = (
+        m.double() for m in (GRU(3, 2), GRU(3, 2, zoneout=0.1), LayerNormGRU(3, 2, zoneout=0.1))
+    )
+    assert "Until then starts are refused" in str(gatewise.explain(plain).rows[0].cure)
+    plain(X.double())
+    with pytest.raises(NotImplementedError):
+        plain(X.double(), starts=starts)
+    assert "Until then every call is refused, for its zoneout" in str(gatewise.explain(zoned).rows[0].cure)
+    with pytest.raises(NotImplementedError):
+        zoned(X.double())
+    assert "refused" not in str(gatewise.explain(normalised).rows[0].cure)
+    normalised(X.double(), starts=starts)
+    assert any("zoneout is refused" in clause for clause in gatewise.explain(zoned.float()).rows[0].unless)
 
 
 # --- Keras's layers on PyTorch are modules as well ---

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import keras
@@ -12,8 +13,12 @@ from keras import ops
 
 import gatewise
 import gatewise.keras
+from backends import dot, gradient
+from gatewise import reference
 from gatewise import weights as layouts
+from gatewise.cells import Cell
 from gatewise.runtime import Model, from_keras
+from tolerance import NORMALISED, assert_close, tolerance
 
 RNG = np.random.default_rng(3)
 X = RNG.normal(size=(3, 9, 4)).astype(np.float32)
@@ -48,6 +53,86 @@ def test_a_layer_begins_anew_at_starts(cls: Any, go_backwards: bool) -> None:
     for found, want in zip(states, state if isinstance(state, tuple) else (state,), strict=True):
         assert numpy(found).tobytes() == want.tobytes()
     assert not np.array_equal(numpy(layer(X, mask=MASK)[0]), expected)  # and nothing is left for the next call
+
+
+# --- Gradients ---
+
+CELLS = {
+    "GRU": Cell.GRU,
+    "LSTM": Cell.LSTM,
+    "SimpleRNN": Cell.SIMPLE_RNN,
+    "LayerNormGRU": Cell.LAYER_NORM_GRU,
+    "LayerNormLSTM": Cell.LAYER_NORM_LSTM,
+}
+D_OUTPUTS = RNG.normal(size=(3, 9, 5)).astype(np.float32)
+STATES = {name: RNG.normal(size=(3, 5)).astype(np.float32) for name in ("h", "c")}
+
+
+def of_layer(layer: Any, states: dict[str, Any], **options: Any) -> tuple[Any, dict[str, Any]]:
+    """A layer's outputs, and the gradients of x, the initial states and the weights."""
+
+    def loss(x: Any, **given: Any) -> tuple[Any, Any]:
+        outputs = layer(x, initial_state=[given[name] for name in states], **options)
+        return dot(outputs, D_OUTPUTS), outputs
+
+    return gradient(loss, layer.trainable_weights)({"x": X, **states})
+
+
+@pytest.mark.parametrize("go_backwards", [False, True], ids=["forwards", "backwards"])
+@pytest.mark.parametrize("name", CELLS)
+def test_the_gradient_of_the_initial_state_is_the_sum_over_all_segments(name: str, go_backwards: bool) -> None:
+    cell = CELLS[name]
+    layer = getattr(gatewise.keras, name)(5, return_sequences=True, go_backwards=go_backwards)
+    layer.build(X.shape)
+    rng = np.random.default_rng(5)  # biases and gains that are all one would hide whose they are
+    layer.set_weights([w + rng.normal(scale=0.3, size=w.shape).astype(np.float32) for w in layer.get_weights()])
+    states = {state: STATES[state] for state in cell.row.states}
+    before = gatewise.native.calls().backward
+    outputs, found = of_layer(layer, states, mask=MASK, starts=STARTS)
+    assert gatewise.native.calls().backward == before + 1
+    arrays = {weight.name: numpy(weight) for weight in layer.weights}
+    initial = tuple(states.values()) if len(states) > 1 else states["h"]
+    options: Any = {"cell": cell, "initial_state": initial, "mask": MASK, "go_backwards": go_backwards}
+    options |= arrays if not cell.row.weights else arrays | {"epsilon": layer.cell.epsilon}
+    expected = reference.forward(X, starts=STARTS, **options)
+    wanted = reference.backward(expected, D_OUTPUTS)
+    allowed = (NORMALISED if cell.row.weights else 1) * tolerance(9, 9, 3)
+    assert_close("outputs", outputs, expected.outputs, allowed)
+    of_states = wanted.initial_state if len(states) > 1 else (wanted.initial_state,)
+    named = dict(zip(states, of_states, strict=True)) | {n: getattr(wanted, n) for n in ("x", *arrays)}
+    for of, value in named.items():
+        assert_close(of, found[of], value, allowed)
+    without = reference.backward(reference.forward(X, **options), D_OUTPUTS)
+    assert np.abs(np.asarray(without.initial_state) - np.asarray(wanted.initial_state)).max() > 0.1
+
+
+@pytest.mark.parametrize("cls", LAYERS)
+def test_no_gradient_crosses_a_start_and_segments_are_as_stock_layers_apart(cls: Any) -> None:
+    layer = cls(5, return_sequences=True)
+    layer.build(X.shape)
+    stock = getattr(keras.layers, cls.__name__)(5, return_sequences=True)
+    stock.build(X.shape)
+    stock.set_weights(layer.get_weights())
+    states = {state: STATES[state] for state in CELLS[cls.__name__].row.states}
+    _, found = of_layer(layer, states, starts=STARTS)
+    expected = {name: np.zeros_like(value) for name, value in found.items()}
+    for row, flags in enumerate(STARTS):
+        for a, b in itertools.pairwise([0, *(t for t in range(1, 9) if flags[t]), 9]):
+            d = D_OUTPUTS[row : row + 1, a:b]
+
+            def loss(x: Any, d: Any = d, **given: Any) -> tuple[Any, Any]:
+                return dot(stock(x, initial_state=[given[name] for name in states]), d), x
+
+            own = {name: value[row : row + 1] for name, value in states.items()}
+            _, apart = gradient(loss, stock.trainable_weights)({"x": X[row : row + 1, a:b], **own})
+            expected["x"][row, a:b] = apart.pop("x")[0]
+            for name, value in apart.items():
+                expected[name][row if name in states else ...] += value[0] if name in states else value
+    for name, value in expected.items():
+        assert_close(name, found[name], value, tolerance(9, 9, 3))
+
+
+# --- Wrappers, models, what is refused ---
 
 
 @pytest.mark.parametrize("merge_mode", ["concat", "sum"], ids=["joined", "apart"])

@@ -560,16 +560,16 @@ def _from_torch(
     if bias_ih is not None and bias_hh is not None:
         pair = (("bias_ih", bias_ih), ("bias_hh", bias_hh))
         arrays = [real_array(where, name, _detached(bias), (gates,), np.float32) for name, bias in pair]
-        biases = _one_bias(cell, np.stack([_in_order(array, places) for array in arrays]))
-    return _in_order(inputs, places).T, _in_order(recurrent, places).T, biases
+        biases = _one_bias(cell, np.stack([in_order(array, places) for array in arrays]))
+    return in_order(inputs, places).T, in_order(recurrent, places).T, biases
 
 
 def _to_torch(weights: Weights) -> TorchWeights:
     """Brings weights to PyTorch's layout; a cell that adds its two biases gets zeros for the second."""
     places = _inverse(weights.cell.row.torch)
-    inputs, recurrent = _in_order(weights.kernel.T, places), _in_order(weights.recurrent_kernel.T, places)
+    inputs, recurrent = in_order(weights.kernel.T, places), in_order(weights.recurrent_kernel.T, places)
     both = _two_biases(weights)
-    return TorchWeights(inputs, recurrent, *((None, None) if both is None else (_in_order(b, places) for b in both)))
+    return TorchWeights(inputs, recurrent, *((None, None) if both is None else (in_order(b, places) for b in both)))
 
 
 def _from_onnx(where: str, cell: Cell, W: Any, R: Any, B: Any) -> tuple[Array, Array, Array | None]:
@@ -584,16 +584,16 @@ def _from_onnx(where: str, cell: Cell, W: Any, R: Any, B: Any) -> tuple[Array, A
     biases = None
     if B is not None:
         both = real_array(where, "B", B, (one, (of_both, 2 * n * units)), np.float32).reshape(2, gates)
-        biases = _one_bias(cell, np.stack([_in_order(bias, places) for bias in both]))
-    return _in_order(inputs[0], places).T, _in_order(recurrent[0], places).T, biases
+        biases = _one_bias(cell, np.stack([in_order(bias, places) for bias in both]))
+    return in_order(inputs[0], places).T, in_order(recurrent[0], places).T, biases
 
 
 def _to_onnx(weights: Weights) -> OnnxWeights:
     """Brings weights to ONNX's layout; a cell that adds its two biases gets zeros for the second."""
     places = _inverse(_onnx_order(weights.cell))
-    inputs, recurrent = _in_order(weights.kernel.T, places), _in_order(weights.recurrent_kernel.T, places)
+    inputs, recurrent = in_order(weights.kernel.T, places), in_order(weights.recurrent_kernel.T, places)
     both = _two_biases(weights)
-    biases = None if both is None else np.concatenate([_in_order(bias, places) for bias in both])[None]
+    biases = None if both is None else np.concatenate([in_order(bias, places) for bias in both])[None]
     return OnnxWeights(inputs[None], recurrent[None], biases)
 
 
@@ -613,7 +613,7 @@ def _two_biases(weights: Weights) -> Array | None:
     return np.stack([weights.bias, np.zeros_like(weights.bias)])
 
 
-def _in_order(array: Array, places: tuple[int, ...]) -> Array:
+def in_order(array: Array, places: tuple[int, ...]) -> Array:
     """Takes the blocks of the first axis, one a gate, in the order of these places, to a new C-contiguous array."""
     blocks = np.split(array, len(places))
     return np.ascontiguousarray(np.concatenate([blocks[place] for place in places]))

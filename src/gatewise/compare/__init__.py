@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewise.compare.result import Comparison
+from gatewise.options import cut, flag
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["Comparison", "compare"]
@@ -34,7 +35,7 @@ def compare(
     validation: float = 0.2,
     mask_value: float | None = None,
     mask_zero: bool = True,
-    folder: str | os.PathLike[str] | None = None,
+    folder: str | PathLike[str] | None = None,
     verbose: bool | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -55,7 +56,7 @@ def compare(
     Args:
         data: (x, y), or (x, y, x_val, y_val). x: (rows, timesteps) int, ids; or (rows, timesteps) or (rows, timesteps,
             features) float. y: (rows,) or (rows, outputs), or at every step (rows, timesteps) of classes, (rows,
-            timesteps, outputs) of numbers.
+            timesteps, outputs) of numbers. Classes are whole numbers, names, or whatever else `numpy.unique` sorts.
         minutes: the budget. What does not fit is left out, seeds first, and the result says so.
         cells: names, layer classes, layers, functions (units, return_sequences=...) that make a layer; or a dict from
             a name to one of these.
@@ -70,7 +71,7 @@ def compare(
             fifths of the budget; "tuned" is then a way of comparing, too.
         build: a function (layer, units) that gives the model, with `layer` being the class or function that makes the
             cell; if it compiles the model, its loss and its accuracy count. The arrays reach it as they are.
-        task: "classes", "labels" (each 0 or 1) or "numbers"; None: what y looks like.
+        task: "classes", "labels" (each 0 or 1) or "numbers"; None: what y looks like, and names are classes.
         split: of (x, y): "random" or "last", the last rows, as windows of a series need it, which overlap; None: "last"
             for numbers, "random" for the others.
         validation: the share of the rows of (x, y) that judge.
@@ -107,7 +108,10 @@ def compare(
     from gatewise.compare.settings import Settings
     from gatewise.compare.tuning import require_optuna
 
-    settings = Settings(*(units, tuple(ways), minutes, seeds, epochs, patience, batch_size, learning_rate, tune, seed))
+    _check_call(build, folder, verbose)
+    settings = Settings(
+        *(units, cast("Any", ways), minutes, seeds, epochs, patience, batch_size, learning_rate, tune, seed)
+    )
     if settings.tune:
         require_optuna()
     prepared = prepare(
@@ -116,7 +120,7 @@ def compare(
         split=split,
         validation=validation,
         mask_value=mask_value,
-        mask_zero=mask_zero,
+        mask_zero=flag("compare", "mask_zero", mask_zero),
         as_given=build is not None,
         seed=seed,
     )
@@ -124,3 +128,18 @@ def compare(
     records = Records(folder, builder.question(settings))
     stream = sys.stderr if verbose or (verbose is None and sys.stderr.isatty()) else None
     return run_comparison(builder, settings, records, Progress(stream))
+
+
+def _check_call(build: Any, folder: Any, verbose: Any) -> None:
+    if build is not None and not callable(build):
+        raise TypeError(
+            f"compare: build has the wrong type. Expected a function (layer, units) that gives a model, or None; "
+            f"received {cut(repr(build))}. Define one."
+        )
+    if folder is not None and (not isinstance(folder, str | PathLike) or not str(folder)):
+        raise TypeError(
+            f"compare: folder is no path. Expected a str or a pathlib.Path, or None; received {cut(repr(folder))}. "
+            "Name a folder."
+        )
+    if verbose not in (None, 0, 1):  # as Keras has it, too
+        flag("compare", "verbose", verbose)

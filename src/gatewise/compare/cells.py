@@ -41,13 +41,13 @@ def factories(cells: Any) -> dict[str, Factory]:
         )
     pairs = cells.items() if isinstance(cells, Mapping) else [(_name(one), one) for one in cells]
     found: dict[str, Factory] = {}
-    for name, one in pairs:
+    for name, one in ((str(name), one) for name, one in pairs):
         if name in found:
             raise ValueError(
                 f"compare: two cells have the name {name}. Expected each name once. Give a dict with names of your "
                 "own: {'stock GRU': keras.layers.GRU, ...}."
             )
-        found[str(name)] = _factory(one)
+        found[name] = _factory(one)
     if len(found) < 2:
         raise ValueError(
             f"compare: there are too few cells. Expected two or more; received {', '.join(found) or 'none'}. "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatewise.compare.answers import answers
 from gatewise.compare.targets import Targets, targets_of
 from gatewise.data.checks import is_real
 from gatewise.options import cut, flag, one_of
@@ -81,7 +82,7 @@ def prepare(
     x, y, x_val, y_val = _arrays(data)
     if x_val is None or y_val is None:
         targets = targets_of(y, None, x.shape[1], task, as_given)
-        how = one_of("compare", "split", split or ("last" if targets.task == "numbers" else "random"), _SPLITS)
+        how = one_of("compare", "split", _split(targets) if split is None else split, _SPLITS)
         train, held = _rows(len(x), validation, how, seed)
         x, y, x_val, y_val = x[train], y[train], x[held], y[held]
         words = f"the last {len(held):,} rows" if how == "last" else f"{len(held):,} rows picked at random"
@@ -95,17 +96,36 @@ def prepare(
     vocabulary = None
     if x.dtype.kind != "f":
         vocabulary = int(max(x.max(), x_val.max())) + 1
+        if vocabulary > 2**31:
+            raise ValueError(
+                f"compare: ids are too large. Expected ids below {2**31:,}; received {vocabulary - 1:,}. Number them "
+                "anew: numpy.unique(x, return_inverse=True)."
+            )
         mask_value = _mask_of_ids(int(min(x.min(), x_val.min())), mask_value, mask_zero)
     elif not as_given:
         x, x_val, mask_value = _scaled(x, x_val, mask_value)
-    kind = np.float32 if vocabulary is None else np.int32
+    kind: Any = np.float32 if vocabulary is None else np.int32
     targets = targets.fitted(y)
-    return Data(
-        *(x.astype(kind), targets(y), x_val.astype(kind), targets(y_val)), targets, vocabulary, mask_value, words
-    )
+    with np.errstate(over="ignore"):
+        arrays = [(x.astype(kind), targets(y)), (x_val.astype(kind), targets(y_val))]
+    _check_held([("x", arrays[0][0]), ("y", arrays[0][1]), ("x_val", arrays[1][0]), ("y_val", arrays[1][1])])
+    return Data(*arrays[0], *arrays[1], targets, vocabulary, mask_value, words)
+
+
+def _check_held(arrays: list[tuple[str, NDArray[Any]]]) -> None:
+    for name, array in arrays:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError(
+                f"compare: {name} is too large. Expected numbers that {array.dtype} can hold, as models compute in it; "
+                "received larger ones. Give it in another unit."
+            )
 
 
 _SPLITS = ("random", "last")
+
+
+def _split(targets: Targets) -> str:
+    return "last" if targets.task == "numbers" else "random"
 
 
 def _arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None, NDArray[Any] | None]:
@@ -130,7 +150,7 @@ def _arrays(data: Any) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None,
 
 
 def _pair(x: Any, y: Any, x_name: str, y_name: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    x, y = _array(x, x_name), _array(y, y_name)
+    x, y = _array(x, x_name), answers(_array(y, y_name), y_name)
     if x.dtype.kind not in "iuf" or x.ndim not in {2, 3} or (x.ndim == 3 and x.dtype.kind != "f"):
         cure = "Make ids of text first: gatewise.data.text.Vocabulary." if x.dtype.kind in "USO" else "Check the axes."
         raise ValueError(
@@ -158,12 +178,18 @@ def _array(value: Any, name: str) -> NDArray[Any]:
             f"numpy.ma.MaskedArray. Fill it with a number, and pass that as mask_value."
         )
     try:
-        return np.asarray(value)
+        array = np.asarray(value)
     except ValueError as error:
         raise ValueError(
             f"compare: {name} is no array. Expected rows of one length; received {type(value).__name__} of several. "
             "Fill them up: keras.utils.pad_sequences."
         ) from error
+    if not array.ndim:
+        raise TypeError(
+            f"compare: {name} is no array. Expected one with a row for each sequence; received {type(value).__name__}. "
+            "Give an array, or a list."
+        )
+    return array
 
 
 def _shown(array: NDArray[Any]) -> str:

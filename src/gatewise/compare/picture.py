@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import numpy as np
 
 from gatewise.compare.plan import at
 from gatewise.extras import required_by
+from gatewise.options import cut
+from gatewise.whole_file import write_whole
 
 if TYPE_CHECKING:
     import os
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from gatewise.compare.result import Comparison
     from gatewise.compare.table import Row
 
+ENDINGS = (".svg", ".png", ".pdf")
 INK, GREY, PALE = "#1b2a33", "#6b7a82", "#d9dfe2"
 COLOURS = ("#00798c", "#d1495b", "#edae49", "#5f4b8b", "#66a182", "#2e4057", "#8d6a9f", "#b0855c")
 _STYLE: Any = {
@@ -38,11 +42,14 @@ def draw(found: Comparison, path: str | os.PathLike[str]) -> None:
 
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
-        ValueError: there is nothing to draw.
+        OSError: the system does not write; what was there stays.
+        TypeError: path is none.
+        ValueError: there is nothing to draw, or path ends otherwise.
     """
     with required_by("Comparison.plot", "cli"):
         from matplotlib import rc_context
         from matplotlib.figure import Figure
+    target = _checked(path)
     if not found.rows:
         raise ValueError("Comparison.plot: there is nothing to draw. Expected a table or more; received none.")
     cells = list(dict.fromkeys(row.cell for row in found.rows))
@@ -63,7 +70,24 @@ def draw(found: Comparison, path: str | os.PathLike[str]) -> None:
         low, top = (min(axes.get_xlim()[0] for axes in grid[:, 0]), max(axes.get_xlim()[1] for axes in grid[:, 0]))
         for axes in grid[:, 0]:
             axes.set_xlim(low, top)
-        figure.savefig(path, dpi=150, metadata={"Date": None} if Path(path).suffix == ".svg" else None)
+        file, kind = io.BytesIO(), target.suffix[1:].lower()
+        figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+    write_whole(target, [file.getvalue()])
+
+
+def _checked(path: Any) -> Path:
+    try:
+        found = Path(path)
+    except TypeError as error:
+        raise TypeError(
+            f"Comparison.plot: path is none. Expected a str or a pathlib.Path; received {cut(repr(path))}. Name a file."
+        ) from error
+    if found.suffix.lower() not in ENDINGS:
+        raise ValueError(
+            f"Comparison.plot: path has an ending that is not known. Expected {', '.join(ENDINGS)}; received "
+            f"{cut(str(path))!r}. Choose one of these."
+        )
+    return found
 
 
 def _draw_scores(axes: Any, rows: Sequence[Row], colours: Mapping[str, str]) -> None:

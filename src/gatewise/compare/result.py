@@ -95,8 +95,13 @@ class Comparison:
     def plot(self, path: str | os.PathLike[str]) -> None:
         """Draws scores with their intervals, and learning curves, into a file: .svg, .png or .pdf.
 
+        The file is there in whole or not at all.
+
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
+            OSError: the system does not write; what was there stays.
+            TypeError: path is none.
+            ValueError: there is nothing to draw, or path ends otherwise.
         """
         from gatewise.compare.picture import draw
 

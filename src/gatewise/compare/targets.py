@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,17 +60,31 @@ class Targets:
         """Learns mean and spread of the training numbers."""
         if self.task != "numbers" or self.as_given:
             return self
-        return replace(self, mean=float(y.mean()), spread=float(y.std()) or 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, spread = float(y.mean()), float(y.std()) or 1.0
+        if not math.isfinite(mean) or not math.isfinite(spread):
+            raise ValueError(
+                f"compare: y is too large to be scaled. Expected numbers whose squares {y.dtype} can hold; received up "
+                f"to {np.abs(y).max():.0e}. Give it in another unit."
+            )
+        return replace(self, mean=mean, spread=spread)
 
     def __call__(self, y: NDArray[Any]) -> NDArray[Any]:
         """Brings y into the form that the loss takes."""
         if self.as_given:
             return y
         if self.task == "classes":
-            numbers = y.argmax(axis=-1) if self.one_hot else np.searchsorted(np.array(self.values), y)
+            numbers = y.argmax(axis=-1) if self.one_hot else self._numbered(y)
             return numbers.reshape(*numbers.shape[: 1 + self.each_step], 1).astype(np.int32)
         y = y.reshape(len(y), -1) if y.ndim < 3 else y
         return ((y - self.mean) / self.spread).astype(np.float32) if self.task == "numbers" else y.astype(np.float32)
+
+    def _numbered(self, y: NDArray[Any]) -> NDArray[Any]:
+        """Gives each class the number that it has among all."""
+        if y.dtype.kind != "O":
+            return np.searchsorted(np.array(self.values), y)
+        places = {value: place for place, value in enumerate(self.values)}
+        return np.array([places[value] for value in y.ravel()]).reshape(y.shape)
 
 
 def targets_of(
@@ -78,7 +93,8 @@ def targets_of(
     """Finds out what kind y is of.
 
     Args:
-        y: (rows,), (rows, outputs), or at every step (rows, timesteps) of classes or (rows, timesteps, outputs).
+        y: (rows,), (rows, outputs), or at every step (rows, timesteps) of classes or (rows, timesteps, outputs), as
+            `answers` brings it.
         y_val: likewise, for validation; None where those are picked of y.
         timesteps: those of x.
         task: one of `TASKS`; None: whole numbers, words, one-hot rows and what is 0 or 1 throughout are classes;
@@ -95,11 +111,16 @@ def targets_of(
     """
     if task is not None:
         one_of("compare", "task", task, TASKS)
-    if y.dtype.kind not in "biufUS":
+    if y.dtype.kind not in "biufUSO":
         raise TypeError(
             f"compare: y has the wrong type. Expected numbers or class names; received {y.dtype}. Convert it."
         )
-    each_step = y.ndim == 3 or (y.ndim == 2 and y.shape[1] == timesteps > 1 and y.dtype.kind in "biuUS")
+    if as_given and y.dtype.kind in "USO":
+        raise TypeError(
+            "compare: y names classes, and the model that build makes is given y as it is. Expected numbers; received "
+            f"{cut(repr(y.flat[0]))}. Number the classes: numpy.unique(y, return_inverse=True)."
+        )
+    each_step = y.ndim == 3 or (y.ndim == 2 and y.shape[1] == timesteps > 1 and y.dtype.kind in "biuUSO")
     each_step = each_step and task != "labels" if y.ndim == 2 else each_step
     if y.ndim == 3 and y.shape[1] != timesteps:
         raise ValueError(
@@ -108,7 +129,7 @@ def targets_of(
         )
     width = 1 if y.ndim == 1 or (y.ndim == 2 and each_step) else y.shape[-1]
     whole = np.concatenate([one.reshape(-1, width) for one in ((y,) if y_val is None else (y, y_val))])
-    truths = y.dtype.kind not in "US" and bool(np.isin(whole, (0, 1)).all())
+    truths = y.dtype.kind not in "USO" and bool(np.isin(whole, (0, 1)).all())
     one_hot = truths and width > 1 and bool((whole.sum(axis=1) == 1).all())
     task = task or _looks_like(y, width, truths, one_hot)
     _check(y, task, width, truths, one_hot)
@@ -128,7 +149,7 @@ def _looks_like(y: NDArray[Any], width: int, truths: bool, one_hot: bool) -> str
 
 
 def _check(y: NDArray[Any], task: str, width: int, truths: bool, one_hot: bool) -> None:
-    fits = {"classes": width == 1 or one_hot, "labels": truths, "numbers": y.dtype.kind not in "US"}
+    fits = {"classes": width == 1 or one_hot, "labels": truths, "numbers": y.dtype.kind not in "USO"}
     if not fits[task]:
         expected = {"classes": "one class a row or one-hot rows", "labels": "0 or 1", "numbers": "numbers"}[task]
         raise ValueError(

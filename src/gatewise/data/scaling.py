@@ -109,10 +109,11 @@ class Scaler(Saved):
 
         Raises:
             TypeError: values are no real numbers.
-            ValueError: the width is another, or nothing is learned yet.
+            ValueError: the width is another, nothing is learned yet, or a value is too large to be scaled.
         """
         array, shift, scale = self._match("Scaler", values, None)
-        return ((array - shift) / scale).astype(array.dtype, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            return _held("Scaler", array, ((array - shift) / scale).astype(array.dtype, copy=False))
 
     def inverse(self, values: ArrayLike, features: Sequence[int] | None = None) -> NDArray[np.floating[Any]]:
         """Undoes the scaling.
@@ -127,10 +128,11 @@ class Scaler(Saved):
 
         Raises:
             TypeError: values or features are no numbers.
-            ValueError: the width is another, or there is no such feature.
+            ValueError: the width is another, there is no such feature, or a value is too large.
         """
         array, shift, scale = self._match("Scaler.inverse", values, features)
-        return (array * scale + shift).astype(array.dtype, copy=False)
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            return _held("Scaler.inverse", array, (array * scale + shift).astype(array.dtype, copy=False))
 
     def get_config(self) -> dict[str, Any]:
         """Describes the object completely.
@@ -165,6 +167,18 @@ class Scaler(Saved):
                 f"{array.shape}. Give the same features in the same order."
             )
         return array, shift, scale
+
+
+def _held(caller: str, values: NDArray[Any], found: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Returns what was found of finite values, if all of it is finite."""
+    lost = ~np.isfinite(found)
+    if lost.any() and (lost := lost & np.isfinite(values)).any():
+        place = np.argwhere(lost)[0].tolist()
+        raise ValueError(
+            f"{caller}: values are too large. Expected results that {found.dtype} can hold; received "
+            f"{values[tuple(place)]:g} at {place}. Check the units: they are those that adapt saw."
+        )
+    return found
 
 
 def _check_known(shift: Any, scale: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

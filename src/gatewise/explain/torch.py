@@ -9,8 +9,9 @@ import torch
 
 from gatewise.explain.explanation import Row
 from gatewise.fallback import Obstacle
-from gatewise.torch import reasons
+from gatewise.torch import layer_norm_reasons, reasons
 from gatewise.torch.kinds import MODULES
+from gatewise.torch.layer_norm import LayerNormGRU, LayerNormLSTM
 from gatewise.torch.native import Native
 from gatewise.torch.patch import is_patched
 from gatewise.torch.zoneout import parts as parts_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAMES = {"GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"}  # of what stands in for those, quantised or scripted
+_LAYER_NORM = (LayerNormGRU, LayerNormLSTM)
 
 
 def parts(module: Any) -> Iterator[tuple[str, Any]]:
@@ -28,8 +30,8 @@ def parts(module: Any) -> Iterator[tuple[str, Any]]:
 
 def row(module: Any, path: str) -> Row | None:
     """Explains a recurrent module, or a cell without one, which stands at `path`; returns None for any other module."""
-    if isinstance(module, MODULES):
-        found = reasons.settled_obstacle(module) or _unpatched(module)
+    if isinstance(module, (*MODULES, *_LAYER_NORM)):
+        found = _settled(module)
         if found is None:
             return Row(path, _name(module), native=True, unless=tuple(_unless(module)))
     else:
@@ -37,6 +39,16 @@ def row(module: Any, path: str) -> Row | None:
         if found is None:
             return None
     return Row(path, _name(module), native=False, reason=found.reason, cure=found.cure)
+
+
+def _settled(module: Any) -> Obstacle | None:
+    if isinstance(module, _LAYER_NORM):
+        return layer_norm_reasons.settled_obstacle(module)
+    found = reasons.settled_obstacle(module)
+    if found is None or not isinstance(module, Native):
+        return found or _unpatched(module)
+    lost = "every call is refused, for its zoneout" if parts_of(module) else "starts are refused"
+    return Obstacle(found.reason, f"{found.cure} Until then {lost}: PyTorch's own path has none.")
 
 
 def _unpatched(module: Any) -> Obstacle | None:
@@ -85,6 +97,9 @@ def _unless(module: Any) -> Iterator[str]:
     owner = next(cls for cls in type(module).__mro__ if "forward" in vars(cls))
     if owner.__module__.partition(".")[0] not in {"gatewise", "torch"}:
         yield f"{owner.__name__}.forward does not call the one that it replaces"
+    if isinstance(module, _LAYER_NORM):
+        yield from layer_norm_reasons.conditions()
+        return
     if parts_of(module):
         yield "its zoneout is refused, where PyTorch's own path would run"
     yield from reasons.conditions(module)

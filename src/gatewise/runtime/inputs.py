@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy as np
 from gatewise.options import cut
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
     from gatewise.runtime.graph import Value
@@ -30,7 +33,7 @@ def checked(where: str, value: Value, given: Any) -> Array:
 
     Raises:
         TypeError: it does not hold numbers of that kind.
-        ValueError: it is of another shape.
+        ValueError: it is of another shape, or holds numbers that float32 cannot.
     """
     shape, dtype = value
     array = array_of(where, given)
@@ -41,7 +44,24 @@ def checked(where: str, value: Value, given: Any) -> Array:
     fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
     if not fits:
         raise ValueError(f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}.")
-    return np.ascontiguousarray(array, dtype)
+    with np.errstate(over="ignore"):
+        found = np.ascontiguousarray(array, dtype)
+    if dtype == "float32" and array.dtype.kind == "f" and array.dtype.itemsize > 4:
+        large = np.isinf(found) & np.isfinite(array)
+        if large.any():
+            raise ValueError(
+                f"{where} has numbers that are too large. Expected such as float32 can hold; received "
+                f"{array[large][0]:g} at {np.argwhere(large)[0].tolist()}. Scale them as in training."
+            )
+    return found
+
+
+def check_named(what: str, given: Any, cure: str) -> None:
+    """Raises TypeError if arrays by name are none."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"stream: {what} has the wrong type. Expected a dict of arrays by name; received {cut(repr(given))}. {cure}"
+        )
 
 
 def array_of(where: str, given: Any) -> Array:
@@ -102,7 +122,31 @@ def is_series(given: Any) -> bool:
 
 
 def _kind(given: Any, array: Array) -> str:
-    return "a masked array" if isinstance(given, np.ma.MaskedArray) else f"dtype {cut(str(array.dtype))}"
+    """Says what came, in words that its giver knows."""
+    if isinstance(given, np.ma.MaskedArray):
+        return "a masked array"
+    if array.dtype != object:
+        return f"dtype {cut(str(array.dtype))}"
+    kind = cut(type(given).__name__)
+    if not array.ndim:
+        return "None" if given is None else f"a {kind}, which is no array"
+    odd = [one for one in array.flat if not isinstance(one, int | float | np.number)]
+    return f"{kind} that holds {cut(repr(odd[0]), 40)}" if odd else f"{kind} of dtype object"
+
+
+def told(where: str, make: Callable[[], Any]) -> Any:
+    """Does something whose errors do not say where it is done.
+
+    Raises:
+        TypeError: likewise, and says where.
+        ValueError: likewise.
+    """
+    try:
+        return make()
+    except TypeError as error:
+        raise TypeError(f"{where}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def shape_text(value: Value) -> str:

@@ -226,11 +226,13 @@ class Model:
 
         Raises:
             StreamError: the model cannot stream; it names the layer. Or, with `raw`, it does not read sound.
+            TypeError: the context or the initial state is no dict, or holds something else than numbers.
             ValueError: a context is missing, unknown or of the wrong shape.
         """
         if type(raw) is not bool:
             raise TypeError(f"stream: raw is {cut(repr(raw))}. Expected True or False.")
-        stream = Stream(self._programs, self._evaluation, batch, context or {}, initial_state or {})
+        known, begin = ({} if given is None else given for given in (context, initial_state))
+        stream = Stream(self._programs, self._evaluation, batch, known, begin)
         return sample_stream(stream, self._keeper) if raw else stream
 
     def stream_pool(self, capacity: int) -> StreamPool:

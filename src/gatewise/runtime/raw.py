@@ -9,7 +9,7 @@ import numpy as np
 
 from gatewise.options import cut
 from gatewise.runtime.format.preprocessing import preprocessing_from_json
-from gatewise.runtime.inputs import checked, is_series, is_text, shape_text
+from gatewise.runtime.inputs import checked, is_series, is_text, shape_text, told
 from gatewise.runtime.sound import frames_of, is_sound
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Keeper:
         if is_text(given):
             if kind not in _TEXT:
                 raise _unread(where, value, "text", kind)
-            return _encoded(where, self.parts(name)[0], given)
+            return told(where, lambda: _encoded(self.parts(name)[0], given))
         if not raw or kind is None or kind == "Labels":
             return given
         if kind != "Scaler":
@@ -112,7 +112,7 @@ class Keeper:
                 f"{where} is not raw, and raw=True. Expected {expected.get(kind, 'text')}, for the model keeps "
                 f"a {kind}; received {cut(repr(type(given).__name__))}. Give that, or leave raw=True out."
             )
-        scaled = self.parts(name)[0](given)
+        scaled = told(where, lambda: self.parts(name)[0](given))
         if np.isnan(scaled).any():
             raise ValueError(
                 f"{where} has missing values, NaN. Expected a number everywhere; received NaN at "
@@ -155,7 +155,7 @@ class Keeper:
     def _restored(self, name: str, array: Array, series: tuple[str, ...] | None) -> Array:
         kind = None if name in self._graph.inputs else self.kind(name)
         if kind == "Scaler":
-            return _inverse(self.parts(name)[0], array)
+            return _inverse(name, self.parts(name)[0], array)
         if kind != "SeriesScaler":
             return array
         if series is None:
@@ -164,7 +164,7 @@ class Keeper:
                 "for each row; received an array. Give those."
             )
         scaler = self.parts(name)[0]
-        return np.stack([_inverse(scaler[one], row) for one, row in zip(series, array, strict=True)])
+        return np.stack([_inverse(name, scaler[one], row) for one, row in zip(series, array, strict=True)])
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -195,20 +195,21 @@ def decoded(labels: Any, scores: Any) -> Any:
     return np.array(names, object).reshape(leading).tolist() if len(leading) > 1 else names
 
 
-def _inverse(scaler: Any, array: Array) -> Array:
+def _inverse(name: str, scaler: Any, array: Array) -> Array:
     """A scaling of one feature is that of all: of quantiles, or of the steps ahead."""
     one = scaler.shift is not None and scaler.shift.size == 1
-    found: Array = scaler.inverse(array, [0] * array.shape[-1] if one and array.ndim else None)
+    features = [0] * array.shape[-1] if one and array.ndim else None
+    found: Array = told(f"predict: {name}", lambda: scaler.inverse(array, features))
     return found
 
 
-def _encoded(where: str, encoder: Any, given: Any) -> Any:
+def _encoded(encoder: Any, given: Any) -> Any:
     if type(encoder).__name__ != "Tokenizer":
         return encoder(given)
     rows = encoder.texts_to_sequences([given] if isinstance(given, str) else given)
     if len({len(row) for row in rows}) > 1:
         raise ValueError(
-            f"{where}: texts differ in length. Expected as many words in each, for a Tokenizer does not say "
+            "texts differ in length. Expected as many words in each, for a Tokenizer does not say "
             "how they are filled up; received some of others. Encode them, and fill them up as in training."
         )
     return np.array(rows, np.int64)
@@ -226,7 +227,7 @@ def _of_series(where: str, value: Value, given: Any, scaler: Any) -> tuple[Array
             f"{where}: series differ in length. Expected as many steps in each; received {min(lengths)} to "
             f"{max(lengths)}. Cut them with series.steps(slice(-{min(lengths)}, None))."
         )
-    values, present = last_window(several, history or max(1, *lengths), scaler)
+    values, present = told(where, lambda: last_window(several, history or max(1, *lengths), scaler))
     return checked(where, value, values), present
 
 

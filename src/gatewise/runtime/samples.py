@@ -10,7 +10,7 @@ import numpy as np
 
 from gatewise.options import cut
 from gatewise.runtime.graph import Value
-from gatewise.runtime.inputs import array_of, checked, rows_of
+from gatewise.runtime.inputs import array_of, check_named, checked, rows_of
 from gatewise.runtime.lowering import StreamError
 
 if TYPE_CHECKING:
@@ -165,6 +165,7 @@ class SampleStream:
     @state.setter
     def state(self, given: Mapping[str, npt.ArrayLike]) -> None:
         names = [f"{self._name}/{what}" for what in ("samples", "waiting")]
+        check_named("state", given, "Give what state gave.")
         missing = [name for name in names if name not in given]
         if missing:
             raise ValueError(f"stream: the states do not fit. Expected {', '.join(names)}; received no {missing[0]}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gatewise.runtime.inputs import told
 from gatewise.runtime.progress import shown
 
 if TYPE_CHECKING:
@@ -80,11 +81,8 @@ def _frames(where: str, number: int, recording: Any, parts: list[Any]) -> Array:
     log_mel, *scaler = parts
     if isinstance(recording, str | os.PathLike):
         recording = read_wav(recording, log_mel.rate)
-    try:
-        found: Array = log_mel(recording)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{where}[{number}]: {error}") from None
-    return scaler[0](found) if scaler else found
+    found: Array = told(f"{where}[{number}]", lambda: log_mel(recording))
+    return told(f"{where}[{number}]", lambda: scaler[0](found)) if scaler else found
 
 
 def _is_one(given: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from gatewise import _native
 from gatewise.options import cut
 from gatewise.runtime.graph import Value, needed
-from gatewise.runtime.inputs import checked, rows_of
+from gatewise.runtime.inputs import check_named, checked, rows_of
 from gatewise.runtime.lowering import Lowered, StreamError, lower
 
 if TYPE_CHECKING:
@@ -107,6 +107,8 @@ class Stream:
     ) -> None:
         if type(batch) is not int or batch < 1:
             raise ValueError(f"stream: batch is {cut(repr(batch))}. Expected a whole number from 1.")
+        for what, arrays in (("context", context), ("initial_state", initial_state)):
+            check_named(what, arrays, "Leave it out if there is none.")
         graph, lowered = programs.graph, programs.lowered(context)
         values = _begin(graph, evaluation, lowered, batch, context, initial_state)
         self._given = tuple(_frames(values[name]) for name in lowered.given)
@@ -241,10 +243,10 @@ class Stream:
     @state.setter
     def state(self, given: Mapping[str, npt.ArrayLike]) -> None:
         widths = self._program.states
+        check_named("state", given, "Give what state gave.")
         if {*given} != {*widths}:
-            raise ValueError(
-                f"stream: the states do not fit. Expected {', '.join(widths)}; received {cut(', '.join(given), 200)}."
-            )
+            received = cut(", ".join(map(str, given)) or "none", 200)
+            raise ValueError(f"stream: the states do not fit. Expected {', '.join(widths)}; received {received}.")
         arrays = {n: checked(f"stream: {n}", Value((self.batch, w), "float32"), given[n]) for n, w in widths.items()}
         with self._lock:
             for state, (name, width) in zip(self._states, widths.items(), strict=True):

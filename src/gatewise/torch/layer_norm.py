@@ -12,19 +12,18 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from gatewise import fallback
 from gatewise.cells import Cell, gru
 from gatewise.layer_norm_weights import above_zero
 from gatewise.operands import Direction
 from gatewise.ops import torch as engine
 from gatewise.options import fraction
-from gatewise.torch import zoneout
+from gatewise.torch import layer_norm_reasons, zoneout
+from gatewise.torch.reasons import DTYPES
 from gatewise.torch.starts import engine_starts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
 # What the engine calls each parameter, by the beginning of its name; those of the last two have U numbers.
 _PARAMETERS = {
     "weight_ih": "kernel",
@@ -171,9 +170,9 @@ class _LayerNorm(torch.nn.Module):
         for state in states:
             if tuple(state.shape) != wanted:
                 raise self._misfit("hx", f"(layers and directions, batch, units) of {wanted}", state)
-        why = self._reason(x, states)
+        why = layer_norm_reasons.reason(self, x, states)
         self.fallback_reason = why
-        wide = torch.float32 if dtype in _DTYPES else dtype
+        wide = torch.float32 if dtype in DTYPES else dtype
         x = x.to(wide)
         last: list[tuple[Any, ...]] = []
         for layer in range(self.num_layers):
@@ -186,29 +185,27 @@ class _LayerNorm(torch.nn.Module):
         found = tuple(torch.stack(of_each) for of_each in zip(*last, strict=True))
         return x.to(dtype), tuple(state.to(dtype) for state in found)
 
-    def _direction(self, place: int, states: tuple[Any, ...], x: Any) -> Any:
-        """Names one direction's parameters as the engine does, in PyTorch's layout; and draws for its input."""
+    def operands(self, place: int) -> dict[str, torch.Tensor | None]:
+        """Returns the parameters of one direction of a layer, by the engine's names, in PyTorch's layout.
+
+        Args:
+            place: counts layers and directions, the directions of a layer side by side.
+
+        Returns:
+            Those that the module has, and None for the others.
+        """
         suffix = [suffix for _, suffix in self._places()][place]
-        own: dict[str, Any] = {
-            operand: getattr(self, f"{begin}_{suffix}", None) for begin, operand in _PARAMETERS.items()
-        }
+        return {operand: getattr(self, f"{begin}_{suffix}", None) for begin, operand in _PARAMETERS.items()}
+
+    def _direction(self, place: int, states: tuple[Any, ...], x: Any) -> Any:
+        """Brings one direction's parameters and states to the input's dtype; and draws for its input."""
+        own: dict[str, Any] = {**self.operands(place)}
         own |= dict(zip(("initial_h", "initial_c"), (state[place] for state in states), strict=False))
         given = {name: None if value is None else value.to(x.dtype) for name, value in own.items()}
         epsilon = torch.full((1,), self.eps, dtype=x.dtype, device=own["kernel"].device)
         return Direction(**given, epsilon=epsilon, **zoneout.draws(self, x))
 
     # --- What may be given ---
-
-    def _reason(self, x: torch.Tensor, states: tuple[Any, ...]) -> str | None:
-        """Says why PyTorch's own operations run in a call, None if the engine does; warns once for each reason."""
-        if fallback.is_portable():
-            return fallback.PORTABLE
-        odd = next((v for v in (x, *self.parameters(), *states) if v.dtype not in _DTYPES), None)
-        why = engine.available() or (None if odd is None else f"the engine computes in float32, and not in {odd.dtype}")
-        why = why or engine.obstacle(x)
-        if why is not None and not engine.tracing():
-            fallback.warn_once(why, f"gatewise.torch.{type(self).__name__}: a composition of PyTorch's own operations")
-        return why
 
     def _states(self, hx: Any) -> tuple[Any, ...]:
         names = self._names

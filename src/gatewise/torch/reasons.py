@@ -15,7 +15,7 @@ from gatewise.torch.kinds import kind_of
 
 States: TypeAlias = tuple[torch.Tensor, ...]
 
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)  # the short ones are computed in float32
 NOT_PACKED = "the packed sequence is not one that PyTorch's functions make"
 
 
@@ -64,7 +64,7 @@ def settled_obstacle(module: Any) -> fallback.Obstacle | None:
         return fallback.Obstacle(unavailable, "See what gatewise.info() says of the build.")
     first = module._flat_weights[0]  # noqa: SLF001  # see fault
     like = torch.empty(0) if first is None else torch.empty(0, device=first.device)
-    if first is not None and first.dtype in _DTYPES:
+    if first is not None and first.dtype in DTYPES:
         like = like.to(first.dtype)
     projected = _of_module(module)
     if projected is not None:
@@ -145,7 +145,7 @@ def advice(module: Any, given: Any, hx: Any) -> str | None:
 def _are_alike(tensors: tuple[Any, ...]) -> bool:
     """Says at once of nearly all calls that nothing is wrong: a parameter may be None, or of any kind."""
     dtype, device, dense = tensors[0].dtype, tensors[0].device, torch.strided
-    return dtype in _DTYPES and all(
+    return dtype in DTYPES and all(
         value is not None
         and value.dtype is dtype
         and value.layout is dense
@@ -178,7 +178,7 @@ def _fault_of_dtype(face: str, name: str, value: torch.Tensor, data: torch.Tenso
         note = _note(face, name, "type", "float32", own, "Call dequantize() on it")
     elif value.dtype != data.dtype:
         note = _note(face, name, "type", f"{wanted}, as the input has", own, f"Call to({data.dtype}) on it")
-    if value.dtype not in _DTYPES:
+    if value.dtype not in DTYPES:
         return Fault(f"the engine computes in float32, and {name} holds {own}", note)
     if value.dtype != data.dtype and not torch.is_autocast_enabled("cpu"):
         return Fault(f"{name} holds {own} and the input {wanted}", note)

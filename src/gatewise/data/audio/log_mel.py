@@ -119,7 +119,7 @@ class LogMel(Saved):
             (frames, bands) float32, natural logarithms of energies.
 
         Raises:
-            ValueError: the recording is shorter than a frame or not finite, or there are several.
+            ValueError: the recording is shorter than a frame, not finite or far too large, or there are several.
             TypeError: the samples are neither int16 nor floating point.
         """
         array = check_samples("LogMel", samples)

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gatewise.data.audio.wav import check_samples
-from gatewise.data.checks import check_whole
+from gatewise.data.checks import check_whole, describe
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -73,6 +73,12 @@ class LogMelStream:
 
     @state.setter
     def state(self, given: tuple[ArrayLike, int]) -> None:
+        received: Any = given
+        if not isinstance(received, tuple | list) or len(received) != 2:
+            raise TypeError(
+                "LogMelStream.state: this is none of such a stream. Expected samples and a number to leave out; "
+                f"received {describe(given)}. Give what state gave."
+            )
         rest, skip = check_samples("LogMelStream.state", given[0]), given[1]
         skip = check_whole("LogMelStream.state", "skip", skip, least=0, cure="Give what state gave.")
         if len(rest) > self.room or (skip and len(rest)) or skip > max(0, self.log_mel.frame_step - 1):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
+_LARGEST = 1e100  # its square, summed over any frame, is a float64
 _EACH = "Of several recordings, give each by itself."
 
 # Bytes of a sample, by soundfile's names.
@@ -151,7 +152,7 @@ def check_samples(caller: str, samples: ArrayLike) -> NDArray[np.float64]:
         (samples,) float64; int16 is divided by 32768.
 
     Raises:
-        ValueError: the shape is another, or a sample is not finite.
+        ValueError: the shape is another, or a sample is not finite or far too large.
         TypeError: the samples are neither int16 nor floating point.
     """
     expected = "(samples,) of one channel, int16 or floating point from -1 to 1"
@@ -183,5 +184,11 @@ def check_samples(caller: str, samples: ArrayLike) -> NDArray[np.float64]:
         raise ValueError(
             f"{caller}: samples are not finite. Expected numbers from -1 to 1; received {array[place]} at "
             f"{place}. Check how they were made."
+        )
+    if array.size and float(np.abs(array).max()) > _LARGEST:
+        place = int(np.abs(array).argmax())
+        raise ValueError(
+            f"{caller}: samples are too large. Expected numbers from -1 to 1, and none beyond {_LARGEST:g}, whose "
+            f"energy float64 could not hold; received {array[place]:g} at {place}. Divide them by the largest."
         )
     return array.astype(np.float64)

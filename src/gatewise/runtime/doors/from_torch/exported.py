@@ -17,13 +17,14 @@ from torch.utils import _pytree as pytree
 
 from gatewise.fallback import portable
 from gatewise.options import cut
-from gatewise.runtime.doors.from_torch.whole import Whole, patch
+from gatewise.runtime.doors.from_torch.modules import patch
+from gatewise.runtime.doors.from_torch.whole import Whole
 from gatewise.runtime.graph import GraphError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[3]))
 
 
 class Exported(NamedTuple):
@@ -180,7 +181,9 @@ def _examples(model: Any, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
     places = [i for i, leaf in enumerate(leaves) if _is_tensor(leaf) and leaf.dim()]
     ways = [_possible_batches(leaves[i].shape) for i in places]
     if not places or not all(any(axis is not None for axis in of) for of in ways):
-        return [(args, kwargs)]
+        ways, cure = [[None]] * len(places), ""
+    else:
+        cure = " Give example inputs of two rows or more."
     found: list[tuple[Any, Any]] = []
     first: Exception | None = None
     for axes in itertools.islice(itertools.product(*ways), 64):
@@ -189,17 +192,28 @@ def _examples(model: Any, args: Any, kwargs: Any) -> list[tuple[Any, Any]]:
             wide[i] = leaves[i] if axis is None else leaves[i].repeat_interleave(3, axis)
         given: tuple[Any, Any] = pytree.tree_unflatten(wide, spec)
         try:
-            with torch.no_grad(), warnings.catch_warnings(), portable():
-                warnings.simplefilter("ignore")
-                model(*given[0], **given[1])
+            _run(model, *given)
         except Exception as error:  # noqa: BLE001  # whatever forward raises: other axes may be the right ones
             first = first or error
         else:
             found.append(given)
     if not found:
         message = _unreadable(first) if first else "from_torch: forward fails."
-        raise GraphError(f"{message} Give example inputs of two rows or more.") from first
+        raise GraphError(f"{message}{cure}") from first
     return found
+
+
+def _run(model: Any, args: Any, kwargs: Any) -> None:
+    """Calls forward, natively: PyTorch's own path has no starts and no zoneout. What it keeps is forgotten."""
+    held = [(part, vars(part) | {"_buffers": dict(part._buffers)}) for part in model.modules()]  # noqa: SLF001
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model(*args, **kwargs)
+    finally:
+        for part, attributes in held:
+            vars(part).clear()
+            vars(part).update(attributes)
 
 
 def _possible_batches(shape: Any) -> list[int | None]:

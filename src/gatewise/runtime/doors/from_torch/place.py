@@ -11,7 +11,7 @@ import torch
 
 from gatewise.options import cut
 
-_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+_OWN = (str(Path(torch.__file__).parent), str(Path(__file__).parents[3]))
 
 CURES = {
     "stft": "Give the model its features, and compute these before: gatewise.data has log-mel features",

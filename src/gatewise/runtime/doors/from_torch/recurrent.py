@@ -6,29 +6,78 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gatewise.runtime.doors.from_torch.call import Call, affine, as_tensor, is_real, numbers, reads, shape_of
+from gatewise.cells import Cell
+from gatewise.runtime.doors.from_torch.call import (
+    Call,
+    affine,
+    as_tensor,
+    is_mask,
+    is_real,
+    numbers,
+    positive,
+    reads,
+    shape_of,
+)
 from gatewise.runtime.doors.from_torch.layout import inserted, plain, taken, viewed
 from gatewise.runtime.doors.from_torch.masks import mask_of_lengths, valid_steps
 from gatewise.runtime.doors.from_torch.values import Fill, Packed, Source, Stack, Tensor, array_of, is_one, same
 from gatewise.runtime.operations import Problem
-from gatewise.weights import GRUWeights, LSTMWeights, SimpleRNNWeights, Weights
+from gatewise.weights import GRUWeights, LSTMWeights, SimpleRNNWeights, in_order
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatewise.runtime.doors.from_torch.builder import Builder
+    from gatewise.runtime.doors.from_torch.values import Array
 
 
 class _Kind(NamedTuple):
-    operation: str
-    weights: Any
+    """What a kind of the operation `recurrent` is in a graph.
+
+    Attributes:
+        cell: the graph's operation has its name.
+        options: what goes with it.
+        weights: brings the parameters of one direction, arrays in PyTorch's layout, to Keras's, by name.
+    """
+
+    cell: Cell
     options: dict[str, Any]
-    states: int
+    weights: Callable[[list[Array]], dict[str, Array | None]]
+
+    @property
+    def operation(self) -> str:
+        return self.cell.name.lower()
+
+    @property
+    def states(self) -> int:
+        return len(self.cell.row.states)
+
+
+def _stock(cell: Cell, weights: Any, **options: Any) -> _Kind:
+    def arrays(given: list[Array]) -> dict[str, Array | None]:
+        held = weights.from_torch(*given)
+        return {"kernel": held.kernel, "recurrent_kernel": held.recurrent_kernel, "bias": held.bias}
+
+    return _Kind(cell, options, arrays)
+
+
+def _normalised(cell: Cell) -> _Kind:
+    of_norm = cell.row.weights
+
+    def arrays(given: list[Array]) -> dict[str, Array | None]:
+        bias = ("bias",) if len(given) > 2 + len(of_norm) else ()
+        named = dict(zip(("kernel", "recurrent_kernel", *bias, *of_norm), given, strict=True))
+        return {name: of if name.startswith("state") else in_order(of, cell.row.torch).T for name, of in named.items()}
+
+    return _Kind(cell, {}, arrays)
 
 
 _KINDS = {
-    "gru": _Kind("gru", GRUWeights, {}, 1),
-    "lstm": _Kind("lstm", LSTMWeights, {}, 2),
-    "tanh": _Kind("simple_rnn", SimpleRNNWeights, {"activation": "tanh"}, 1),
-    "relu": _Kind("simple_rnn", SimpleRNNWeights, {"activation": "relu"}, 1),
+    "gru": _stock(Cell.GRU, GRUWeights),
+    "lstm": _stock(Cell.LSTM, LSTMWeights),
+    "tanh": _stock(Cell.SIMPLE_RNN, SimpleRNNWeights, activation="tanh"),
+    "relu": _stock(Cell.SIMPLE_RNN, SimpleRNNWeights, activation="relu"),
+    **{cell.name.lower(): _normalised(cell) for cell in Cell if cell.row.weights},
 }
 
 
@@ -40,7 +89,11 @@ def _recurrent(call: Call) -> Any:
     lengths = packed.lengths if isinstance(packed, Packed) else None
     mask = None if lengths is None else mask_of_lengths(b, lengths, x.sizes[1])
     given = [_initial(b, call[name], call["layers"] * n) for name in ("h", "c")][: kind.states]
-    per_place = 4 if call["bias"] else 2
+    starts = _boundaries(b, call["starts"])
+    per_place = len(call["weights"]) // (call["layers"] * n)
+    zoneout = dict(zip(("zoneout_h", "zoneout_c"), call["zoneout"] or (), strict=False))
+    options = kind.options | {name: part for name, part in zoneout.items() if part}
+    options |= {"epsilon": call["epsilon"]} if kind.cell.row.weights else {}
     stated = b.here
     last: list[list[Tensor]] = [[] for _ in range(kind.states)]
     value, sizes = x.value, x.sizes
@@ -51,8 +104,8 @@ def _recurrent(call: Call) -> Any:
             name = stated if call["layers"] * n == 1 else f"{stated}/l{layer}{'_reverse' if direction else ''}"
             made = b.emit(
                 kind.operation,
-                [value, mask, *(None if states is None else states[place] for states in given)],
-                kind.options | _how(backwards=bool(direction), masked=mask is not None),
+                [value, mask, *(None if states is None else states[place] for states in given), starts],
+                options | _how(backwards=bool(direction), masked=mask is not None),
                 _weights(kind, call["weights"][place * per_place : (place + 1) * per_place]),
                 outputs=1 + kind.states,
                 name=name,
@@ -117,12 +170,23 @@ def _state(b: Builder, t: Tensor) -> str:
     return t.value
 
 
+def _boundaries(b: Builder, given: Any) -> str | None:
+    """Returns starts, (batch, steps); None where there are none."""
+    if given is None or (isinstance(given, Fill) and not given.number):
+        return None
+    if not isinstance(given, Tensor) or not is_mask(b, given):
+        raise Problem("its starts are no truth values of the input's rows. Expected an input of forward")
+    t = plain(b, positive(b, given))
+    if t.axes != ((0,), (1,)):
+        raise Problem(f"its starts have the shape {t.shape}. Expected a value for each row and step, as the input has")
+    return t.value
+
+
 def _weights(kind: _Kind, given: list[Any]) -> dict[str, tuple[Source, Any]]:
     if not all(map(is_real, given)):
         raise Problem("its weights depend on the input. Expected parameters")
-    held: Weights = kind.weights.from_torch(*map(array_of, given))
     source = ("recurrent", *given)
-    arrays = {"kernel": held.kernel, "recurrent_kernel": held.recurrent_kernel, "bias": held.bias}
+    arrays = kind.weights([array_of(value) for value in given])
     return {name: (source, array) for name, array in arrays.items() if array is not None}
 
 

@@ -7,14 +7,10 @@ does where steps are pooled; and it cannot follow packing. So they are operation
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 # Their arguments, in order
 _MAX_POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
@@ -32,16 +28,24 @@ def _recurrent(
     weights: list[torch.Tensor],
     kind: str,
     layers: int,
-    bias: bool,
     both: bool,
+    starts: torch.Tensor | None = None,
+    zoneout: list[float] | None = None,
+    epsilon: float = 0.0,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     raise NotImplementedError
 
 
 @_recurrent.register_fake
-def _(x: Any, _h: Any, _c: Any, sizes: Any, weights: Any, _kind: Any, layers: Any, _bias: Any, both: Any) -> Any:
+def _(
+    x: Any, h: Any, c: Any, sizes: Any, weights: Any, _kind: Any, layers: Any, both: Any, starts: Any = None, *_: Any
+) -> Any:
     n, units = 2 if both else 1, weights[1].shape[1]
-    batch = x.shape[0] if sizes is None else sizes.shape[1]
+    batch, steps = x.shape[:2] if sizes is None else (sizes.shape[1], sizes.shape[0])
+    of_state = (layers * n, batch, units)
+    for name, value, shape in (("hx", h, of_state), ("hx", c, of_state), ("starts", starts, (batch, steps))):
+        if value is not None and tuple(value.shape) != shape:  # which tells torch.export that the sizes are one
+            raise ValueError(f"{name} has the shape {tuple(value.shape)}. Expected {shape}, as the input has rows")
     y = x.new_empty((*x.shape[:-1], n * units))
     return y, x.new_empty((layers * n, batch, units)), x.new_empty((layers * n, batch, units))
 
@@ -146,83 +150,16 @@ def _unrolled(
 ) -> Any:
     """Runs layers over sequences that are not packed."""
     h, c = hx if name == "lstm" else (hx, None)
-    _refuse_projections(weights, layers, both, bias)
+    refuse_projections(weights, layers, both, bias)
     given = x if first else x.transpose(0, 1)
-    y, *states = torch.ops.gatewise_runtime.recurrent(given, h, c, None, weights, _KINDS[name], layers, bias, both)
+    y, *states = torch.ops.gatewise_runtime.recurrent(given, h, c, None, weights, _KINDS[name], layers, both)
     return (y if first else y.transpose(0, 1).contiguous(), *states[: 2 if name == "lstm" else 1])
 
 
-def _refuse_projections(weights: Any, layers: int, both: bool, bias: bool) -> None:
+def refuse_projections(weights: Any, layers: int, both: bool, bias: bool) -> None:
+    """Raises ValueError where a module has more weights than its layers and directions need."""
     if len(weights) != layers * (2 if both else 1) * (4 if bias else 2):
         raise ValueError(
             "proj_size is not 0. Expected an LSTM without projections; train with proj_size=0 and project the outputs "
             "by a torch.nn.Linear"
         )
-
-
-def patch(model: Any) -> None:
-    """Lets the modules of a copy run as our operations where a mode cannot reach."""
-    for part in model.modules():
-        if isinstance(part, torch.nn.RNNBase):
-            vars(part)["forward"] = _of_packed(part, part.forward)
-        if type(part).forward is torch.nn.MultiheadAttention.forward:
-            vars(part)["forward"] = _attention_of(part)
-
-
-def _of_packed(part: Any, own: Callable[..., Any]) -> Callable[..., Any]:
-    def forward(input: Any, hx: Any = None) -> Any:  # noqa: A002  # stock's name
-        if not isinstance(input, PackedSequence):
-            return own(input, hx)
-        if not type(part).forward.__module__.startswith(("torch.nn.", "gatewise.")):
-            raise ValueError(
-                f"{type(part).__name__} has a forward of its own, and is given packed sequences. Expected that of "
-                "torch.nn; pack and unpack inside"
-            )
-        data, sizes, to_descending, to_given = input
-        if data.shape[-1] != part.input_size:
-            raise ValueError(f"the input has {data.shape[-1]} features. Expected {part.input_size}")
-        weights = [getattr(part, name) for name in part._flat_weights_names]  # noqa: SLF001  # stock's own list  # stock's own list
-        _refuse_projections(weights, part.num_layers, part.bidirectional, part.bias)
-        kind = {"RNN_TANH": "tanh", "RNN_RELU": "relu"}.get(part.mode, part.mode.lower())
-        states = (None, None) if hx is None else tuple(hx) if kind == "lstm" else (hx, None)
-        h, c = (s if s is None or to_descending is None else s.index_select(1, to_descending) for s in states)
-        y, *found = torch.ops.gatewise_runtime.recurrent(
-            data, h, c, sizes, weights, kind, part.num_layers, part.bias, part.bidirectional
-        )
-        found = found if kind == "lstm" else found[:1]
-        last = [s if to_given is None else s.index_select(1, to_given) for s in found]
-        packed = PackedSequence(y, sizes, to_descending, to_given)
-        return packed, (tuple(last) if kind == "lstm" else last[0])
-
-    return forward
-
-
-def _attention_of(part: Any) -> Callable[..., Any]:
-    def forward(
-        query: Any,
-        key: Any,
-        value: Any,
-        key_padding_mask: Any = None,
-        need_weights: bool = True,
-        attn_mask: Any = None,
-        average_attn_weights: bool = True,
-        is_causal: bool = False,
-    ) -> Any:
-        if part.bias_k is not None or part.add_zero_attn:
-            raise ValueError("add_bias_kv or add_zero_attn is set. Expected neither; train without")
-        linear = torch.nn.functional.linear
-        given = [x if part.batch_first else x.transpose(0, 1) for x in (query, key, value)]
-        if part._qkv_same_embed_dim:  # noqa: SLF001  # where the weights are  # where the weights are
-            kernels = part.in_proj_weight.chunk(3)
-        else:
-            kernels = part.q_proj_weight, part.k_proj_weight, part.v_proj_weight
-        biases = (None,) * 3 if part.in_proj_bias is None else part.in_proj_bias.chunk(3)
-        q, k, v = (linear(x, w, b) for x, w, b in zip(given, kernels, biases, strict=True))
-        mask = None if is_causal else attn_mask
-        y, weights = torch.ops.gatewise_runtime.attend(q, k, v, key_padding_mask, mask, part.num_heads, is_causal)
-        y = part.out_proj(y)
-        if average_attn_weights:
-            weights = weights.mean(1)
-        return y if part.batch_first else y.transpose(0, 1).contiguous(), weights if need_weights else None
-
-    return forward
