@@ -145,7 +145,7 @@ def _attention_of(part: Any) -> Callable[..., Any]:
             raise ValueError("add_bias_kv or add_zero_attn is set. Expected neither; train without")
         linear = torch.nn.functional.linear
         given = [x if part.batch_first else x.transpose(0, 1) for x in (query, key, value)]
-        if part._qkv_same_embed_dim:  # noqa: SLF001  # where the weights are  # where the weights are
+        if part._qkv_same_embed_dim:  # noqa: SLF001  # where the weights are
             kernels = part.in_proj_weight.chunk(3)
         else:
             kernels = part.q_proj_weight, part.k_proj_weight, part.v_proj_weight
