@@ -31,14 +31,16 @@ def scores(results: dict[str, Comparison], way: str) -> Table:
     rows = []
     for name, found in results.items():
         cells = {row.cell: row for row in found.rows if row.way == way}
+        if not cells:
+            continue
         shown = [_score(cells[cell]) if cell in cells else "-" for cell in COLOURS]
-        rows.append([name, *shown, str(max((len(row.trials) for row in cells.values()), default=0))])
+        rows.append([name, *shown, str(max(len(row.trials) for row in cells.values()))])
     return Table(f"{WAYS[way]}: mean, and 95 % interval over the seeds", ["task", *COLOURS, "seeds"], rows)
 
 
 def _score(row: Any) -> str:
     found = row.interval
-    return f"{row.mean:.3g}" + (f" ({found.low:.3g} to {found.high:.3g})" if found else "")
+    return f"{row.mean:.4g}" + (f" ({found.low:.4g} to {found.high:.4g})" if found else "")
 
 
 def says(results: dict[str, Comparison]) -> Table:
@@ -54,29 +56,38 @@ def costs(results: dict[str, Comparison]) -> Table:
         for row in (row for row in found.rows if row.way == "units"):
             step, stream = row.cpu_seconds_a_step, row.one_step.seconds
             times = ["-" if one is None else f"{one * unit:.3g}" for one, unit in ((step, 1e3), (stream, 1e6))]
-            rows.append([f"{name.partition(',')[0]}: {row.cell}", str(row.units), f"{row.parameters:,}", *times])
+            rows.append([f"{name.rpartition(',')[0]}: {row.cell}", str(row.units), f"{row.parameters:,}", *times])
     columns = ["task, cell", "units", "weights", "training step, CPU ms", "one step of a stream, us"]
     return Table("What they take", columns, rows)
 
 
 def draw(results: dict[str, Comparison]) -> Figure:
-    """Draws the intervals: a row for each task, a column for each way of comparing."""
+    """Draws the intervals: a row for each task with a column for each way of comparing; tasks of one way come last."""
+    several = [name for name, found in results.items() if len(found.ways) > 1]
+    places = [(name, way) for name in several for way in WAYS]
+    places += [(name, found.ways[0]) for name, found in results.items() if name not in several]
+    lines = -(-len(places) // len(WAYS))
     with rc_context(STYLE):
-        figure = Figure(figsize=(10, 0.8 + 0.95 * len(results)), layout="constrained")
-        grid = figure.subplots(len(results), len(WAYS), squeeze=False, sharex="row", sharey=True)
-        for axes_of_task, (name, found) in zip(grid, results.items(), strict=True):
-            for axes, way in zip(axes_of_task, WAYS, strict=True):
-                rows = [row for row in found.rows if row.way == way]
-                _draw(axes, rows) if rows else axes.axis("off")
-            better = "higher" if found.higher_is_better else "lower"
-            axes_of_task[0].set_title(f"{name}; {better} is better", fontsize=9, loc="left", color=INK)
-        for axes, title in zip(grid[0], WAYS.values(), strict=True):
-            axes.set_title(title, fontsize=10, loc="right", color=GREY, weight="bold")
+        figure = Figure(figsize=(10, 0.8 + 0.95 * lines), layout="constrained")
+        grid = figure.add_gridspec(lines, len(WAYS))
+        first: dict[str, Any] = {}
+        for place, (name, way) in enumerate(places):
+            axes = figure.add_subplot(grid[*divmod(place, len(WAYS))], sharex=first.get(name))
+            _draw(axes, [row for row in results[name].rows if row.way == way])
+            if name in first:
+                axes.tick_params(labelleft=False)
+            else:
+                better = "higher" if results[name].higher_is_better else "lower"
+                axes.set_title(f"{name}; {better} is better", fontsize=8, loc="left", color=INK)
+            first.setdefault(name, axes)
+            if place < len(several[:1]) * len(WAYS):
+                axes.annotate(WAYS[way], (1, 1), (0, 20), "axes fraction", "offset points", ha="right", color=GREY)
     return figure
 
 
 def _draw(axes: Any, rows: list[Any]) -> None:
-    places = {cell: -i for i, cell in enumerate(COLOURS)}
+    shown = [cell for cell in COLOURS if cell in {row.cell for row in rows}]
+    places = {cell: -i for i, cell in enumerate(shown)}
     for row in rows:
         place, colour = places[row.cell], COLOURS[row.cell]
         axes.plot(row.scores, [place - 0.25] * len(row.scores), "o", ms=3, color=colour, alpha=0.5, mew=0)

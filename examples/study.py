@@ -122,10 +122,9 @@ class Study:
         console.print(f"[dim]{', '.join(str(picture) for picture in pictures)}[/]", soft_wrap=True)
 
     def _write_page(self, tables: Sequence[Table]) -> None:
-        """Replaces what stands between the markers of the page; one without figures waits beside its script."""
+        """Replaces what stands between the markers of the page."""
         page = ROOT / "docs" / f"{self.page}.md"
-        text = (page if page.exists() else ROOT / "examples" / f"{self.name}.md").read_text(encoding="utf-8")
-        before, rest = text.split(BEGIN)
+        before, rest = page.read_text(encoding="utf-8").split(BEGIN)
         remark = f"Written by `examples/{self.name}.py --publish`."
         text = "\n\n".join([f"![Results]({self.page}.svg)", *(table.for_document() for table in tables), remark])
         page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
