@@ -61,8 +61,9 @@ def make_layer(case: Case, *, ours: bool) -> Any:
     )
     if case.variant == "bidirectional":
         layer = keras.layers.Bidirectional(layer)
+    keras.utils.set_random_seed(0)
     layer.build((case.batch, case.timesteps, case.features))
-    if not normalised:  # whose weights are others; its own first ones do
+    if not normalised:  # which has other weights; its first ones do, the same in every process
         layer.set_weights(make_weights(case) * (2 if case.variant == "bidirectional" else 1))
     return layer
 
