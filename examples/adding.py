@@ -29,7 +29,7 @@ def layer(cell: str, units: int, length: int) -> Any:
 
     Keras's LSTM begins with forget gates of 0.73, which halve what it holds within three steps. A chrono-LSTM begins
     with gates that hold it for some 1 to `length` steps, by biases log(u), u uniform from 1 to `length` - 1, and input
-    gates shut as far (Tallec and Ollivier 2018, arXiv 1804.11188, equation 16).
+    gates shut as far (Tallec and Ollivier 2018, arXiv 1804.11188).
     """
     if cell != "chrono-LSTM":
         return {"GRU": GRU, "LSTM": LSTM, "SimpleRNN": SimpleRNN}[cell](units)
