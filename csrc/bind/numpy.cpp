@@ -242,9 +242,9 @@ class Step {
         of[0] = Rows::of(given, step.layer_.units, writeable);
         return of[0].rows >= 0 && (rows < 0 || of[0].rows == rows);
       }
-      if (!PyTuple_CheckExact(given.ptr()) || static_cast<size_t>(PyTuple_GET_SIZE(given.ptr())) != step.states_) return false;
+      if (!PyTuple_CheckExact(given.ptr()) || static_cast<size_t>(PyTuple_Size(given.ptr())) != step.states_) return false;
       for (size_t k = 0; k < step.states_; ++k) {
-        of[k] = Rows::of(PyTuple_GET_ITEM(given.ptr(), static_cast<Py_ssize_t>(k)), step.layer_.units, writeable);
+        of[k] = Rows::of(PyTuple_GetItem(given.ptr(), static_cast<Py_ssize_t>(k)), step.layer_.units, writeable);
         if (of[k].rows < 0 || of[k].rows != (rows < 0 ? of[0].rows : rows)) return false;
       }
       return true;
