@@ -56,8 +56,9 @@ def costs(results: dict[str, Comparison]) -> Table:
         for row in (row for row in found.rows if row.way == "units"):
             step, stream = row.cpu_seconds_a_step, row.one_step.seconds
             times = ["-" if one is None else f"{one * unit:.3g}" for one, unit in ((step, 1e3), (stream, 1e6))]
-            rows.append([f"{name.rpartition(',')[0]}: {row.cell}", str(row.units), f"{row.parameters:,}", *times])
-    columns = ["task, cell", "units", "weights", "training step, CPU ms", "one step of a stream, us"]
+            sizes = str(row.units), f"{row.parameters:,}", f"{row.epochs:.0f}"
+            rows.append([f"{name.rpartition(',')[0]}: {row.cell}", *sizes, *times])
+    columns = ["task, cell", "units", "weights", "epochs", "training step, CPU ms", "one step of a stream, us"]
     return Table("What they take", columns, rows)
 
 
@@ -78,7 +79,8 @@ def draw(results: dict[str, Comparison]) -> Figure:
                 axes.tick_params(labelleft=False)
             else:
                 better = "higher" if results[name].higher_is_better else "lower"
-                axes.set_title(f"{name}; {better} is better", fontsize=8, loc="left", color=INK)
+                remark = f"{better} is better" if name in several else f"at {WAYS[way].lower()}"
+                axes.set_title(f"{name}; {remark}", fontsize=8, loc="left", color=INK)
             first.setdefault(name, axes)
             if place < len(several[:1]) * len(WAYS):
                 axes.annotate(WAYS[way], (1, 1), (0, 20), "axes fraction", "offset points", ha="right", color=GREY)
