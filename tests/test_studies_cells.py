@@ -74,7 +74,7 @@ def test_the_tables_of_the_study_say_what_was_found(monkeypatch: pytest.MonkeyPa
     assert scores[:2] == ["a task, accuracy", "0.6 (0.3516 to 0.8484)"]
     assert compare_cells.scores(found, "time").rows[0][1:4] == ["0.1", "-", "-"]
     assert "no difference between GRU, LSTM and SimpleRNN" in compare_cells.says(found).rows[0][1]
-    assert compare_cells.costs(found).rows[0] == ["a task: GRU", "8", "100", "105", "5"]
+    assert compare_cells.costs(found).rows[0] == ["a task: GRU", "8", "100", "2", "105", "5"]
     monkeypatch.setattr(study, "ROOT", tmp_path)
     (tmp_path / "docs").mkdir()
     page = EXAMPLES.parent / "docs" / f"{compare_cells.PAGE}.md"
