@@ -12,7 +12,7 @@ import numpy as np
 import long_memory
 from recordings import TEST_TAKES
 from recordings import read as read_recordings
-from series_cases import CASES, Preparation
+from series_cases import CASES, scaler_of
 from series_cases import read as read_series
 from spoken_digits import LOG_MEL
 from surnames import read_names
@@ -46,9 +46,9 @@ def temperatures(folder: Path) -> Task:
     """Tomorrow's minimum from the last 60 days, in degrees from what is usual on that day; judged by 1987 and 1988."""
     case = CASES[0]
     series = read_series(case, folder).before(case.test)
-    prepare = Preparation(case, series.before(case.validation))
-    scaled = prepare(series)
-    usual = prepare.undo(np.zeros((len(series), 1)), series.times)
+    scaler = scaler_of(case, series.before(case.validation))
+    scaled = scaler.scale(series)
+    usual = scaler.inverse(np.zeros((len(series), 1)), series.times)
     degrees = (series.values - usual)[:, 0].astype(np.float32)
     views = np.lib.stride_tricks.sliding_window_view
     x, y = views(scaled.values[:, 0], case.history)[:-1].astype(np.float32), degrees[case.history :]

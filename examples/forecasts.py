@@ -16,24 +16,27 @@ from matplotlib import rc_context
 from matplotlib.dates import ConciseDateFormatter
 from matplotlib.figure import Figure
 
+import gatewise
+from gatewise.data.preprocessing import Preprocessing
 from gatewise.data.series import (
     Backtest,
+    SeasonalScaler,
     TimeSeries,
     Windows,
     autoregression,
     backtest,
-    calendar_features,
     future_times,
     last_window,
     persistence,
     seasonal_naive,
 )
 from gatewise.keras import GRU
-from series_cases import CASES, HORIZON, Case, Preparation, read
+from series_cases import CASES, HORIZON, Case, read, scaler_of
 from study import GREY, INK, OTHER, OURS, STYLE, THIRD, Table, begin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -60,11 +63,6 @@ def build(case: Case, features: int) -> keras.Model:
     return keras.Model({"values": values, "mask": mask}, forecast)
 
 
-def with_calendar(series: TimeSeries) -> TimeSeries:
-    """Adds the place in the year."""
-    return series.with_features(*calendar_features(series.times, ["day_of_year"]))
-
-
 def train(case: Case, windows: Windows, seed: int) -> keras.Model:
     """Trains a model on all windows."""
     keras.utils.set_random_seed(seed)
@@ -73,28 +71,40 @@ def train(case: Case, windows: Windows, seed: int) -> keras.Model:
     rate = keras.optimizers.schedules.CosineDecay(3e-3, case.epochs * len(batches))
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss)
     model.fit(batches, epochs=case.epochs, verbose=0)
-    return model
+    return keras.Model(model.input, model.output)  # without the loss, which only this file knows
 
 
-def gru(case: Case, seeds: tuple[int, ...]) -> Callable[[float], Fit]:
-    """Gives what makes a way to forecast: so much of the autoregression, and the rest of the mean of the networks."""
-    trained: dict[int, list[keras.Model]] = {}  # by the length of what they saw: every share has the same networks
+def mean_of(models: list[keras.Model], scaler: SeasonalScaler) -> keras.Model:
+    """Makes a model whose forecast is the mean of others', and that keeps how its input and output are scaled."""
+    inputs = {one.name: keras.Input(one.shape[1:], dtype=one.dtype, name=one.name) for one in models[0].inputs}
+    given = {**inputs, "values": Preprocessing(scaler=scaler)(inputs["values"])}
+    forecasts = [model(given) for model in models]
+    mean = layers.Average()(forecasts) if forecasts[1:] else forecasts[0]
+    return keras.Model(inputs, Preprocessing("forecast", scaler=scaler)(mean))
+
+
+def gru(case: Case, seeds: tuple[int, ...], trained: dict[int, keras.Model]) -> Callable[[float], Fit]:
+    """Gives what makes a way to forecast: so much of the autoregression, and the rest of the mean of the networks.
+
+    What was trained is kept in `trained`, by the length of what it saw: every share has the same networks.
+    """
 
     def fit(past: list[TimeSeries], share: float) -> Forecaster:
-        prepare = Preparation(case, past[0])
-        line = autoregression(case.lags)([prepare(past[0])])
+        scaler, plain = (scaler_of(case, past[0], calendar=calendar) for calendar in (True, False))
+        line = autoregression(case.lags)([plain.scale(past[0])])
         if len(past[0]) not in trained:
-            windows = Windows(with_calendar(prepare(past[0])), case.history, HORIZON, targets=case.columns[1:])
-            trained[len(past[0])] = [train(case, windows, seed) for seed in seeds]
-        models = trained[len(past[0])]
+            windows = Windows(past[0], case.history, HORIZON, scaler=scaler)
+            trained[len(past[0])] = mean_of([train(case, windows, seed) for seed in seeds], scaler)
+        model = trained[len(past[0])]
 
         def forecast(past: list[TimeSeries], horizon: int) -> NDArray[np.float64]:
-            recent = prepare(past[0].steps(slice(-max(case.history, case.lags), None)))
-            values, mask = last_window(with_calendar(recent), case.history)
-            given = np.mean([model.predict_on_batch({"values": values, "mask": mask}) for model in models], axis=0)[0]
-            straight = np.asarray(line([recent], horizon))[0]
+            recent = past[0].steps(slice(-max(case.history, case.lags), None))
+            values, mask = last_window(recent, case.history, scaler)
+            given = model.predict_on_batch({"values": values, "mask": mask})[0]
+            straight = np.asarray(line([plain.scale(recent)], horizon))[0]
             moved = given + share * (straight - given[:, [1]])  # the interval moves along with its median
-            return np.sort(prepare.undo(moved, future_times(recent.times, horizon)))[None, :, None]
+            ahead = future_times(recent.times, horizon)
+            return np.sort(scaler.inverse(moved, ahead, [0] * len(QUANTILES)))[None, :, None]
 
         return forecast
 
@@ -112,17 +122,20 @@ def prepared(case: Case) -> Fit:
     """Gives a `fit` for `backtest`: the autoregression, on what the network reads."""
 
     def fit(past: list[TimeSeries]) -> Forecaster:
-        prepare = Preparation(case, past[0])
-        ahead = autoregression(case.lags)([prepare(past[0])])
-        return lambda past, horizon: prepare.undo(
-            np.asarray(ahead([prepare(past[0])], horizon))[0], future_times(past[0].times, horizon)
+        scaler = scaler_of(case, past[0])
+        ahead = autoregression(case.lags)([scaler.scale(past[0])])
+        return lambda past, horizon: scaler.inverse(
+            np.asarray(ahead([scaler.scale(past[0])], horizon))[0], future_times(past[0].times, horizon)
         )[None]
 
     return fit
 
 
-def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> tuple[dict[str, Backtest], float]:
-    """Forecasts from each step of the test part, by every way; says how much of the autoregression is in ours."""
+def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...], out: Path) -> tuple[dict[str, Backtest], float]:
+    """Forecasts from each step of the test part, by every way; says how much of the autoregression is in ours.
+
+    The mean of the networks that saw all before the test goes to `out`, for a program that has no Keras.
+    """
     ways = {
         "persistence": persistence(),
         "seasonal naive": seasonal_naive(case.season),
@@ -130,9 +143,14 @@ def judge(case: Case, series: TimeSeries, seeds: tuple[int, ...]) -> tuple[dict[
         "autoregression, prepared": prepared(case),
     }
     found = {name: backtest(series, fit, HORIZON, case.test) for name, fit in ways.items()}
-    way = gru(case, seeds)
+    trained: dict[int, keras.Model] = {}
+    way = gru(case, seeds, trained)
     share = choose_share(case, series.before(case.test), way)
     both, alone = (backtest(series, way(s), HORIZON, case.test, quantiles=QUANTILES) for s in (share, 0.0))
+    file = out / f"forecasts_{case.columns[1].lower()}"
+    out.mkdir(parents=True, exist_ok=True)
+    trained[max(trained)].save(file.with_suffix(".keras"))
+    gatewise.save(trained[max(trained)], file.with_suffix(".safetensors"))
     return {OURSELVES: both, "GRU alone": alone, **found}, share
 
 
@@ -196,7 +214,8 @@ def main() -> None:
             (replace(case, validation=str(one.times[-120]), test=str(one.times[-60]), **small), one)
             for case, one in parts
         ]
-    judged = {case.name: judge(case, series, SEEDS[: 1 if study.quick else None]) for case, series in pairs}
+    seeds = SEEDS[: 1 if study.quick else None]
+    judged = {case.name: judge(case, series, seeds, study.out) for case, series in pairs}
     results, shares = ({name: one[i] for name, one in judged.items()} for i in (0, 1))
     facts: dict[str, Any] = {
         name: {way: one.mae(by_step=True).tolist() for way, one in all_.items()} for name, all_ in results.items()

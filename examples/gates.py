@@ -63,12 +63,10 @@ def forecast_cases(study: Study) -> Iterator[Case]:
     for case in series_cases.CASES:
         series = series_cases.read(case, study.data)
         small = replace(case, epochs=2, history=24) if study.quick else case
-        prepare = series_cases.Preparation(small, series.before(case.test))
-        training, all_ = (forecasts.with_calendar(prepare(one)) for one in (series.before(case.test), series))
-        options: Any = {"targets": case.columns[1:]}
-        windows = Windows(training, small.history, series_cases.HORIZON, **options)
+        training = series.before(case.test)
+        scaler = series_cases.scaler_of(small, training, calendar=True)
+        windows, test = (Windows(one, small.history, series_cases.HORIZON, scaler=scaler) for one in (training, series))
         model = forecasts.train(small, windows, seed=1)
-        test = Windows(all_, small.history, series_cases.HORIZON, **options)
         rows = FEW if study.quick else ROWS
         first = len(windows) + series_cases.HORIZON - 1  # whose forecast begins where training ends
         seen = test.take(np.linspace(first, len(test) - 1, rows).astype(int))

@@ -1,20 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two series of `forecasts.py`: how they are read, and what is taken out of them before a network sees them."""
+"""The two series of `forecasts.py`: how they are read, and how they are cut and scaled."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from gatewise.data.errors import FormatError
-from gatewise.data.series import Scaler, TimeSeries, calendar_features, read_series
+from gatewise.data.series import SeasonalScaler, TimeSeries, read_series
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
 HORIZON = 10
 
@@ -94,26 +92,6 @@ def read(case: Case, folder: Path) -> TimeSeries:
     return series
 
 
-class Preparation:
-    """Takes out of a series what needs no network, the course of the year and the scale, and puts it back in."""
-
-    def __init__(self, case: Case, training: TimeSeries) -> None:
-        self.root, here = case.root, training.mask[:, 0]
-        shaped = np.sqrt(training.values[here]) if self.root else training.values[here]
-        self.year = np.linalg.lstsq(self._waves(training.times[here]), shaped)[0]
-        self.scaler = Scaler().adapt(shaped - self._waves(training.times[here]) @ self.year)
-
-    def __call__(self, series: TimeSeries) -> TimeSeries:
-        """Gives the scaled rest."""
-        shaped = np.sqrt(series.values) if self.root else series.values
-        return replace(series, values=self.scaler(shaped - self._waves(series.times) @ self.year))
-
-    def undo(self, values: NDArray[Any], times: NDArray[Any]) -> NDArray[np.float64]:
-        """Brings forecasts for some times, (horizon, any), into the units of the data."""
-        found = self.scaler.inverse(values[..., None])[..., 0] + self._waves(times) @ self.year
-        return np.square(np.maximum(found, 0)) if self.root else found
-
-    def _waves(self, times: NDArray[Any]) -> NDArray[np.float64]:
-        """Gives a constant, and waves that swing once and twice a year: (timesteps, 5)."""
-        sin, cos = calendar_features(times, ["day_of_year"])[0].T
-        return np.stack([np.ones(len(times)), sin, cos, 2 * sin * cos, cos**2 - sin**2], axis=1)
+def scaler_of(case: Case, training: TimeSeries, *, calendar: bool = False) -> SeasonalScaler:
+    """Learns what needs no network: the course of the year, and the scale of what it leaves."""
+    return SeasonalScaler(root=case.root, calendar=calendar).adapt(training)

@@ -11,6 +11,7 @@ from data_case import assert_teaches
 from gatewise.data.labels import Labels
 from gatewise.data.series import (
     Scaler,
+    SeasonalScaler,
     SeriesScaler,
     TimeSeries,
     Windows,
@@ -28,6 +29,8 @@ DAYS = np.arange("2024-01-01", "2024-01-10", dtype="M8[D]")
 SERIES = TimeSeries(RNG.normal(size=(9, 2)), DAYS, ("load", "heat"), "north")
 SCALER = Scaler().adapt(SERIES.values)
 WINDOWS = Windows(SERIES, history=3)
+YEAR = TimeSeries(RNG.uniform(size=(366, 1)), np.arange("2024", "2025", dtype="M8[D]"))
+SEASON = SeasonalScaler().adapt(YEAR)
 MASKED = np.ma.masked_array([[1.0], [2.0]], [[False], [True]])
 X = np.zeros((1, 3, 2), np.float32)
 
@@ -105,6 +108,19 @@ def test_batches_end_where_they_end() -> None:
         (lambda: SeriesScaler().adapt([SERIES.values]), ["SeriesScaler.adapt", "TimeSeries"]),  # type: ignore[list-item]
         (lambda: SeriesScaler().adapt([]), ["received none"]),
         (lambda: SeriesScaler()[["north"]], ["a series is new", "['north']"]),
+        (lambda: SeasonalScaler().adapt(SERIES.values), ["SeasonalScaler.adapt", "TimeSeries"]),  # type: ignore[arg-type]
+        (lambda: SeasonalScaler(waves=5).adapt(SERIES), ["values are too few", "at least 11", "received [9, 9]"]),
+        (lambda: SeasonalScaler().adapt(TimeSeries([[1.0]], [1])), ["times are no dates"]),
+        (lambda: SeasonalScaler(root=True).adapt(TimeSeries(-YEAR.values, YEAR.times)), ["below 0", "root=False"]),
+        (lambda: SeasonalScaler(["lunch"]), ["parts are unknown", "day_of_year", "'lunch'"]),
+        (lambda: SeasonalScaler([]), ["parts are unknown", "received none"]),
+        (lambda: SeasonalScaler(waves=65), ["waves is too large", "1 to 64", "received 65"]),
+        (lambda: SeasonalScaler(calendar=1), ["calendar is no bool", "True or False", "int 1"]),  # type: ignore[arg-type]
+        (lambda: SeasonalScaler().scale(YEAR), ["nothing is learned yet", "Call adapt"]),
+        (lambda: SEASON.scale(SERIES), ["features do not fit", "Expected 1"]),
+        (lambda: SEASON.inverse([[0.0]], YEAR.times[:2]), ["values do not fit", "timesteps=2", "(1, 1)"]),
+        (lambda: SEASON.inverse([[0.0]], YEAR.times[:1], [1]), ["out of range", "received 1"]),
+        (lambda: SeasonalScaler(usual=[[1.0]]), ["do not fit", "Expected both"]),
         (lambda: Scaler(["standard"]), ["method is unknown", "['standard']"]),  # type: ignore[arg-type]
         (lambda: Scaler().adapt([[]]), ["wrong shape", "(1, 0)"]),
         (lambda: SeriesScaler().scale(SERIES.values), ["SeriesScaler.scale"]),  # type: ignore[arg-type]

@@ -18,6 +18,7 @@ DAYS = np.arange("2024-01-01", "2024-01-31", dtype="M8[D]")
 SERIES = data.TimeSeries(np.arange(60.0).reshape(30, 2), DAYS, ("a", "b"), "n")
 STEPS = data.TimeSeries(np.arange(60.0).reshape(30, 2), np.arange(30), ("a", "b"))
 SCALER, SCALERS = data.Scaler().adapt(SERIES.values), data.SeriesScaler().adapt([SERIES])
+SEASON = data.SeasonalScaler(["day_of_week"]).adapt(SERIES)
 WINDOWS = data.Windows(SERIES, 3)
 RESULT = data.backtest(SERIES, data.persistence(), 2, "2024-01-20")
 WORDS, BYTES = text.Vocabulary().adapt(["a b", "b c"]), text.Vocabulary(split="byte")
@@ -67,6 +68,16 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "Scaler": SCALER,
     "Scaler.inverse": SCALER.inverse,
     "Scaler.inverse: features": lambda v: SCALER.inverse([[1.0]], v),
+    "SeasonalScaler: parts": data.SeasonalScaler,
+    "SeasonalScaler: waves": lambda v: data.SeasonalScaler(waves=v),
+    "SeasonalScaler: root": lambda v: data.SeasonalScaler(root=v),
+    "SeasonalScaler: usual": lambda v: data.SeasonalScaler(usual=v, scaler=SCALER.get_config()),
+    "SeasonalScaler: scaler": lambda v: data.SeasonalScaler(usual=[[1.0]], scaler=v),
+    "SeasonalScaler.adapt": lambda v: data.SeasonalScaler().adapt(v),
+    "SeasonalScaler.scale": SEASON.scale,
+    "SeasonalScaler.inverse": lambda v: SEASON.inverse(v, DAYS[:2]),
+    "SeasonalScaler.inverse: times": lambda v: SEASON.inverse(np.zeros((2, 2)), v),
+    "SeasonalScaler.inverse: features": lambda v: SEASON.inverse(np.zeros((2, 2)), DAYS[:2], v),
     "SeriesScaler.adapt": lambda v: data.SeriesScaler().adapt(v),
     "SeriesScaler.scale": SCALERS.scale,
     "SeriesScaler.inverse": lambda v: SCALERS.inverse(v, SERIES),

@@ -15,7 +15,7 @@ from gatewise.data.labels import Labels
 from gatewise.data.preprocessing import Preprocessing, find_preprocessing
 from gatewise.data.saved import Saved, write_whole
 from gatewise.data.scaling import Scaler
-from gatewise.data.series import SeriesScaler, TimeSeries
+from gatewise.data.series import SeasonalScaler, SeriesScaler, TimeSeries
 from gatewise.data.text import Subwords, Tokenizer, Vocabulary
 from gatewise.extras import require
 from gatewise.keras import GRU
@@ -34,6 +34,9 @@ def everything() -> dict[str, Any]:
         "labels": Labels(["neg", "pos"]),
         "scaler": Scaler().adapt(np.random.default_rng(0).normal(size=(9, 3))),
         "several": SeriesScaler("minmax").adapt([TimeSeries([[1.0], [2.0]], [0, 1], name="a")]),
+        "season": SeasonalScaler(["day_of_week"], 1, root=True).adapt(
+            TimeSeries([[1.0], [2.0], [0.0], [4.0], [3.0]], np.arange("2024-01-01", "2024-01-06", dtype="M8[D]"))
+        ),
         "sound": LogMel(rate=8000, bands=20),
     }
 

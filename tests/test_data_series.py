@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables, windows, scaling and the calendar: beside loops written out, pandas, and windows of Keras."""
 
+import dataclasses
 import datetime as dt
 import math
 from pathlib import Path
@@ -16,6 +17,7 @@ from data_case import assert_teaches, real_file
 from gatewise.data.errors import FormatError
 from gatewise.data.series import (
     Scaler,
+    SeasonalScaler,
     SeriesScaler,
     TimeSeries,
     Windows,
@@ -297,6 +299,50 @@ def test_each_series_has_a_scaling_of_its_own() -> None:
     with pytest.raises(ValueError, match="cannot be told apart") as twice:
         SeriesScaler().adapt([small, small])
     assert_teaches(str(twice.value), "'small' twice")
+
+
+def test_what_comes_round_is_taken_out_and_put_back() -> None:
+    days = np.arange("2021-01-01", "2025-01-01", dtype="M8[D]")
+    year = days.astype("M8[Y]")
+    angle = 2 * np.pi * ((days - year) / ((year + 1).astype("M8[D]") - year.astype("M8[D]")))
+    roots = 4 + 2 * np.sin(angle) - 0.5 * np.cos(2 * angle)
+    rest = np.random.default_rng(0).normal(size=len(days)) * 0.3
+    known = (roots + rest) ** 2
+    known[[7, 400]] = np.nan
+    series = TimeSeries(known[:, None], days, ("spots",))
+    scaler = SeasonalScaler(root=True, calendar=True).adapt(series)
+    np.testing.assert_allclose(scaler.get_config()["usual"], [[4, 2, 0, 0, -0.5]], atol=0.05)
+    scaled = scaler.scale(series)
+    assert scaled.features == ("spots", "day_of_year_sin", "day_of_year_cos")
+    assert (np.isnan(scaled.values[:, 0]) == np.isnan(known)).all()
+    assert abs(np.nanstd(scaled.values[:, 0]) - 1) < 1e-9
+    np.testing.assert_allclose(scaled.values[:, 1:], np.stack([np.sin(angle), np.cos(angle)], axis=1), atol=1e-12)
+    assert np.corrcoef(np.nan_to_num(scaled.values[:, 0]), rest)[0, 1] > 0.99
+    here = ~np.isnan(known)
+    back = scaler.inverse(scaled.values[here][:, [0, 0]], days[here], [0, 0])
+    np.testing.assert_allclose(back, known[here][:, None].repeat(2, axis=1), rtol=1e-9)
+    assert (scaler.inverse([[-1e9]], days[:1]) == 0).all()  # a root is not below 0
+    assert SeasonalScaler.from_json(scaler.to_json()) == scaler
+    windows = Windows(series, history=3, horizon=2, scaler=scaler)
+    assert (windows.views().x.shape[1:], windows.views().y.shape[1:]) == ((3, 3), (2, 1))
+    assert not windows.views().mask[7].any() or windows.views().mask[7].tolist() == [False, True, True]
+    x, mask = last_window(series, 3, scaler)
+    np.testing.assert_allclose(x[0], scaled.values[-3:], rtol=1e-6)
+    assert mask.all()
+
+
+def test_a_season_is_learned_from_several_series_without_what_is_missing() -> None:
+    hours = np.arange("2024-01-01", "2024-01-08", dtype="M8[h]")
+    waves = np.sin(2 * np.pi * hours.astype(int) / 24)
+    one, other = (TimeSeries((1 + waves + 2 * waves * which)[:, None], hours, name=str(which)) for which in (0, 1))
+    scaler = SeasonalScaler(["hour_of_day"], waves=1).adapt([one, other])
+    np.testing.assert_allclose(scaler.get_config()["usual"], [[1, 2, 0]], atol=1e-9)  # the mean of 1 and 3
+    holes = dataclasses.replace(other, values=np.where(np.arange(len(hours))[:, None] % 2, np.nan, other.values))
+    kept = dataclasses.replace(other, values=other.values[::2], times=hours[::2])
+    both = [SeasonalScaler(["hour_of_day"], waves=1).adapt(each).get_config()["usual"] for each in (holes, kept)]
+    np.testing.assert_allclose(*both, atol=1e-9)
+    with pytest.raises(ValueError, match="different features"):
+        SeasonalScaler().adapt([one, dataclasses.replace(one, features=("b",))])
 
 
 # --- Calendar ---

@@ -25,7 +25,7 @@ from format_page import PAGE, rewritten, section
 from gatewise.data.audio import LogMel
 from gatewise.data.labels import Labels
 from gatewise.data.scaling import Scaler
-from gatewise.data.series import SeriesScaler, TimeSeries
+from gatewise.data.series import SeasonalScaler, SeriesScaler, TimeSeries
 from gatewise.data.text import Subwords, Tokenizer, Vocabulary
 from gatewise.runtime.file import (
     FormatError,
@@ -719,6 +719,9 @@ def kept() -> dict[str, Any]:
         "Labels": Labels(["neg", "pos"]),
         "LogMel": LogMel(rate=8000, bands=20),
         "Scaler": Scaler().adapt(np.random.default_rng(0).normal(size=(9, 3))),
+        "SeasonalScaler": SeasonalScaler(["day_of_week"], 1, root=True).adapt(
+            TimeSeries([[1.0], [2.0], [0.0], [4.0], [3.0]], np.arange("2024-01-01", "2024-01-06", dtype="M8[D]"))
+        ),
         "SeriesScaler": SeriesScaler("minmax").adapt([TimeSeries([[1.0], [2.0]], [0, 1], name="a")]),
         "Subwords": Subwords(max_tokens=270).adapt(texts),
         "Tokenizer": tokenizer,
@@ -739,7 +742,8 @@ def test_each_class_goes_through_a_file(tmp_path: Path) -> None:
 
 
 def test_what_has_learned_nothing_goes_too() -> None:
-    for one_kept in (Labels(), Scaler("minmax"), SeriesScaler(), Subwords(), Tokenizer(), Vocabulary(split="byte")):
+    scalers = Scaler("minmax"), SeasonalScaler(), SeriesScaler()
+    for one_kept in (Labels(), *scalers, Subwords(), Tokenizer(), Vocabulary(split="byte")):
         again = preprocessing_from_json(preprocessing_to_json(one_kept))
         assert again.get_config() == one_kept.get_config()
 
@@ -771,6 +775,20 @@ def test_what_is_no_preprocessing_is_not_described() -> None:
         ("Scaler", {"scale": [0.0, 1.0, 1.0]}),
         ("Scaler", {"method": "eval"}),
         ("Scaler", {"method": []}),
+        ("SeasonalScaler", {"parts": []}),
+        ("SeasonalScaler", {"parts": ["lunch"]}),
+        ("SeasonalScaler", {"parts": ["day_of_week", "day_of_week"]}),
+        ("SeasonalScaler", {"waves": 2}),
+        ("SeasonalScaler", {"waves": 10**9, "usual": None, "scaler": None}),
+        ("SeasonalScaler", {"root": 1}),
+        ("SeasonalScaler", {"calendar": "no"}),
+        ("SeasonalScaler", {"usual": None}),
+        ("SeasonalScaler", {"usual": [[1.0, 2.0]]}),
+        ("SeasonalScaler", {"usual": [[1.0, 2.0, "a"]]}),
+        ("SeasonalScaler", {"usual": [[1.0, 2.0, 3.0]] * 2}),
+        ("SeasonalScaler", {"scaler": {"method": "standard", "shift": None, "scale": None}}),
+        ("SeasonalScaler", {"scaler": {"code": "1"}}),
+        ("SeasonalScaler", {"scaler": None}),
         ("SeriesScaler", {"scalers": {"a": 3}}),
         ("SeriesScaler", {"scalers": {"a": {"code": "1"}}}),
         ("SeriesScaler", {"scalers": ["a"]}),

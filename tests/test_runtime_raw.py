@@ -15,7 +15,7 @@ from gatewise.cells import Cell
 from gatewise.data.audio import LogMel, write_wav
 from gatewise.data.labels import Labels
 from gatewise.data.scaling import Scaler
-from gatewise.data.series import SeriesScaler, TimeSeries
+from gatewise.data.series import SeasonalScaler, SeriesScaler, TimeSeries
 from gatewise.data.text import Tokenizer, Vocabulary
 from gatewise.runtime import Graph, Model, progress
 from gatewise.runtime.file import preprocessing_to_json
@@ -164,11 +164,17 @@ def test_classes_are_named_by_what_the_file_holds() -> None:
 # --- Tables and series ---
 
 
-def forecaster(*, mask: bool = False, steps: int | None = 6) -> Graph:
+def forecaster(*, mask: bool = False, steps: int | None = 6, outputs: int = 3) -> Graph:
     b = Builder(3)
     x = b.input("x", steps, 2)
     valid = b.input("valid", steps, dtype="bool") if mask else None
-    return b.graph(y=b.dense("ahead", b.cell("gru", Cell.GRU, x, valid, 2, 8), 8, 3))
+    return b.graph(y=b.dense("ahead", b.cell("gru", Cell.GRU, x, valid, 2, 8), 8, outputs))
+
+
+def ahead_of_each_step() -> Graph:
+    b = Builder(4)
+    h = b.cell("gru", Cell.GRU, b.input("x", 6, 2), None, 2, 8, return_sequences=True)
+    return b.graph(y=b.dense("ahead", h, 8, 3))
 
 
 FEATURES = Scaler("standard", [10.0, -3.0], [4.0, 0.5])
@@ -229,6 +235,37 @@ def test_a_series_is_read_by_its_own_scaling_and_forecast_in_its_own_units() -> 
         keeping(forecaster(steps=None), x=scaler).predict([small, large.steps(slice(-5, None))])
 
 
+def test_the_season_is_taken_out_of_a_series_and_put_back_into_the_months_ahead() -> None:
+    months = np.arange("2023-01", "2023-10", dtype="M8[M]")
+    known = TimeSeries(RNG.normal(size=(9, 2)) * 4 + 20, months)
+    sine = np.sin(2 * np.pi * np.arange(12) / 12)  # by the number of the month
+    scaler = SeasonalScaler(
+        ["month_of_year"], 1, usual=[[10, 5, 0], [-3, 0, 0]], scaler={"shift": [0, 0], "scale": [4, 2]}
+    )
+    target = SeasonalScaler(["month_of_year"], 1, usual=[[10, 5, 0]], scaler={"shift": [0], "scale": [4]})
+    model = keeping(forecaster(), x=scaler, y=target)
+    scaled = (known.values[-6:] - np.stack([10 + 5 * sine[3:9], np.full(6, -3)], axis=1)) / [4, 2]
+    plain = model.predict(scaled[None])
+    expected = plain * 4 + 10 + 5 * sine[9:12]  # October, November, December
+    np.testing.assert_allclose(model.predict(known), expected, rtol=1e-5)
+    assert model.predict([known, known]).shape == (2, 3)
+    quantiles = keeping(ahead_of_each_step(), x=scaler, y=target)
+    found, plain = quantiles.predict(known), quantiles.predict(scaled[None])
+    ahead = 10 + 5 * sine[[9, 10, 11, 0, 1, 2]]  # rows are steps ahead, and columns three forecasts of each
+    np.testing.assert_allclose(found, plain * 4 + ahead[:, None], rtol=1e-5)
+    several = keeping(forecaster(outputs=2), x=scaler, y=scaler)  # what both features are in October
+    found, plain = several.predict(known), several.predict(scaled[None])
+    np.testing.assert_allclose(found, plain * [4, 2] + [10 + 5 * sine[9], -3], rtol=1e-5)
+    with pytest.raises(TypeError, match=r"Expected a TimeSeries, or a list of such.*keeps a SeasonalScaler"):
+        model.predict(known.values[-6:][None], raw=True)
+    with pytest.raises(ValueError, match=r"y is scaled by the calendar.*Expected a TimeSeries"):
+        keeping(forecaster(), x=FEATURES, y=target).predict(known.values[-6:][None], raw=True)
+    with pytest.raises(ValueError, match="times are no dates"):
+        model.predict(series("a", 1.0))
+    with pytest.raises(ValueError, match="nothing is learned yet"):
+        keeping(forecaster(), x=SeasonalScaler()).predict(known)
+
+
 def test_what_a_series_lacks_goes_to_the_mask_or_is_named() -> None:
     holes = series("a", 2.0, gap=True)
     model = keeping(forecaster(mask=True), x=FEATURES)
@@ -236,6 +273,7 @@ def test_what_a_series_lacks_goes_to_the_mask_or_is_named() -> None:
     present = ~np.isnan(holes.values[-6:]).any(axis=1)[None]
     assert not present.all()
     assert (model.predict({"x": holes}) == model.predict({"x": scaled, "valid": present})).all()
+    assert (model.predict(holes) == model.predict({"x": holes})).all()  # there is one input that it can be
     with pytest.raises(ValueError, match=r"the inputs do not fit\. Expected x, valid; received x"):
         model.predict({"x": scaled})
     with pytest.raises(ValueError, match=r"x has missing values.*received 1 steps"):

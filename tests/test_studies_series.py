@@ -15,7 +15,8 @@ import pytest
 import gatewise
 from gatewise.data.audio import read_wav, write_wav
 from gatewise.data.preprocessing import find_preprocessing
-from own_process import run
+from gatewise.data.series import future_times, last_window
+from own_process import FRAMEWORKS, HIDE, run
 from study_case import EXAMPLES, PREDICT, Ran, needs_tensorflow, run_study
 
 pytestmark = needs_tensorflow
@@ -211,15 +212,33 @@ def test_the_forecast_sees_what_comes_round_where_persistence_cannot(forecast: R
         assert errors[way][-2] < 0.5 * errors["persistence"][-2]
 
 
-def test_preparing_a_series_is_undone_exactly(studies: dict[str, Any], tmp_path: Path) -> None:
+FORECAST = f"""{HIDE.format(FRAMEWORKS)}
+import json, numpy as np, gatewise
+from gatewise.data.series import read_series
+[series] = read_series({{file!r}}, {{columns[0]!r}}, {{columns[1]!r}})
+model = gatewise.load({{model!r}})
+print(json.dumps(model.predict(series.regular(np.timedelta64(1, {{unit!r}}))).tolist()))
+"""
+
+
+def test_the_saved_model_forecasts_from_the_table_in_the_units_of_the_table(
+    forecast: Ran, studies: dict[str, Any], tmp_path: Path
+) -> None:
     write_series(tmp_path)
-    for case in studies["forecasts"].CASES:
+    for case, unit in zip(studies["forecasts"].CASES, "DM", strict=True):
+        model = str(forecast.out / f"forecasts_{case.columns[1].lower()}.safetensors")
+        code = FORECAST.format(model=model, file=str(tmp_path / case.file), columns=case.columns, unit=unit)
+        [found] = run(code, tmp_path)
         series = studies["forecasts"].read(case, tmp_path)
-        prepare = studies["forecasts"].Preparation(case, series.before(case.test))
-        prepared = prepare(series)
-        known = series.mask[:, 0]
-        assert abs(prepared.before(case.test).values[prepared.before(case.test).mask].mean()) < 1e-6
-        np.testing.assert_allclose(prepare.undo(prepared.values, series.times)[known], series.values[known], atol=1e-9)
+        stock = keras.saving.load_model(model.replace("safetensors", "keras"), compile=False)
+        scaler = find_preprocessing(stock)["scaler"]
+        values, mask = last_window(series, 24, scaler)
+        [scaled] = stock.predict_on_batch({"values": values, "mask": mask})
+        ahead = future_times(series.times, 10)
+        np.testing.assert_allclose(found, scaler.inverse(scaled, ahead, [0, 0, 0]), rtol=1e-4, atol=1e-3)
+        level, swing = (12, 5) if unit == "D" else (50, 30)  # of what the table was made with
+        wanted = level + swing * (-1.0) ** ahead.astype(int)
+        assert np.abs(np.array(found)[:, 1] - wanted).mean() < swing / 2
 
 
 @pytest.mark.parametrize(

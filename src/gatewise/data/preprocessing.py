@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The layer that carries what was learned from the data inside the `.keras` file of the model.
 
-Importing this, or `gatewise.keras`, registers `Vocabulary`, `Subwords`, `Tokenizer`, `Labels`, `Scaler`, `SeriesScaler`
-and `LogMel` with Keras, so that a model that holds them loads.
+Importing this, or `gatewise.keras`, registers `Vocabulary`, `Subwords`, `Tokenizer`, `Labels`, `Scaler`,
+`SeasonalScaler`, `SeriesScaler` and `LogMel` with Keras, so that a model that holds them loads.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from gatewise.data.audio.log_mel import LogMel
 from gatewise.data.labels import Labels
 from gatewise.data.saved import PACKAGE
 from gatewise.data.scaling import Scaler
+from gatewise.data.series.seasonal_scaler import SeasonalScaler
 from gatewise.data.series.series_scaler import SeriesScaler
 from gatewise.data.text.subwords import Subwords
 from gatewise.data.text.tokenizer import Tokenizer
 from gatewise.data.text.vocabulary import Vocabulary
 
-for _kind in (Labels, LogMel, Scaler, SeriesScaler, Subwords, Tokenizer, Vocabulary):
+for _kind in (Labels, LogMel, Scaler, SeasonalScaler, SeriesScaler, Subwords, Tokenizer, Vocabulary):
     keras.saving.register_keras_serializable(package=PACKAGE)(_kind)
 
 

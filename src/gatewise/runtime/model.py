@@ -11,7 +11,7 @@ from gatewise.options import cut
 from gatewise.runtime.evaluation import Evaluation
 from gatewise.runtime.format.document import fingerprint
 from gatewise.runtime.graph import Graph, Value, needed
-from gatewise.runtime.inputs import shape_text
+from gatewise.runtime.inputs import is_series, shape_text
 from gatewise.runtime.pool import StreamPool
 from gatewise.runtime.progress import check_verbose, shown
 from gatewise.runtime.raw import Keeper, Prepared, decoded
@@ -337,6 +337,8 @@ class Model:
             given = {names[0]: x}
         elif isinstance(x, tuple) and len(x) == len(names):
             given = dict(zip(names, x, strict=True))
+        elif is_series(x) and len(read := [name for name in names if name not in self._keeper.masks]) == 1:
+            given = {read[0]: x}
         else:
             raise ValueError(
                 f"{where}: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."

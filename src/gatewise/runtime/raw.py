@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from gatewise.data.series import TimeSeries
     from gatewise.runtime.graph import Graph, Value
 
     Array = npt.NDArray[Any]
 
 _TEXT = ("Subwords", "Tokenizer", "Vocabulary")
-_UNITS = ("Scaler", "SeriesScaler")
+_UNITS = ("Scaler", "SeasonalScaler", "SeriesScaler")
+_OF_SERIES = {"SeasonalScaler": "by the calendar", "SeriesScaler": "by series"}
 
 
 class Prepared(NamedTuple):
@@ -31,12 +33,12 @@ class Prepared(NamedTuple):
     Attributes:
         arrays: by name.
         raw: whether any was raw, so that outputs go back into the units of the data.
-        series: the name of each row's series, where a `TimeSeries` was given.
+        series: that of each row, where a `TimeSeries` was given.
     """
 
     arrays: dict[str, Array]
     raw: bool
-    series: tuple[str, ...] | None
+    series: tuple[TimeSeries, ...] | None
 
 
 class Keeper:
@@ -87,7 +89,7 @@ class Keeper:
                     raise _unread(f"{where}: {name}", value, "a TimeSeries", self.kind(name))
                 arrays[name], present = _of_series(f"{where}: {name}", value, one, self.parts(name)[0])
                 self._set_mask(f"{where}: {name}", name, given, arrays, present)
-                series = tuple(each.name for each in (one if isinstance(one, list | tuple) else [one]))
+                series = tuple(one) if isinstance(one, list | tuple) else (one,)
                 was_raw = True
                 continue
             found = self._read(f"{where}: {name}", value, one, name, raw=raw, verbose=verbose)
@@ -107,7 +109,7 @@ class Keeper:
         if not raw or kind is None or kind == "Labels":
             return given
         if kind != "Scaler":
-            expected = {"LogMel": "paths, or samples", "SeriesScaler": "a TimeSeries, or a list of such"}
+            expected = {"LogMel": "paths, or samples", **dict.fromkeys(_OF_SERIES, "a TimeSeries, or a list of such")}
             raise TypeError(
                 f"{where} is not raw, and raw=True. Expected {expected.get(kind, 'text')}, for the model keeps "
                 f"a {kind}; received {cut(repr(type(given).__name__))}. Give that, or leave raw=True out."
@@ -130,41 +132,41 @@ class Keeper:
             arrays[missing[0]] = present
             return
         hidden = masked_by(self._graph, name) == 0 and not arrays[name][~present].any()  # zeros in all features
-        if not present.all() and not hidden and not self._masks():
+        if not present.all() and not hidden and not self.masks:
             raise ValueError(
                 f"{where} has missing values. Expected a number everywhere, for the model reads no mask; "
                 f"received {int((~present).sum())} steps with a missing value. Fill them as in training."
             )
 
-    def _masks(self) -> list[str]:
+    @property
+    def masks(self) -> list[str]:
+        """The inputs that say which steps count."""
         return [name for name, value in self._graph.inputs.items() if value.dtype == "bool" and len(value.shape) == 2]
 
     def may_be_missing(self, given: Mapping[str, Any]) -> list[str]:
         """The mask that a `TimeSeries` brings, where nobody gives it."""
         missing = [name for name in self._graph.inputs if name not in given]
-        return (
-            missing if len(missing) == 1 and missing[0] in self._masks() and any(map(is_series, given.values())) else []
-        )
+        return missing if len(missing) == 1 and missing[0] in self.masks and any(map(is_series, given.values())) else []
 
     # --- What comes out ---
 
-    def restore(self, found: Mapping[str, Array], series: tuple[str, ...] | None) -> dict[str, Array]:
+    def restore(self, found: Mapping[str, Array], series: tuple[TimeSeries, ...] | None) -> dict[str, Array]:
         """Brings outputs back into the units of the data, where the model keeps how they were scaled."""
         return {name: self._restored(name, array, series) for name, array in found.items()}
 
-    def _restored(self, name: str, array: Array, series: tuple[str, ...] | None) -> Array:
+    def _restored(self, name: str, array: Array, series: tuple[TimeSeries, ...] | None) -> Array:
         kind = None if name in self._graph.inputs else self.kind(name)
         if kind == "Scaler":
             return _inverse(name, self.parts(name)[0], array)
-        if kind != "SeriesScaler":
+        if kind not in _OF_SERIES:
             return array
         if series is None:
             raise ValueError(
-                f"predict: {name} is scaled by series, and whose rows these are is not known. Expected a TimeSeries "
-                "for each row; received an array. Give those."
+                f"predict: {name} is scaled {_OF_SERIES[kind]}, and whose rows these are is not known. Expected a "
+                "TimeSeries for each row; received an array. Give those."
             )
-        scaler = self.parts(name)[0]
-        return np.stack([_inverse(name, scaler[one], row) for one, row in zip(series, array, strict=True)])
+        back = _by_name if kind == "SeriesScaler" else _by_calendar
+        return np.stack([back(name, self.parts(name)[0], *row) for row in zip(series, array, strict=True)])
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -201,6 +203,22 @@ def _inverse(name: str, scaler: Any, array: Array) -> Array:
     features = [0] * array.shape[-1] if one and array.ndim else None
     found: Array = told(f"predict: {name}", lambda: scaler.inverse(array, features))
     return found
+
+
+def _by_name(name: str, scalers: Any, series: TimeSeries, row: Array) -> Array:
+    return _inverse(name, scalers[series.name], row)
+
+
+def _by_calendar(name: str, scaler: Any, series: TimeSeries, row: Array) -> Array:
+    """A forecast (horizon, columns), or (horizon,) of one feature, of the times behind a series; or of the next one."""
+    from gatewise.data.series.calendar import future_times
+
+    one = scaler.usual is not None and len(scaler.usual) == 1
+    steps = row if row.ndim == 2 else row[:, None] if one else row[None]
+    features = [0] * steps.shape[1] if one else None
+    ahead = told(f"predict: {name}", lambda: future_times(series.times, len(steps)))
+    found = told(f"predict: {name}", lambda: scaler.inverse(steps, ahead, features))
+    return np.asarray(found, row.dtype).reshape(row.shape)
 
 
 def _encoded(encoder: Any, given: Any) -> Any:

@@ -14,6 +14,7 @@ from gatewise.data.series.baselines import seasonal_naive as seasonal_naive
 from gatewise.data.series.calendar import calendar_features as calendar_features
 from gatewise.data.series.calendar import future_times as future_times
 from gatewise.data.series.forecast import roll_forward as roll_forward
+from gatewise.data.series.seasonal_scaler import SeasonalScaler as SeasonalScaler
 from gatewise.data.series.series_scaler import SeriesScaler as SeriesScaler
 from gatewise.data.series.tables import read_series as read_series
 from gatewise.data.series.tables import to_series as to_series

@@ -10,25 +10,27 @@ import numpy as np
 from gatewise.data.checks import describe
 from gatewise.data.errors import list_some, shorten
 from gatewise.data.scaling import Scaler
+from gatewise.data.series.seasonal_scaler import SeasonalScaler
 from gatewise.data.series.series_scaler import SeriesScaler
 from gatewise.data.series.time_series import TimeSeries, list_series
 from gatewise.data.series.times import CALENDAR_UNITS, find_uneven
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from numpy.typing import NDArray
 
+    AnyScaler: TypeAlias = Scaler | SeasonalScaler | SeriesScaler
 
-def fill(
-    caller: str, series: TimeSeries, scaler: Scaler | SeriesScaler | None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+
+def fill(caller: str, series: TimeSeries, scaler: AnyScaler | None) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Scales a series, and puts zeros where values are missing.
 
     Args:
         caller: the function, for the message.
         series: the series.
-        scaler: one for all series, one for each by its name, or None.
+        scaler: one for all series, one for each by its name, one that knows the season, or None.
 
     Returns:
         (timesteps, features) float32, and (timesteps, features) bool, False where it is a zero put in.
@@ -40,21 +42,22 @@ def fill(
     values: NDArray[np.floating[Any]] = series.values
     if isinstance(scaler, Scaler):
         values = scaler(values)
-    elif isinstance(scaler, SeriesScaler):
+    elif isinstance(scaler, SeasonalScaler | SeriesScaler):
         values = scaler.scale(series).values
     elif scaler is not None:
         raise TypeError(
-            f"{caller}: scaler is none. Expected a Scaler for all series, or a SeriesScaler; received "
+            f"{caller}: scaler is none. Expected a Scaler for all series, a SeriesScaler or a SeasonalScaler; received "
             f"{describe(scaler)}. Make one: Scaler().adapt(training.values)."
         )
-    filled = np.where(series.mask, values, 0.0)
+    present = ~np.isnan(values)
+    filled = np.where(present, values, 0.0)
     peak = np.abs(filled).max(initial=0.0)
     if peak > np.finfo(np.float32).max:
         raise ValueError(
             f"{caller}: series {shorten(series.name)} holds values that are too large. Expected at most "
             f"{np.finfo(np.float32).max:g}, for a model reads float32; received {peak:g}. Give a scaler."
         )
-    return filled.astype(np.float32), series.mask
+    return filled.astype(np.float32), present
 
 
 def check_series(caller: str, series: TimeSeries | Sequence[TimeSeries]) -> list[TimeSeries]:

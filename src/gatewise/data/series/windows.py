@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    from gatewise.data.scaling import Scaler
     from gatewise.data.series.batches import WindowBatches
-    from gatewise.data.series.series_scaler import SeriesScaler
+    from gatewise.data.series.several import AnyScaler
     from gatewise.data.series.time_series import TimeSeries
 
 
@@ -112,7 +111,7 @@ class Windows:
         history: int,
         horizon: int = 1,
         targets: str | Sequence[str] | None = None,
-        scaler: Scaler | SeriesScaler | None = None,
+        scaler: AnyScaler | None = None,
         stride: int = 1,
     ) -> None:
         self.series = check_series("Windows", series)
@@ -235,7 +234,7 @@ class Windows:
                 "window, or leave the series out."
             )
 
-    def _views(self, one: TimeSeries, scaler: Scaler | SeriesScaler | None) -> Batch:
+    def _views(self, one: TimeSeries, scaler: AnyScaler | None) -> Batch:
         values, present = fill("Windows", one, scaler)
         past, future = slice(None, len(one) - self.horizon), slice(self.history, None)
         whole = np.asarray(present.all(axis=1))
@@ -249,7 +248,9 @@ class Windows:
 
 
 def last_window(
-    series: TimeSeries | Sequence[TimeSeries], history: int, scaler: Scaler | SeriesScaler | None = None
+    series: TimeSeries | Sequence[TimeSeries],
+    history: int,
+    scaler: AnyScaler | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Gives the last steps of each series: what a model reads to forecast what has not come yet.
 

@@ -21,6 +21,7 @@ CONFIGS: dict[str, tuple[str, ...]] = {
     "Labels": ("names",),
     "LogMel": ("rate", "bands", "frame_length", "frame_step", "low", "high", "floor"),
     "Scaler": ("method", "shift", "scale"),
+    "SeasonalScaler": ("parts", "waves", "root", "calendar", "usual", "scaler"),
     "SeriesScaler": ("method", "scalers"),
     "Subwords": ("max_tokens", *_ENCODER, "tokenizer"),
     "Tokenizer": (
@@ -35,7 +36,7 @@ def _class(name: str) -> Any:
     """A class by its name; imported here, since few models have raw inputs."""
     from gatewise.data import audio, labels, scaling, series, text
 
-    home = {"Labels": labels, "LogMel": audio, "Scaler": scaling, "SeriesScaler": series}.get(name, text)
+    home = {"Labels": labels, "LogMel": audio, "Scaler": scaling}.get(name, series if name.endswith("Scaler") else text)
     return getattr(home, name)
 
 
@@ -43,8 +44,8 @@ def preprocessing_to_json(kept: Any) -> Any:
     """Describes an object of `gatewise.data`, or a chain of them, as a file keeps it.
 
     Args:
-        kept: a `Labels`, `LogMel`, `Scaler`, `SeriesScaler`, `Subwords`, `Tokenizer` or `Vocabulary`; or a list, of
-            which each takes what the one before it gives: `[log_mel, scaler]`.
+        kept: one of the classes of `CONFIGS`; or a list, of which each takes what the one before it gives:
+            `[log_mel, scaler]`.
 
     Returns:
         `{"class_name": ..., "config": ...}`, plain JSON, for `Graph.preprocessing`; of a list a list of such.

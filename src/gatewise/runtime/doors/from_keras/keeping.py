@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-_NAMES, _UNITS, _FRAMES = "gatewise>Labels", ("gatewise>Scaler", "gatewise>SeriesScaler"), "gatewise>LogMel"
+_NAMES, _FRAMES = "gatewise>Labels", "gatewise>LogMel"
+_UNITS = ("gatewise>Scaler", "gatewise>SeasonalScaler", "gatewise>SeriesScaler")
 
 
 class Kept(NamedTuple):
