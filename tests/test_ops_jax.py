@@ -238,6 +238,18 @@ def test_where_there_are_other_devices_the_compiler_chooses(monkeypatch: pytest.
     assert "gatewise_xla" not in gradient.trace(arrays["x"]).lower(lowering_platforms=("cuda",)).as_text()
 
 
+def test_what_the_engine_alone_computes_is_refused_on_other_devices() -> None:
+    arrays = arrays_of(PLAIN)
+
+    def run(x: Any) -> Any:
+        return gru(engine, x, None, arrays["kernel"], arrays["recurrent_kernel"])[1]
+
+    for function in (run, jax.grad(lambda x: jnp.sum(run(x)))):
+        with pytest.raises(NotImplementedError, match=r"on the CPU\. Expected .*; received one for cuda\. Compute"):
+            jax.jit(function).trace(arrays["x"]).lower(lowering_platforms=("cuda",))
+        jax.jit(function).trace(arrays["x"]).lower(lowering_platforms=("cpu",))
+
+
 def test_tracing_is_told_from_running() -> None:
     seen = []
     jax.jit(lambda x: seen.append(engine.tracing()) or x)(1.0)
