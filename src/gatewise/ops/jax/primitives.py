@@ -61,8 +61,7 @@ class Operation:
         self.primitive.multiple_results = True
         self.primitive.def_impl(self._evaluate)
         self.primitive.def_abstract_eval(self._abstract)
-        mlir.register_lowering(self.primitive, mlir.lower_fun(self._lower, multiple_results=True), platform="cpu")
-        mlir.register_lowering(self.primitive, _refuse)
+        mlir.register_lowering(self.primitive, mlir.lower_fun(self._lower, multiple_results=True))
         batching.primitive_batchers[self.primitive] = self._batch
         ad.primitive_jvps[self.primitive] = self._differentiate
 
@@ -161,16 +160,6 @@ def zero_tangent(value: Array) -> Any:
     """Returns JAX's mark for a tangent of zeros."""
     dtype = value.dtype if jnp.issubdtype(value.dtype, jnp.floating) else jax.float0
     return ad.Zero(jax.core.ShapedArray(value.shape, dtype))
-
-
-def _refuse(context: Any, *_operands: Any, **_parameters: Any) -> Sequence[Any]:
-    """Stands for what a program would hold on other devices, where `by_device` has not chosen another way."""
-    platforms = ", ".join(context.module_context.platforms)
-    raise NotImplementedError(
-        "gatewise: the engine runs on the CPU. Expected a program for a CPU where zoneout, starts or gatewise.ops.jax "
-        f"is used, for nothing else computes them; received one for {platforms}. Compute under "
-        "jax.default_device(jax.devices('cpu')[0]), or set JAX_PLATFORMS=cpu."
-    )
 
 
 def _vmapped(function: Function, call: Call) -> Callable[..., Sequence[Array]]:

@@ -18,6 +18,8 @@ import numpy as np
 from jax.custom_batching import sequential_vmap
 from jax.experimental.custom_partitioning import custom_partitioning
 from jax.extend import backend
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
 from gatewise import _native
@@ -233,6 +235,23 @@ def _values(options: Options) -> tuple[int, ...]:
     )
 
 
+def _refuse(context: Any, *_operands: Any) -> Any:
+    platforms = ", ".join(context.module_context.platforms)
+    raise NotImplementedError(
+        "gatewise: the engine runs on the CPU. Expected a program for a CPU where zoneout, starts or gatewise.ops.jax "
+        f"is used, for nothing else computes them; received one for {platforms}. Compute under "
+        "jax.default_device(jax.devices('cpu')[0]), or set JAX_PLATFORMS=cpu."
+    )
+
+
+# An array itself, in programs for a CPU; others cannot hold it, where XLA would only say that it knows no handler.
+_on_cpu = Primitive("gatewise_on_cpu")
+_on_cpu.def_abstract_eval(lambda array: array)
+mlir.register_lowering(_on_cpu, lambda _context, array: [array], platform="cpu")
+mlir.register_lowering(_on_cpu, _refuse)
+batching.primitive_batchers[_on_cpu] = lambda arrays, axes: (_on_cpu.bind(*arrays), axes[0])
+
+
 @cache
 def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
     """Makes the function of a call's operands that calls the handler."""
@@ -262,7 +281,9 @@ def _on_one_device(call: Call) -> Callable[..., tuple[Array, ...]]:
             for name in _names(_OPERANDS[call.target], directions(given))
         ]
         attributes = dict(zip(OPTIONS, map(np.int32, _values(call.options)), strict=True))
-        made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(*arrays, **attributes)
+        made = jax.ffi.ffi_call(call.target, results, vmap_method="sequential")(
+            *map(_on_cpu.bind, arrays), **attributes
+        )
         return tuple(value for name, value in zip(names, made, strict=True) if name in call.results)
 
     return gatewise_rnn
