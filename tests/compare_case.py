@@ -133,7 +133,7 @@ def compared(data: Any, machine: Machine, seconds: dict[str, float], folder: Any
     chosen = {"units": 64, "ways": ("units",), "minutes": 10.0, "seeds": 2, "epochs": 3, "patience": 5}
     chosen |= {"batch_size": 4, "learning_rate": None, "tune": 0, "seed": 0}
     settings = Settings(**{**chosen, **more})
-    prepared = prepare(data, task=None, split=None, validation=0.25, mask_value=None, mask_zero=True,
+    prepared = prepare(data, task=None, split=None, validation=0.25, mask_value=None, mask_zero=None,
                        as_given=True, seed=0)  # fmt: skip
     records = Records(folder, {**dataclasses.asdict(settings), "data": prepared.digest()})
     with mock.patch("gatewise.compare.bench.one_step", return_value=OneStep(5e-6, 400)):
