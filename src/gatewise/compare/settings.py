@@ -41,8 +41,8 @@ class Settings:
             self._take("patience", _PATIENCE)
         elif self.ways == ("time",) and not self.tune:
             raise ValueError(
-                f"compare: patience has no effect here. Expected None where ways is 'time' alone, as no run stops before "
-                f"its time is used up; received {cut(repr(self.patience))}. Leave it out, or add another way."
+                f"compare: patience has no effect here. Expected None where ways is 'time' alone, as no run stops "
+                f"before its time is used up; received {cut(repr(self.patience))}. Leave it out, or add another way."
             )
         least = {"units": 1, "seeds": 1, "epochs": 1, "patience": 1, "batch_size": 1, "tune": 0, "seed": 0}
         for name, bound in least.items():
