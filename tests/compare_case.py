@@ -62,7 +62,7 @@ class Machine:
         self.seconds, self.steps = 0.0, 0
         self.seen: list[Any] = []  # the rows of each step
         self.stop_after: int | None = None
-        self.slow_after, self.slower = 10**9, 1.0
+        self.slow, self.slower = range(0), 1.0  # which steps, and how much
         self.clock = Clock(wall=lambda: self.seconds, cpu=lambda: self.seconds / 2)
 
     def step(self, seconds: float, x: Any) -> None:
@@ -70,7 +70,7 @@ class Machine:
         if self.stop_after is not None and self.steps >= self.stop_after:
             raise KeyboardInterrupt
         self.steps += 1
-        self.seconds += seconds * (self.slower if self.steps > self.slow_after else 1)
+        self.seconds += seconds * (self.slower if self.steps in self.slow else 1)
         self.seen.append(x[:, 0, 0].tolist())
 
 

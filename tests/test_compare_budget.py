@@ -7,6 +7,7 @@ The clocks stand still but for what steps of training take, and the models cost 
 from __future__ import annotations
 
 import dataclasses
+import json
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 EVERY = ("units", "parameters", "time")
-CELLS = {"quick": 0.5, "slow": 1.5}
+CELLS, QUICKER = {"quick": 0.5, "slow": 1.5}, {"quick": 1 / 16, "slow": 3 / 16}
 
 
 def timeless(found: Comparison) -> Comparison:
@@ -57,12 +58,48 @@ def test_the_budget_is_kept(minutes: float) -> None:
 
 def test_a_machine_that_becomes_slow_ends_in_time_with_the_seeds_that_all_have() -> None:
     machine = Machine()
-    machine.slow_after, machine.slower = 100, 8.0
+    machine.slow, machine.slower = range(101, 10**9), 8.0
     found = compared(series(), machine, CELLS, minutes=4, seeds=4, epochs=20, patience=99)
     assert machine.seconds <= 1.1 * 4 * 60
     [count], planned = {len(row.trials) for row in found.rows}, found.settings["seeds"]
     assert count < planned
     assert f"{planned - count} of {planned} seeds at equal units: the budget ended before." in found.left_out
+
+
+@pytest.mark.parametrize("begin", [0, 6, 10])
+def test_what_passes_while_costs_are_measured_does_not_change_the_plan(begin: int) -> None:
+    quiet, disturbed = Machine(), Machine()
+    disturbed.slow, disturbed.slower = range(begin, begin + 8), 4.0
+    epochs = [
+        compared(series(), machine, QUICKER, minutes=5, seeds=3, epochs=500, patience=999).settings["epochs"]
+        for machine in (quiet, disturbed)
+    ]
+    assert 100 < epochs[0] < 500
+    assert epochs[0] - 2 <= epochs[1] <= epochs[0]  # the seconds that passed are gone
+
+
+def test_seeds_that_were_not_planned_come_if_there_is_time(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {"minutes": 2.0, "seeds": 6, "epochs": 30, "patience": 99}
+
+    def busy(stop_after: int | None = None) -> Machine:  # while costs are measured
+        machine = Machine()
+        machine.slow, machine.slower, machine.stop_after = range(29), 4.0, stop_after
+        return machine
+
+    machine = busy()
+    whole = compared(series(), machine, QUICKER, tmp_path / "whole", **arguments)
+    planned = json.loads((tmp_path / "whole" / "plan.json").read_text())["plan"]["seeds"]
+    assert planned < whole.settings["seeds"] == 6
+    assert {len(row.trials) for row in whole.rows} == {6}
+    assert not whole.left_out
+    assert machine.seconds <= 120
+    with pytest.raises(KeyboardInterrupt):
+        compared(series(), busy(machine.steps - 20), QUICKER, tmp_path / "cut", **arguments)
+    for _ in range(2):
+        again = Machine()
+        found = compared(series(), again, QUICKER, tmp_path / "cut", **arguments)
+        assert timeless(found) == timeless(whole)
+    assert not again.steps
 
 
 def test_equal_processor_time_is_the_same_for_all() -> None:

@@ -57,7 +57,8 @@ def compare(
         data: (x, y), or (x, y, x_val, y_val). x: (rows, timesteps) int, ids; or (rows, timesteps) or (rows, timesteps,
             features) float. y: (rows,) or (rows, outputs), or at every step (rows, timesteps) of classes, (rows,
             timesteps, outputs) of numbers. Classes are whole numbers, names, or whatever else `numpy.unique` sorts.
-        minutes: the budget. What does not fit is left out, seeds first, and the result says so.
+        minutes: the budget. What does not fit is left out, seeds first, and the result says so. Costs are measured
+            before the first run; seeds that seemed not to fit come after all if runs leave the time.
         cells: names, layer classes, layers, functions (units, return_sequences=...) that make a layer; or a dict from
             a name to one of these.
         units: of every cell, and of the first at equal parameters.
