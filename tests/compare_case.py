@@ -135,8 +135,10 @@ def compared(data: Any, machine: Machine, seconds: dict[str, float], folder: Any
     settings = Settings(**{**chosen, **more})
     prepared = prepare(data, task=None, split=None, validation=0.25, mask_value=None, mask_zero=None,
                        as_given=True, seed=0)  # fmt: skip
-    records = Records(folder, {**dataclasses.asdict(settings), "data": prepared.digest()})
-    with mock.patch("gatewise.compare.bench.one_step", return_value=OneStep(5e-6, 400)):
+    with (
+        Records(folder, {**dataclasses.asdict(settings), "data": prepared.digest()}) as records,
+        mock.patch("gatewise.compare.bench.one_step", return_value=OneStep(5e-6, 400)),
+    ):
         return run_comparison(
             cast("Any", Lines(machine, prepared, seconds)), settings, records, Progress(None), machine.clock
         )

@@ -80,7 +80,8 @@ def compare(
         mask_value: of numbers, steps that hold nothing else are left out. Not with `build`, whose model masks.
         mask_zero: of ids, whether 0 stands for no step; None: it does. Not with `build`, likewise.
         folder: where findings are kept as they come; called again with the same data and settings, an interrupted
-            comparison goes on there and a finished one is read. A change of the code of `build` is not noticed.
+            comparison goes on there, whatever ended it, and a finished one is read. A change of the code of `build` is
+            not noticed.
         verbose: whether a line is written for each run, to the standard error; None: on a terminal alone.
         seed: what decides the split and where the seeds begin. Keras's global seed is set by every run.
 
@@ -91,6 +92,7 @@ def compare(
         TypeError: an argument has the wrong type.
         ValueError: data or settings do not fit, an argument would have no effect beside the others, or the budget does
             not suffice for one epoch.
+        OSError: folder cannot be read or written; BlockingIOError: another comparison has it.
         ModuleNotFoundError: Keras, or for `tune` optuna, is not installed.
 
     Example:
@@ -128,9 +130,9 @@ def compare(
         seed=seed,
     )
     builder = Builder(factories(cells), prepared, build)
-    records = Records(folder, builder.question(settings))
     stream = sys.stderr if verbose or (verbose is None and sys.stderr.isatty()) else None
-    return run_comparison(builder, settings, records, Progress(stream))
+    with Records(folder, builder.question(settings)) as records:
+        return run_comparison(builder, settings, records, Progress(stream))
 
 
 def _check_call(build: Any, folder: Any, verbose: Any) -> None:

@@ -67,19 +67,20 @@ def run_comparison(
         ValueError: the budget does not suffice for one epoch of each cell.
     """
     clock = clock or Clock()
-    spent, before = records.get("spent") or 0.0, records.get("finished")
+    spent = records.made("spent", float) or 0.0
     batch = min(settings.batch_size, len(builder.data.x))
-    left = 0.0 if before else settings.minutes * 60 - spent  # what is finished is only put together again
-    bench = Bench(builder, batch, records, clock, Deadline(clock, left), progress, spent)
+    deadline = Deadline(clock, settings.minutes * 60 - spent)
+    bench = Bench(builder, batch, records, clock, deadline, progress, spent)
     try:
         progress.line(_opening(builder, settings))
         prepared = _prepared(bench, settings)
         plan, rows, left_out = _run_all(bench, settings, prepared)
     finally:
         progress.close()
-    if before is None:
-        records.put("finished", {"seconds": bench.spent(), "left_out": left_out})
-    finished = records.get("finished")
+    if records.get("finished") is None:
+        bench.note_time()  # with that of a run which the budget ended: it is not begun again
+        records.put("finished", {"seconds": bench.spent()})
+    seconds = records.made("finished", lambda finished: float(finished["seconds"]))
     chosen = {
         **dataclasses.asdict(settings),
         "cells": list(builder.cells),
@@ -92,8 +93,8 @@ def run_comparison(
         "cpu_seconds": plan.cpu_seconds,
     }
     return Comparison(
-        *(prepared.score.name, prepared.score.higher_is_better, rows, tuple(finished["left_out"])),
-        *(_about(builder), chosen, finished["seconds"], prepared.machine),
+        *(prepared.score.name, prepared.score.higher_is_better, rows, tuple(left_out)),
+        *(_about(builder), chosen, cast("float", seconds), prepared.machine),
     )
 
 
@@ -108,11 +109,10 @@ def _about(builder: Builder) -> str:
 
 def _prepared(bench: Bench, settings: Settings) -> Prepared:
     """Finds sizes and costs, tunes, and plans; or gives what was found before."""
-    kept = bench.records.get("plan")
+    kept = bench.records.made("plan", _from_json)
     if kept is not None:
-        found = _from_json(kept)
-        bench.score = found.score
-        return found
+        bench.score = kept.score
+        return kept
     bench.progress.now("finding sizes of equal numbers of weights")
     some, left_out = contenders(bench.builder, settings)
     steps = steps_an_epoch(len(bench.builder.data.x), bench.batch_size)
