@@ -266,5 +266,8 @@ def test_a_pool_takes_frames() -> None:
     log_mel, stream = model._keeper.parts("x")[0].stream(), pool.open()
     found = [pool.step([stream], SCALER(frame[None])) for frame in log_mel.push(SOUND[0])]
     assert (np.stack(found, axis=1) == model.predict(SOUND[0])).all()
-    with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\)"):
-        pool.step([stream], SOUND[:1])
+    for samples in (SOUND[:1], SOUND[:1, : FEATURES + 1], SOUND[0]):
+        with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\).*LogMel\.stream\(\)"):
+            pool.step([stream], samples)
+    with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\).*model\.stream\(raw=True\)"):
+        model.stream().run(SOUND[:1])

@@ -221,7 +221,7 @@ def _rows(rows: int, validation: Any, how: str, seed: int) -> tuple[NDArray[np.i
     """Picks the rows for training and for validation."""
     if not isinstance(validation, float) or not 0 < validation < 1:
         raise ValueError(
-            f"compare: validation is {cut(repr(validation))}. Expected a share between 0 and 1, as 0.2; change it."
+            f"compare: validation is {cut(repr(validation))}. Expected a share between 0 and 1, as 0.2. Change it."
         )
     held = round(rows * validation)
     if not 0 < held < rows:

@@ -116,8 +116,8 @@ def make_plan(
     needed = sum(cost.of_epochs(1, steps) for one, cost in zip(contenders, costs, strict=True) if one.way == ways[0])
     raise ValueError(
         f"compare: minutes is too small. Expected {1.2 * needed / MARGIN / 60:.2g} more at the least, for one epoch "
-        f"of each cell; {max(0, seconds) / 60:.2g} are left when all are built and measured. Give more minutes, or "
-        "fewer rows."
+        f"of each cell; received {max(0, seconds) / 60:.2g} that are left when all are built and measured. Give more "
+        "minutes, or fewer rows."
     )
 
 

@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from gatewise.runtime.graph import Value
+    from gatewise.runtime.graph import Shape, Value
 
     Array = npt.NDArray[Any]
 
 
-def checked(where: str, value: Value, given: Any) -> Array:
+def checked(where: str, value: Value, given: Any, cure: str | None = None) -> Array:
     """Makes the array of a value that is given.
 
     Args:
         where: opens the error.
         value: what is known of it.
         given: anything that `numpy.asarray` takes.
+        cure: what to do about a wrong shape, a sentence; None: what the shapes say.
 
     Returns:
         A C-contiguous array of the value's dtype.
@@ -40,10 +41,14 @@ def checked(where: str, value: Value, given: Any) -> Array:
     wanted = {"float32": "uif", "int64": "ui", "bool": "b"}[dtype]
     if array.dtype.kind not in wanted + "b" * (dtype == "float32") or isinstance(given, np.ma.MaskedArray):
         kinds = {"float32": "real numbers", "int64": "whole numbers, ids", "bool": "True and False"}[dtype]
-        raise TypeError(f"{where} has the wrong type. Expected {kinds}; received {_kind(given, array)}.")
-    fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}.")
+        make = {"float32": "numbers of it", "int64": "ids of it, as in training", "bool": "a mask of it: x != 0"}[dtype]
+        make = "an array of it: x.filled(number)" if isinstance(given, np.ma.MaskedArray) else make
+        raise TypeError(f"{where} has the wrong type. Expected {kinds}; received {_kind(given, array)}. Make {make}.")
+    if not _fits(shape, array.shape):
+        raise ValueError(
+            f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}. "
+            f"{cure or _cure(shape, array.shape)}"
+        )
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype)
     if dtype == "float32" and array.dtype.kind == "f" and array.dtype.itemsize > 4:
@@ -54,6 +59,20 @@ def checked(where: str, value: Value, given: Any) -> Array:
                 f"{array[large][0]:g} at {np.argwhere(large)[0].tolist()}. Scale them as in training."
             )
     return found
+
+
+def _fits(shape: Shape, given: tuple[int, ...]) -> bool:
+    return len(shape) == len(given) and all(size in {None, n} for size, n in zip(shape, given, strict=True))
+
+
+def _cure(shape: Shape, given: tuple[int, ...]) -> str:
+    """Says what to do with an array of a shape that does not fit."""
+    if len(given) != len(shape):
+        return f"It has {len(given)} axes: give {len(shape)}, the batch first."
+    if len(given) > 1 and _fits(shape, (given[1], given[0], *given[2:])):
+        return "The first two axes stand the other way round: x.swapaxes(0, 1)."
+    wrong = next(i for i, (size, n) in enumerate(zip(shape, given, strict=True)) if size not in {None, n})
+    return f"Check axis {wrong}."
 
 
 def check_named(what: str, given: Any, cure: str) -> None:
@@ -103,7 +122,10 @@ def rows_of(where: str, rows: Any, batch: int) -> npt.NDArray[np.intp]:
     numbers = array.reshape(-1).astype(np.intp)
     wrong = numbers[(numbers < -batch) | (numbers >= batch)]
     if len(wrong):
-        raise IndexError(f"{where}: there is no row {wrong[0]}. Expected 0 to {batch - 1}; received {cut(repr(rows))}.")
+        raise IndexError(
+            f"{where}: there is no row {wrong[0]}. Expected 0 to {batch - 1}; received {cut(repr(rows))}. Leave it "
+            "out for all."
+        )
     return numbers
 
 

@@ -36,7 +36,7 @@ def sample_stream(stream: Stream, keeper: Keeper) -> SampleStream:
     if keeper.kind(name) != "LogMel" or others:
         received = ", ".join(f"{one!r}, with {keeper.kind(one) or 'nothing kept'}" for one in stream.inputs)
         raise StreamError(
-            f"stream: the model does not read sound alone. Expected one input, for which it keeps a LogMel, with "
+            "stream: the model does not read sound alone. Expected one input, for which it keeps a LogMel, with "
             f"raw=True; received {received}. Text and tables do not stream raw: leave raw=True out, and give ids or "
             "scaled numbers."
         )
@@ -168,7 +168,10 @@ class SampleStream:
         check_named("state", given, "Give what state gave.")
         missing = [name for name in names if name not in given]
         if missing:
-            raise ValueError(f"stream: the states do not fit. Expected {', '.join(names)}; received no {missing[0]}.")
+            raise ValueError(
+                f"stream: the states do not fit. Expected {', '.join(names)}; received no {missing[0]}. Give what "
+                "state gave."
+            )
         samples = np.asarray(given[names[0]])
         room = self._rows[0].room
         if samples.dtype != np.float64 or samples.shape != (self.batch, room):
@@ -179,7 +182,10 @@ class SampleStream:
         waiting = checked(f"stream: {names[1]}", Value((self.batch, 1), "int64"), given[names[1]])[:, 0].tolist()
         states = [(row[: max(0, count)], max(0, -count)) for row, count in zip(samples, waiting, strict=True)]
         if max(waiting) > room:
-            raise ValueError(f"stream: {names[1]} is too large. Expected at most {room}; received {max(waiting)}.")
+            raise ValueError(
+                f"stream: {names[1]} is too large. Expected at most {room}; received {max(waiting)}. Give what state "
+                "gave."
+            )
         with self._lock:
             before = [one.state for one in self._rows]
             try:
