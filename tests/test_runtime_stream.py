@@ -156,6 +156,21 @@ def test_errors_say_what_to_do(given: Any, cure: str) -> None:
         stream.run(given)
 
 
+def test_an_id_out_of_range_is_one_of_a_layer_by_its_name() -> None:
+    model, ids = Model(tagger()), np.full((2, 3), 99)
+    pool = model.stream_pool(2)
+    opened = [pool.open(), pool.open()]
+    calls = {
+        "predict": lambda: model.predict(ids),
+        "run": lambda: model.stream(2).run(ids),
+        "step": lambda: pool.step(opened, ids[:, 0]),
+    }
+    for where, call in calls.items():
+        wanted = rf"^{where}: layer 'embedding': id 99 in row 0.* Expected 0 to \d+\. Number ids as in training\.$"
+        with pytest.raises(ValueError, match=wanted):
+            call()
+
+
 def test_a_stream_takes_blocks_where_the_model_has_strides() -> None:
     model, given = Model(strided()), inputs_of(strided())
     stream = model.stream(BATCH)

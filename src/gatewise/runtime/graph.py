@@ -155,7 +155,7 @@ def _checked(node: Node, values: Mapping[str, Value], tensors: Mapping[str, Arra
         given = [None if name is None else values[name] for name in node.inputs]
         found = row.shapes(given, node.all_options, of_weights)
     except Problem as problem:
-        raise GraphError(f"{where} ({node.operation}): {problem}") from None
+        raise GraphError(f"{where} ({node.operation}): {problem} Mend the node.") from None
     for shape, _ in found[: len(node.outputs)]:
         _check_shape(f"{where} ({node.operation})", shape)
     return [Value(*value) for value in found[: len(node.outputs)]]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ import numpy as np
 from gatewise.options import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
     from gatewise.runtime.graph import Shape, Value
 
     Array = npt.NDArray[Any]
+
+
+_OPERATION = re.compile(r"operation (\d+) \(\w+\): (.*)", re.DOTALL)  # as csrc/program names one
 
 
 def checked(where: str, value: Value, given: Any, cure: str | None = None) -> Array:
@@ -154,6 +158,20 @@ def _kind(given: Any, array: Array) -> str:
         return "None" if given is None else f"a {kind}, which is no array"
     odd = [one for one in array.flat if not isinstance(one, int | float | np.number)]
     return f"{kind} that holds {cut(repr(odd[0]), 40)}" if odd else f"{kind} of dtype object"
+
+
+def named(where: str, error: ValueError, layers: Sequence[str]) -> ValueError:
+    """Makes an error of the native program one that names the layer and says what to do.
+
+    Args:
+        where: opens it.
+        error: what the program said, of an operation by its number.
+        layers: the names of the operations' layers.
+    """
+    found = _OPERATION.fullmatch(str(error))
+    what = f"layer {layers[int(found[1])]!r}: {found[2]}" if found else str(error)
+    cure = "Number ids as in training" if " is out of range" in what else "Give inputs that fit each other"
+    return ValueError(f"{where}: {what} {cure}.")
 
 
 def told(where: str, make: Callable[[], Any]) -> Any:

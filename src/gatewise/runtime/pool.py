@@ -189,7 +189,7 @@ class StreamPool:
                 raise ValueError(
                     f"step: {length} steps were given. Expected {self.block} of each stream. Give these at once."
                 )
-            found = self._program.native.run(tuple(frames.values()), self._states, rows)
+            found = self._program.run("step", tuple(frames.values()), self._states, rows)
         arrays = {n: a[:, 0] if a.shape[1] == 1 else a for n, a in zip(self._outputs, found, strict=True)}
         return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 

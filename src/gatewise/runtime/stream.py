@@ -11,7 +11,7 @@ import numpy as np
 from gatewise import _native
 from gatewise.options import cut
 from gatewise.runtime.graph import Value, needed
-from gatewise.runtime.inputs import check_named, checked, rows_of
+from gatewise.runtime.inputs import check_named, checked, named, rows_of
 from gatewise.runtime.lowering import Lowered, StreamError, lower
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class Program(NamedTuple):
     lowered: Lowered
     native: Any
     states: dict[str, int]  # by name, "gru/h", the width
+
+    def run(self, where: str, frames: tuple[Array, ...], states: tuple[Array, ...], rows: Any) -> Any:
+        """Runs it; its errors name a layer."""
+        try:
+            return self.native.run(frames, states, rows)
+        except ValueError as error:
+            raise named(where, error, self.lowered.layers) from None
 
     def arrays(self, capacity: int) -> tuple[Array, ...]:
         """Makes room for the states of so many rows: zeros, where a stream begins."""
@@ -209,7 +216,8 @@ class Stream:
         """
         given = (array if len(array) == 1 else array[rows] for array in self._given)
         with self._lock:
-            found = self._run((frames, *given), self._states, None if len(rows) == self.batch else rows)
+            every = len(rows) == self.batch
+            found = self._program.run("run", (frames, *given), self._states, None if every else rows)
         return dict(zip(self._outputs, found, strict=True))
 
     def frame_of(self, output: str) -> tuple[int, str]:
@@ -273,7 +281,7 @@ class Stream:
                 "rest until there are more."
             )
         with self._lock:
-            found = self._run((*frames.values(), *self._given), self._states, None)
+            found = self._program.run(where, (*frames.values(), *self._given), self._states, None)
         return dict(zip(self._outputs, found, strict=True))
 
 
