@@ -62,7 +62,7 @@ class Machine:
         self.seconds, self.steps = 0.0, 0
         self.seen: list[Any] = []  # the rows of each step
         self.stop_after: int | None = None
-        self.slow_after, self.slower = 10**9, 1.0
+        self.slow, self.slower = range(0), 1.0  # which steps, and how much
         self.clock = Clock(wall=lambda: self.seconds, cpu=lambda: self.seconds / 2)
 
     def step(self, seconds: float, x: Any) -> None:
@@ -70,7 +70,7 @@ class Machine:
         if self.stop_after is not None and self.steps >= self.stop_after:
             raise KeyboardInterrupt
         self.steps += 1
-        self.seconds += seconds * (self.slower if self.steps > self.slow_after else 1)
+        self.seconds += seconds * (self.slower if self.steps in self.slow else 1)
         self.seen.append(x[:, 0, 0].tolist())
 
 
@@ -133,10 +133,12 @@ def compared(data: Any, machine: Machine, seconds: dict[str, float], folder: Any
     chosen = {"units": 64, "ways": ("units",), "minutes": 10.0, "seeds": 2, "epochs": 3, "patience": 5}
     chosen |= {"batch_size": 4, "learning_rate": None, "tune": 0, "seed": 0}
     settings = Settings(**{**chosen, **more})
-    prepared = prepare(data, task=None, split=None, validation=0.25, mask_value=None, mask_zero=True,
+    prepared = prepare(data, task=None, split=None, validation=0.25, mask_value=None, mask_zero=None,
                        as_given=True, seed=0)  # fmt: skip
-    records = Records(folder, {**dataclasses.asdict(settings), "data": prepared.digest()})
-    with mock.patch("gatewise.compare.bench.one_step", return_value=OneStep(5e-6, 400)):
+    with (
+        Records(folder, {**dataclasses.asdict(settings), "data": prepared.digest()}) as records,
+        mock.patch("gatewise.compare.bench.one_step", return_value=OneStep(5e-6, 400)),
+    ):
         return run_comparison(
             cast("Any", Lines(machine, prepared, seconds)), settings, records, Progress(None), machine.clock
         )

@@ -23,7 +23,8 @@ NUMBERS = RANDOM.normal(5, 3, (20, 6, 2))
 
 
 def prepared(*data: Any, **more: Any) -> Any:
-    chosen = {"task": None, "split": None, "validation": 0.25, "mask_value": None, "mask_zero": True}
+    chosen = {"task": None, "split": None, "validation": 0.25, "mask_value": None, "mask_zero": None}
+    chosen |= {"validation": None} if len(data) == 4 else {}
     return prepare(data, **{**chosen, "as_given": False, "seed": 0, **more})
 
 
@@ -158,7 +159,8 @@ def test_masked_steps_neither_count_for_the_scale_nor_look_like_others() -> None
     assert (found.x[:, 4:] == found.mask_value).all()
     assert (found.x[:, :4] != found.mask_value).all()
     assert prepared(IDS, np.arange(20) % 3).mask_value == 0
-    assert prepared(IDS, np.arange(20) % 3, mask_zero=False).mask_value is None
+    for no in (False, np.False_):
+        assert prepared(IDS, np.arange(20) % 3, mask_zero=no).mask_value is None
 
 
 @pytest.mark.parametrize(
@@ -171,7 +173,16 @@ def test_masked_steps_neither_count_for_the_scale_nor_look_like_others() -> None
         (([[1, 2], [3]], [0, 1]), {}, "x is no array. Expected rows of one length.*pad_sequences"),
         ((IDS - 5, np.arange(20) % 2), {}, "ids do not fit. Expected ids from 0 on"),
         ((IDS, np.zeros(20, int)), {}, "y has one class, 0. Expected two or more"),
-        ((IDS, np.arange(20) % 2, IDS, np.arange(20) % 2), {"split": "last"}, "split has no meaning here"),
+        ((IDS, np.arange(20) % 2, IDS, np.arange(20) % 2), {"split": "last"}, "split has no effect here.*'last'"),
+        ((IDS, np.arange(20) % 2, IDS, np.arange(20) % 2), {"validation": 0.5}, "validation has no effect here.*0.5"),
+        (
+            (NUMBERS, np.arange(20)),
+            {"as_given": True, "mask_value": -1},
+            "mask_value has no effect with build.*Masking",
+        ),
+        ((IDS, np.arange(20)), {"as_given": True, "mask_value": 0}, "mask_value has no effect with build"),
+        ((IDS, np.arange(20)), {"as_given": True, "mask_zero": False}, "mask_zero has no effect with build.*False"),
+        ((NUMBERS, np.arange(20)), {"mask_zero": True}, "mask_zero has no effect on numbers.*True. Give mask_value"),
         ((IDS, np.arange(20) % 2), {"split": "first"}, "split is unknown. Expected one of random, last"),
         ((IDS, np.arange(20) % 2), {"validation": 0.01}, "there are too few rows to split"),
         ((IDS, np.arange(20.0)), {"task": "labels"}, "y does not fit task='labels'. Expected 0 or 1"),
@@ -231,12 +242,19 @@ GOOD |= {"batch_size": 8, "learning_rate": None, "tune": 0, "seed": 0}
         ({"minutes": None}, "minutes is None. Expected a number greater than 0"),
         ({"minutes": 10**400}, "minutes is 1000.*Expected a number greater than 0"),
         ({"ways": ()}, r"ways is \(\). Expected one or more"),
+        ({"ways": ("time",)}, "patience has no effect here.*ways is 'time' alone.*received 2"),
     ],
 )
 def test_settings_are_checked(wrong: dict[str, Any], message: str) -> None:
     Settings(**GOOD)
     with pytest.raises(ValueError, match=f"compare: {message}"):
         Settings(**{**GOOD, **wrong})
+
+
+def test_what_is_not_given_is_what_the_call_says() -> None:
+    assert Settings(**{**GOOD, "patience": None, "ways": ("time",)}).patience == 5
+    assert Settings(**{**GOOD, "ways": ("time",), "tune": 1}).patience == 2  # of the runs of tuned cells
+    assert len(prepared(IDS, np.arange(20) % 3, validation=None).x_val) == 4
 
 
 def test_settings_of_numpy_are_kept_as_python_has_them() -> None:
@@ -256,7 +274,8 @@ def test_settings_of_numpy_are_kept_as_python_has_them() -> None:
         ({"mask_zero": "no"}, "mask_zero has the wrong type"),
         ({"cells": None}, "cells is no list"),
         ({"task": ["classes"]}, "task is unknown"),
-        ({"validation": None}, "validation is None. Expected a share between 0 and 1"),
+        ({"validation": "0.2"}, "validation is '0.2'. Expected a share between 0 and 1"),
+        ({"mask_value": 0.0, "build": print}, "mask_value has no effect with build.*received 0.0"),
     ],
 )
 def test_every_argument_of_the_call_is_checked(wrong: dict[str, Any], message: str) -> None:

@@ -54,7 +54,7 @@ def test_the_score_is_that_of_all_validation_rows_and_the_loss_that_of_the_epoch
     random = np.random.default_rng(0)
     x = random.normal(size=(620, 3, 2))
     y = np.arange(620) % 3 if kind == "classes" else random.normal(9, 4, size=620)
-    data = prepare((x[:20], y[:20], x, y), task=None, split=None, validation=0.2, mask_value=None, mask_zero=True,
+    data = prepare((x[:20], y[:20], x, y), task=None, split=None, validation=None, mask_value=None, mask_zero=None,
                    as_given=False, seed=0)  # fmt: skip
     training = Training(Builder(factories(CELLS), data)("SimpleRNN", 3, None), data, 10, 0, Clock())
     [point], _ = run(training, Limit(epochs=1), Deadline(Clock(), 600), 0.0, lambda _: None)  # type: ignore[misc]
@@ -212,6 +212,18 @@ def test_what_is_no_cell_is_refused(which: Any, message: str) -> None:
 def test_a_build_that_gives_no_model_is_refused() -> None:
     with pytest.raises(TypeError, match="compare: build returned no model that is built"):
         gatewise.compare(series(), minutes=1, build=lambda layer, units: layer(units))
+
+
+def test_a_rate_is_refused_where_a_schedule_is_compiled() -> None:
+    def build(layer: Any, units: int) -> Any:
+        model = keras.Sequential([keras.Input((None, 1)), layer(units), keras.layers.Dense(1)])
+        rate = keras.optimizers.schedules.CosineDecay(0.1, 100)
+        model.compile(keras.optimizers.Adam(rate), "mse")
+        return model
+
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    with pytest.raises(TypeError, match=r"compare: learning_rate does not fit the model that build compiles.*0\.01"):
+        gatewise.compare((x, x[:, 0]), minutes=1, cells=["GRU", "LSTM"], units=2, build=build, learning_rate=0.01)
 
 
 def test_a_terminal_shows_what_is_going_on_and_is_left_clean() -> None:

@@ -17,7 +17,7 @@ import gatewise  # noqa: E402  # after the skip
 from backends import BACKEND, call, float64, tensor  # noqa: E402
 from gatewise import native  # noqa: E402
 from gatewise.explain import Explanation, Row  # noqa: E402
-from gatewise.keras import GRU, fallback  # noqa: E402
+from gatewise.keras import GRU, LayerNormGRU, fallback  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -231,6 +231,23 @@ def test_a_condition_is_one_on_which_keras_own_path_runs(condition: str, tmp_pat
 
 
 # --- Words ---
+
+
+def test_what_a_call_does_that_does_not_run_natively_is_said_where_it_is_an_error() -> None:
+    made = (GRU(2, zoneout=0.1, name="zoned"), GRU(2, name="plain"), LayerNormGRU(2, zoneout=0.1, name="normalised"))
+    refused = set()
+    for layer in made:
+        layer.build(X.shape)
+        with gatewise.portable():
+            try:
+                layer(X)
+            except NotImplementedError:
+                refused.add(layer.name)
+    rows = [row for layer in made for row in gatewise.explain(layer).rows]
+    assert {row.path for row in rows if row.note} == refused
+    assert "zoned" in refused
+    note = "A call that does not run natively is an error: Keras's own path has no zoneout."
+    assert Explanation(tuple(rows)).cells()[0][3] == note
 
 
 def test_json_holds_the_rows() -> None:

@@ -199,7 +199,23 @@ def test_what_is_refused_where_the_engine_does_not_run_is_said_and_refused() -> 
         zoned(X.double())
     assert "refused" not in str(gatewise.explain(normalised).rows[0].cure)
     normalised(X.double(), starts=starts)
-    assert any("zoneout is refused" in clause for clause in gatewise.explain(zoned.float()).rows[0].unless)
+
+
+def test_what_a_call_does_that_does_not_run_natively_is_said_where_it_is_an_error() -> None:
+    mixed = torch.nn.ModuleDict(
+        {"zoned": GRU(3, 2, zoneout=0.1), "plain": GRU(3, 2), "ln": LayerNormGRU(3, 2, zoneout=0.1)}
+    )
+    refused = set()
+    for name, module in mixed.items():
+        with gatewise.portable():
+            try:
+                module(X)
+            except NotImplementedError:
+                refused.add(name)
+    found = gatewise.explain(mixed)
+    assert {row.path for row in found.rows if row.note} == refused == {"zoned"}
+    assert "A call that does not run natively is an error: PyTorch's own path has no zoneout." in found.cells()[0][3]
+    assert not any("zoneout" in clause for row in found.rows for clause in row.unless)
 
 
 # --- Keras's layers on PyTorch are modules as well ---

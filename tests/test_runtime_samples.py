@@ -185,6 +185,47 @@ def test_samples_that_are_none_are_named_and_nothing_advances(given: Any, error:
     assert all((stream.state[name] == array).all() for name, array in before.items())
 
 
+@pytest.mark.parametrize("name", ["each frame", "frames that do not touch"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_frames_that_cannot_be_scaled_are_named_and_nothing_advances(name: str, apart: bool) -> None:
+    tiny = Scaler("standard", np.zeros(FEATURES), np.full(FEATURES, 1e-37))  # log energies below -34 overflow
+    log_mel = LogMel(**{**(TOUCHING if name == "each frame" else APART).get_config(), "floor": 1e-30})
+    model = keeping(recogniser(Cell.GRU), log_mel, tiny)
+    loud = np.random.default_rng(0).normal(size=(BATCH, 1000))
+    for size in (500, 505):  # of frames that do not touch the last waits for samples, or some of the next are left out
+        stream, other = model.stream(BATCH, raw=True), model.stream(BATCH, raw=True)
+        for one in (stream, other):
+            one.run(loud[:, :90])
+            one.reset(rows=[0] if apart else [])
+            one.run(loud[:, 90:size])
+        quiet = loud[:, size : size + 400].copy()
+        quiet[2] = 0
+        with pytest.raises(ValueError, match=r"run: row 2: Scaler: values are too large.*-69.* at .*Check the units"):
+            stream.run(quiet)
+        assert all((stream.state[key] == array).all() for key, array in other.state.items())
+        assert np.array_equal(stream.run(loud[:, size:]), other.run(loud[:, size:]), equal_nan=True)
+
+
+def test_rows_apart_that_cannot_all_run_do_not_run_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = MODELS["each frame"].stream(BATCH, raw=True)
+    stream.run(SOUND[:, :150])
+    stream.reset(rows=[1])
+    before, run = stream.state, stream._stream.run_rows
+    taken: list[int] = []
+
+    def run_once(frames: Any, rows: Any) -> Any:
+        if taken:
+            raise MemoryError
+        taken.extend(rows)
+        return run(frames, rows)
+
+    monkeypatch.setattr(stream._stream, "run_rows", run_once)
+    with pytest.raises(MemoryError):
+        stream.run(SOUND[:, 150:340])
+    assert taken
+    assert all((stream.state[name] == array).all() for name, array in before.items())
+
+
 def test_what_reads_no_sound_takes_no_samples() -> None:
     words = keeping(tagger(), Vocabulary().adapt(["a b"]))
     table = keeping(recogniser(Cell.GRU), SCALER)
@@ -225,5 +266,8 @@ def test_a_pool_takes_frames() -> None:
     log_mel, stream = model._keeper.parts("x")[0].stream(), pool.open()
     found = [pool.step([stream], SCALER(frame[None])) for frame in log_mel.push(SOUND[0])]
     assert (np.stack(found, axis=1) == model.predict(SOUND[0])).all()
-    with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\)"):
-        pool.step([stream], SOUND[:1])
+    for samples in (SOUND[:1], SOUND[:1, : FEATURES + 1], SOUND[0]):
+        with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\).*LogMel\.stream\(\)"):
+            pool.step([stream], samples)
+    with pytest.raises(ValueError, match=r"x has the wrong shape\. Expected \(1, any, 5\).*model\.stream\(raw=True\)"):
+        model.stream().run(SOUND[:1])

@@ -91,12 +91,84 @@ def test_a_stream_begins_with_zeros_behind_a_start_and_refuses_another_state() -
     b = Builder()
     x, begins, h = b.input("x", None, FEATURES), b.input("begins", None, dtype="bool"), b.input("h", 4)
     model = Model(b.graph(y=b.cell("gru", Cell.GRU, x, None, FEATURES, 4, return_sequences=True, h=h, starts=begins)))
-    with pytest.raises(StreamError, match="goes back to the state 'h' at each start"):
+    with pytest.raises(StreamError, match=r"goes back to the state 'h' at each start.*stream\.reset\(rows\)"):
         model.stream(BATCH, initial_state={"h": np.ones((BATCH, 4), np.float32)})
     given = inputs_of(model.graph)
     given["h"] = np.ones((BATCH, 4), np.float32)
     expected = operations.run(model.graph, given)["y"]
     assert np.abs(model.predict(given) - expected).max() < 1e-6
+
+
+def test_what_the_error_says_streams_as_predict_with_starts_and_a_state() -> None:
+    graphs = []
+    for with_starts in (True, False):
+        b = Builder()
+        x, h = b.input("x", None, FEATURES), b.input("h", 4)
+        more = {"starts": b.input("begins", None, dtype="bool")} if with_starts else {}
+        graphs.append(b.graph(y=b.cell("gru", Cell.GRU, x, None, FEATURES, 4, return_sequences=True, h=h, **more)))
+    given = inputs_of(graphs[0])
+    whole = Model(graphs[0]).predict(given)
+    stream, found = Model(graphs[1]).stream(BATCH, initial_state={"h": given["h"]}), []
+    for t in range(TIMESTEPS):
+        stream.reset(given["begins"][:, t])
+        found.append(stream.step(given["x"][:, t]))
+    assert given["begins"][:, 1:].any()
+    assert (np.stack(found, axis=1) == whole).all()
+
+
+def test_behind_a_start_the_state_of_a_stream_is_what_the_next_valid_step_begins_with() -> None:
+    b = Builder()
+    x, valid, begins = b.input("x", None, FEATURES), *(b.input(n, None, dtype="bool") for n in ("valid", "begins"))
+    graph = b.graph(y=b.cell("gru", Cell.GRU, x, valid, FEATURES, 4, return_sequences=True, starts=begins))
+    given = inputs_of(graph, 6)
+    given["valid"] = np.broadcast_to(np.arange(6) != 2, (BATCH, 6)).copy()
+    given["begins"] = np.broadcast_to(np.arange(6) == 2, (BATCH, 6)).copy()
+    stream = Model(graph).stream(BATCH)
+    stream.run(part(given, 0, 2))
+    [name] = [name for name in stream.state if name.endswith("/h")]
+    assert stream.state[name].all()
+    masked = stream.step({name: array[:, 2] for name, array in given.items()})
+    assert not stream.state[name].any()
+    later = Model(graph).stream(BATCH)
+    later.state = stream.state
+    rest = part(given, 3, 6)
+    found = later.run(rest)
+    assert (found == stream.run(rest)).all()
+    assert (found == Model(graph).stream(BATCH).run(rest)).all()  # as a new sequence
+    assert (np.concatenate([masked[:, None], found], axis=1) == Model(graph).predict(given)[:, 2:]).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "cure"),
+    [
+        (np.zeros((4, BATCH, FEATURES)), r"received \(4, 3, 5\)\. The first two axes stand the other way round"),
+        (np.zeros((BATCH, FEATURES)), r"It has 2 axes: give 3, the batch first\."),
+        (np.zeros((BATCH, 4, FEATURES + 1)), r"Check axis 2\."),
+        ([["a"]], r"received dtype <U1\. Make numbers of it\."),
+        (np.ma.zeros((BATCH, 4, FEATURES)), r"received a masked array\. Make an array of it: x\.filled\(number\)\."),
+        ({"y": 1}, r"received y\. Give these with each step"),
+    ],
+    ids=range(6),
+)
+def test_errors_say_what_to_do(given: Any, cure: str) -> None:
+    stream = Model(recogniser(Cell.GRU)).stream(BATCH)
+    with pytest.raises((TypeError, ValueError), match=rf"run: .*Expected .*{cure}"):
+        stream.run(given)
+
+
+def test_an_id_out_of_range_is_one_of_a_layer_by_its_name() -> None:
+    model, ids = Model(tagger()), np.full((2, 3), 99)
+    pool = model.stream_pool(2)
+    opened = [pool.open(), pool.open()]
+    calls = {
+        "predict": lambda: model.predict(ids),
+        "run": lambda: model.stream(2).run(ids),
+        "step": lambda: pool.step(opened, ids[:, 0]),
+    }
+    for where, call in calls.items():
+        wanted = rf"^{where}: layer 'embedding': id 99 in row 0.* Expected 0 to \d+\. Number ids as in training\.$"
+        with pytest.raises(ValueError, match=wanted):
+            call()
 
 
 def test_a_stream_takes_blocks_where_the_model_has_strides() -> None:

@@ -25,16 +25,16 @@ def compare(
     ways: Iterable[str] = ("units", "parameters", "time"),
     seeds: int = 5,
     epochs: int = 100,
-    patience: int = 5,
+    patience: int | None = None,
     batch_size: int = 64,
     learning_rate: float | None = None,
     tune: int = 0,
     build: Callable[..., Any] | None = None,
     task: str | None = None,
     split: str | None = None,
-    validation: float = 0.2,
+    validation: float | None = None,
     mask_value: float | None = None,
-    mask_zero: bool = True,
+    mask_zero: bool | None = None,
     folder: str | PathLike[str] | None = None,
     verbose: bool | None = None,
     seed: int = 0,
@@ -57,14 +57,16 @@ def compare(
         data: (x, y), or (x, y, x_val, y_val). x: (rows, timesteps) int, ids; or (rows, timesteps) or (rows, timesteps,
             features) float. y: (rows,) or (rows, outputs), or at every step (rows, timesteps) of classes, (rows,
             timesteps, outputs) of numbers. Classes are whole numbers, names, or whatever else `numpy.unique` sorts.
-        minutes: the budget. What does not fit is left out, seeds first, and the result says so.
+        minutes: the budget. What does not fit is left out, seeds first, and the result says so. Costs are measured
+            before the first run; seeds that seemed not to fit come after all if runs leave the time.
         cells: names, layer classes, layers, functions (units, return_sequences=...) that make a layer; or a dict from
             a name to one of these.
         units: of every cell, and of the first at equal parameters.
         ways: of comparing: "units", "parameters", "time".
         seeds: how many; with fewer than three there are no intervals, and no difference is called.
         epochs: of a run, at most.
-        patience: epochs without a better validation loss after which a run stops.
+        patience: epochs without a better validation loss after which a run stops; None: 5. At equal processor time no
+            run stops early.
         batch_size: rows of a step of training.
         learning_rate: of Adam; None: 0.001. A model that `build` compiled keeps its own, unless this is given.
         tune: tries for each cell of a search for units and learning rate, by optuna (extra `tune`), in up to two
@@ -74,11 +76,12 @@ def compare(
         task: "classes", "labels" (each 0 or 1) or "numbers"; None: what y looks like, and names are classes.
         split: of (x, y): "random" or "last", the last rows, as windows of a series need it, which overlap; None: "last"
             for numbers, "random" for the others.
-        validation: the share of the rows of (x, y) that judge.
-        mask_value: of numbers, steps that hold nothing else are left out.
-        mask_zero: whether id 0 stands for no step.
+        validation: the share of the rows of (x, y) that judge; None: 0.2.
+        mask_value: of numbers, steps that hold nothing else are left out. Not with `build`, whose model masks.
+        mask_zero: of ids, whether 0 stands for no step; None: it does. Not with `build`, likewise.
         folder: where findings are kept as they come; called again with the same data and settings, an interrupted
-            comparison goes on there and a finished one is read. A change of the code of `build` is not noticed.
+            comparison goes on there, whatever ended it, and a finished one is read. A change of the code of `build` is
+            not noticed.
         verbose: whether a line is written for each run, to the standard error; None: on a terminal alone.
         seed: what decides the split and where the seeds begin. Keras's global seed is set by every run.
 
@@ -87,7 +90,9 @@ def compare(
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: data or settings do not fit, or the budget does not suffice for one epoch.
+        ValueError: data or settings do not fit, an argument would have no effect beside the others, or the budget does
+            not suffice for one epoch.
+        OSError: folder cannot be read or written; BlockingIOError: another comparison has it.
         ModuleNotFoundError: Keras, or for `tune` optuna, is not installed.
 
     Example:
@@ -120,14 +125,14 @@ def compare(
         split=split,
         validation=validation,
         mask_value=mask_value,
-        mask_zero=flag("compare", "mask_zero", mask_zero),
+        mask_zero=mask_zero,
         as_given=build is not None,
         seed=seed,
     )
     builder = Builder(factories(cells), prepared, build)
-    records = Records(folder, builder.question(settings))
     stream = sys.stderr if verbose or (verbose is None and sys.stderr.isatty()) else None
-    return run_comparison(builder, settings, records, Progress(stream))
+    with Records(folder, builder.question(settings)) as records:
+        return run_comparison(builder, settings, records, Progress(stream))
 
 
 def _check_call(build: Any, folder: Any, verbose: Any) -> None:

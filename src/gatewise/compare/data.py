@@ -57,9 +57,9 @@ def prepare(
     *,
     task: str | None,
     split: str | None,
-    validation: float,
+    validation: float | None,
     mask_value: float | None,
-    mask_zero: bool,
+    mask_zero: bool | None,
     as_given: bool,
     seed: int,
 ) -> Data:
@@ -69,29 +69,31 @@ def prepare(
         data: (x, y), or (x, y, x_val, y_val).
         task: "classes", "labels" or "numbers"; None: what y looks like.
         split: "random" or "last"; None: "last" for numbers, "random" for the others.
-        validation: the share of rows that are for validation, where none are given.
+        validation: the share of rows that are for validation, where none are given; None: 0.2.
         mask_value: of numbers, what steps hold that are left out; None: there are none.
-        mask_zero: whether id 0 stands for no step.
+        mask_zero: whether id 0 stands for no step; None: it does.
         as_given: whether a model of the caller's own reads the arrays: then nothing is scaled or numbered anew.
         seed: what decides a random split.
 
     Raises:
         TypeError: an array does not hold numbers.
-        ValueError: the arrays do not fit together, or leave nothing to compare.
+        ValueError: the arrays do not fit together, leave nothing to compare, or an argument would have no effect.
     """
     x, y, x_val, y_val = _arrays(data)
+    _check_masks(mask_value, mask_zero, as_given=as_given, of_ids=x.dtype.kind != "f")
     if x_val is None or y_val is None:
         targets = targets_of(y, None, x.shape[1], task, as_given)
         how = one_of("compare", "split", _split(targets) if split is None else split, _SPLITS)
-        train, held = _rows(len(x), validation, how, seed)
+        train, held = _rows(len(x), _VALIDATION if validation is None else validation, how, seed)
         x, y, x_val, y_val = x[train], y[train], x[held], y[held]
         words = f"the last {len(held):,} rows" if how == "last" else f"{len(held):,} rows picked at random"
-    elif split is not None:
-        raise ValueError(
-            f"compare: split has no meaning here. Expected None with (x, y, x_val, y_val); received {cut(repr(split))}."
-            " Leave it out, or give (x, y)."
-        )
     else:
+        for name, value in (("split", split), ("validation", validation)):
+            if value is not None:
+                raise ValueError(
+                    f"compare: {name} has no effect here. Expected None with (x, y, x_val, y_val); received "
+                    f"{cut(repr(value))}. Leave it out, or give (x, y)."
+                )
         targets, words = targets_of(y, y_val, x.shape[1], task, as_given), f"the {len(x_val):,} rows given"
     vocabulary = None
     if x.dtype.kind != "f":
@@ -101,7 +103,7 @@ def prepare(
                 f"compare: ids are too large. Expected ids below {2**31:,}; received {vocabulary - 1:,}. Number them "
                 "anew: numpy.unique(x, return_inverse=True)."
             )
-        mask_value = _mask_of_ids(int(min(x.min(), x_val.min())), mask_value, mask_zero)
+        mask_value = _mask_of_ids(int(min(x.min(), x_val.min())), mask_value, mask_zero is None or bool(mask_zero))
     elif not as_given:
         x, x_val, mask_value = _scaled(x, x_val, mask_value)
     kind: Any = np.float32 if vocabulary is None else np.int32
@@ -110,6 +112,24 @@ def prepare(
         arrays = [(x.astype(kind), targets(y)), (x_val.astype(kind), targets(y_val))]
     _check_held([("x", arrays[0][0]), ("y", arrays[0][1]), ("x_val", arrays[1][0]), ("y_val", arrays[1][1])])
     return Data(*arrays[0], *arrays[1], targets, vocabulary, mask_value, words)
+
+
+def _check_masks(mask_value: Any, mask_zero: Any, *, as_given: bool, of_ids: bool) -> None:
+    """Raises if an argument that masks would have no effect."""
+    if mask_zero is not None:
+        flag("compare", "mask_zero", mask_zero)
+    masking = (("mask_value", mask_value, "Masking(...)"), ("mask_zero", mask_zero, "Embedding(mask_zero=...)"))
+    for name, value, layer in masking:
+        if value is not None and as_given:
+            raise ValueError(
+                f"compare: {name} has no effect with build. Expected None, as the model that build makes reads x as it "
+                f"is; received {cut(repr(value))}. Put keras.layers.{layer} into that model."
+            )
+    if mask_zero is not None and not of_ids:
+        raise ValueError(
+            f"compare: mask_zero has no effect on numbers. Expected None where x is of float; received {mask_zero}. "
+            "Give mask_value, what steps that are left out are filled with, or make x of int if it holds ids."
+        )
 
 
 def _check_held(arrays: list[tuple[str, NDArray[Any]]]) -> None:
@@ -122,6 +142,7 @@ def _check_held(arrays: list[tuple[str, NDArray[Any]]]) -> None:
 
 
 _SPLITS = ("random", "last")
+_VALIDATION = 0.2  # if nothing else is said
 
 
 def _split(targets: Targets) -> str:
@@ -200,7 +221,7 @@ def _rows(rows: int, validation: Any, how: str, seed: int) -> tuple[NDArray[np.i
     """Picks the rows for training and for validation."""
     if not isinstance(validation, float) or not 0 < validation < 1:
         raise ValueError(
-            f"compare: validation is {cut(repr(validation))}. Expected a share between 0 and 1, as 0.2; change it."
+            f"compare: validation is {cut(repr(validation))}. Expected a share between 0 and 1, as 0.2. Change it."
         )
     held = round(rows * validation)
     if not 0 < held < rows:
@@ -251,4 +272,4 @@ def _mask_of_ids(least: int, mask_value: float | None, mask_zero: bool) -> float
             "compare: ids do not fit. Expected ids from 0 on, and mask_value=None, since of ids 0 alone can be a mask; "
             f"received a least id of {least} and mask_value={mask_value}. Number them from 1, and fill up with 0."
         )
-    return 0.0 if flag("compare", "mask_zero", mask_zero) else None
+    return 0.0 if mask_zero else None

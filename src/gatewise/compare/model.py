@@ -63,7 +63,7 @@ class Builder:
             model.compile(optimizer, loss, metrics=[metric] if metric else None)
             return Made(model, default_score(self.data.targets, width))
         if rate is not None:
-            model.optimizer.learning_rate = rate
+            _set_rate(model.optimizer, rate)
         return Made(model, None)
 
     def question(self, settings: Settings) -> dict[str, Any]:
@@ -117,6 +117,16 @@ class Builder:
         yield made
         width, activation = data.targets.head
         yield layers.Dense(width, activation=activation)
+
+
+def _set_rate(optimizer: Any, rate: float) -> None:
+    try:
+        optimizer.learning_rate = rate
+    except TypeError as error:  # a schedule, which Keras does not replace
+        raise TypeError(
+            f"compare: learning_rate does not fit the model that build compiles. Expected None, and tune=0, as its "
+            f"optimizer follows a schedule of its own; received {rate}. Leave them out, or compile with a number."
+        ) from error
 
 
 def _without_names(config: Any) -> Any:

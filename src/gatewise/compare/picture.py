@@ -51,7 +51,9 @@ def draw(found: Comparison, path: str | os.PathLike[str]) -> None:
         from matplotlib.figure import Figure
     target = _checked(path)
     if not found.rows:
-        raise ValueError("Comparison.plot: there is nothing to draw. Expected a table or more; received none.")
+        raise ValueError(
+            "Comparison.plot: there is nothing to draw. Expected a table or more; received none. Give more minutes."
+        )
     cells = list(dict.fromkeys(row.cell for row in found.rows))
     colours = {cell: COLOURS[i % len(COLOURS)] for i, cell in enumerate(cells)}
     with rc_context(_STYLE):

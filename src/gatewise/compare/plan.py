@@ -15,7 +15,7 @@ WAYS = {
     "time": "equal processor time",
     "tuned": "each cell tuned",
 }
-_MARGIN = 0.9  # of the budget that is planned for: what is measured in seconds may take longer in minutes
+MARGIN = 0.9  # of the budget that is planned for: what is measured in seconds may take longer in minutes
 _FEW_SEEDS, _FEW_EPOCHS = 3, 10  # what has to be possible before ways of comparing are left out
 
 
@@ -45,6 +45,10 @@ class Cost(NamedTuple):
     step: float
     cpu: float
     judge: float
+
+    def least(self, other: Cost) -> Cost:
+        """What is less of each."""
+        return Cost(*map(min, self, other))
 
     def of_epochs(self, epochs: int, steps: int) -> float:
         """Seconds of a run of so many epochs, of so many steps each."""
@@ -106,14 +110,14 @@ def make_plan(
     tries += [(ways[:1], count, 1) for count in range(few[0], 0, -1)]
     for some, count, least in tries:
         rows = [row for row in zip(contenders, costs, strict=True) if row[0].way in some]
-        possible = _epochs(rows, steps, _MARGIN * seconds / count, epochs)
+        possible = _epochs(rows, steps, MARGIN * seconds / count, epochs)
         if possible >= least:
             return Plan(some, count, possible, _cpu_seconds(rows, steps, possible), _left_out(ways, some, seeds, count))
     needed = sum(cost.of_epochs(1, steps) for one, cost in zip(contenders, costs, strict=True) if one.way == ways[0])
     raise ValueError(
-        f"compare: minutes is too small. Expected {1.2 * needed / _MARGIN / 60:.2g} more at the least, for one epoch "
-        f"of each cell; {max(0, seconds) / 60:.2g} are left when all are built and measured. Give more minutes, or "
-        "fewer rows."
+        f"compare: minutes is too small. Expected {1.2 * needed / MARGIN / 60:.2g} more at the least, for one epoch "
+        f"of each cell; received {max(0, seconds) / 60:.2g} that are left when all are built and measured. Give more "
+        "minutes, or fewer rows."
     )
 
 
@@ -146,6 +150,11 @@ def distinct(rows: Sequence[tuple[Contender, Cost]]) -> list[tuple[Contender, Co
 
 def _left_out(ways: tuple[str, ...], some: tuple[str, ...], seeds: int, count: int) -> tuple[str, ...]:
     found = [f"No comparison {at(way)}: the budget does not suffice." for way in ways if way not in some]
-    if count < seeds:
-        found.append(f"{count} instead of {seeds} seeds: the budget does not suffice for more.")
-    return tuple(found)
+    return (*found, *fewer(seeds, count))
+
+
+def fewer(seeds: int, count: int) -> tuple[str, ...]:
+    """Says if there are fewer seeds than were asked for."""
+    if count == seeds:
+        return ()
+    return (f"{count} instead of {seeds} seeds: the budget does not suffice for more.",)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewise.compare.bench import Bench
@@ -13,7 +12,7 @@ from gatewise.compare.clock import Clock, Deadline
 from gatewise.compare.contenders import contenders
 from gatewise.compare.machine import machine
 from gatewise.compare.order import steps_an_epoch
-from gatewise.compare.plan import WAYS, Contender, Cost, Plan, at, make_plan
+from gatewise.compare.plan import MARGIN, WAYS, Contender, Cost, Plan, at, distinct, fewer, make_plan
 from gatewise.compare.progress import duration
 from gatewise.compare.result import Comparison
 from gatewise.compare.score import Score
@@ -68,19 +67,20 @@ def run_comparison(
         ValueError: the budget does not suffice for one epoch of each cell.
     """
     clock = clock or Clock()
-    spent, before = records.get("spent") or 0.0, records.get("finished")
+    spent = records.made("spent", float) or 0.0
     batch = min(settings.batch_size, len(builder.data.x))
-    left = 0.0 if before else settings.minutes * 60 - spent  # what is finished is only put together again
-    bench = Bench(builder, batch, records, clock, Deadline(clock, left), progress, spent)
+    deadline = Deadline(clock, settings.minutes * 60 - spent)
+    bench = Bench(builder, batch, records, clock, deadline, progress, spent)
     try:
         progress.line(_opening(builder, settings))
         prepared = _prepared(bench, settings)
-        rows, left_out = _run_all(bench, settings, prepared)
+        plan, rows, left_out = _run_all(bench, settings, prepared)
     finally:
         progress.close()
-    if before is None:
-        records.put("finished", {"seconds": bench.spent(), "left_out": left_out})
-    finished, plan = records.get("finished"), prepared.plan
+    if records.get("finished") is None:
+        bench.note_time()  # with that of a run which the budget ended: it is not begun again
+        records.put("finished", {"seconds": bench.spent()})
+    seconds = records.made("finished", lambda finished: float(finished["seconds"]))
     chosen = {
         **dataclasses.asdict(settings),
         "cells": list(builder.cells),
@@ -93,8 +93,8 @@ def run_comparison(
         "cpu_seconds": plan.cpu_seconds,
     }
     return Comparison(
-        *(prepared.score.name, prepared.score.higher_is_better, rows, tuple(finished["left_out"])),
-        *(_about(builder), chosen, finished["seconds"], prepared.machine),
+        *(prepared.score.name, prepared.score.higher_is_better, rows, tuple(left_out)),
+        *(_about(builder), chosen, cast("float", seconds), prepared.machine),
     )
 
 
@@ -109,29 +109,29 @@ def _about(builder: Builder) -> str:
 
 def _prepared(bench: Bench, settings: Settings) -> Prepared:
     """Finds sizes and costs, tunes, and plans; or gives what was found before."""
-    kept = bench.records.get("plan")
+    kept = bench.records.made("plan", _from_json)
     if kept is not None:
-        found = _from_json(kept)
-        bench.score = found.score
-        return found
+        bench.score = kept.score
+        return kept
     bench.progress.now("finding sizes of equal numbers of weights")
     some, left_out = contenders(bench.builder, settings)
     steps = steps_an_epoch(len(bench.builder.data.x), bench.batch_size)
     known: dict[tuple[str, int], tuple[Cost, OneStep]] = {}
 
-    def measured(one: Contender) -> tuple[Cost, OneStep]:
-        if (one.cell, one.units) not in known:
-            known[one.cell, one.units] = bench.measure(one)
-        return known[one.cell, one.units]
+    def measured(some: Sequence[Contender]) -> list[tuple[Cost, OneStep]]:
+        new = {(one.cell, one.units): one for one in some if (one.cell, one.units) not in known}
+        known.update(zip(new, bench.measure(new.values()), strict=True))
+        return [known[one.cell, one.units] for one in some]
 
     if settings.tune:
         rate = settings.learning_rate
         plain = [Contender("tuned", cell, settings.units, rate, 0) for cell in bench.builder.cells]
-        best, missing = tuned(bench, settings, {one.cell: measured(one)[0] for one in plain}, steps)
+        costs_of = {one.cell: cost for one, (cost, _) in zip(plain, measured(plain), strict=True)}
+        best, missing = tuned(bench, settings, costs_of, steps)
         some, left_out = [*some, *best], [*left_out, *missing]
     if not some:
         raise ValueError(f"compare: nothing is left to compare. {' '.join(left_out)}")
-    costs, one_steps = zip(*map(measured, some), strict=True)
+    costs, one_steps = zip(*measured(some), strict=True)
     plan = make_plan(some, costs, steps, bench.deadline.left(), settings.seeds, settings.epochs)
     plan = dataclasses.replace(plan, left_out=(*left_out, *plan.left_out))
     found = Prepared(tuple(some), costs, one_steps, plan, cast("Score", bench.score), machine())
@@ -152,20 +152,40 @@ def _from_json(kept: Any) -> Prepared:
     )
 
 
-def _run_all(bench: Bench, settings: Settings, prepared: Prepared) -> tuple[tuple[Row, ...], list[str]]:
-    """Makes every run, one seed of all after the other, so that whenever the budget ends, all have as many."""
+def _run_all(bench: Bench, settings: Settings, prepared: Prepared) -> tuple[Plan, tuple[Row, ...], list[str]]:
+    """Makes every run, one seed of all after the other, so that whenever the budget ends, all have as many.
+
+    Runs that stop early, or a machine that was busy when the plan was made, leave some of the budget: then come seeds
+    that were asked for and not planned, as long as there is time for the longest that there was.
+
+    Returns:
+        The plan with as many seeds, rows, and what was left out.
+    """
     plan = prepared.plan
     rows = list(zip(prepared.contenders, prepared.costs, prepared.one_steps, strict=True))
     rows = [row for row in rows if row[0].way in plan.ways]
     by_epochs = Limit(epochs=plan.epochs, patience=settings.patience)
     found: dict[Contender, list[Trial]] = {row[0]: [] for row in rows}
-    for seed, (one, cost, _) in product(range(settings.seed + 1, settings.seed + 1 + plan.seeds), rows):
-        limit = Limit(cpu_seconds=plan.cpu_seconds) if one.way == "time" else by_epochs
-        trial = bench.trial(one, seed, limit, cost, WAYS[one.way])
-        if trial is None:  # the budget ended
+    limits = {way: Limit(cpu_seconds=plan.cpu_seconds) if way == "time" else by_epochs for way in plan.ways}
+    once, longest = distinct([(one, cost) for one, cost, _ in rows]), 0.0
+    for number, seed in enumerate(range(settings.seed + 1, settings.seed + 1 + settings.seeds)):
+        begun = bench.holds(rows[0][0], seed, limits[rows[0][0].way])
+        if number >= plan.seeds and not begun and longest > MARGIN * bench.deadline.left():
             break
-        found[one].append(trial)
-    return _complete([(one, step) for one, _, step in rows], found, plan)
+        for one, cost, _ in rows:
+            trial = bench.trial(one, seed, limits[one.way], cost, WAYS[one.way])
+            if trial is None:  # the budget ended
+                break
+            found[one].append(trial)
+        else:
+            longest = max(longest, sum(cost.begin + found[one][-1].seconds for one, cost in once))
+            continue
+        break
+    made = min(map(len, found.values()))
+    if made > plan.seeds:
+        left_out = [line for line in plan.left_out if line not in fewer(settings.seeds, plan.seeds)]
+        plan = dataclasses.replace(plan, seeds=made, left_out=(*left_out, *fewer(settings.seeds, made)))
+    return plan, *_complete([(one, step) for one, _, step in rows], found, plan)
 
 
 def _complete(
@@ -175,7 +195,7 @@ def _complete(
     left_out, complete = list(plan.left_out), []
     for way in plan.ways:
         some = [(one, step) for one, step in rows if one.way == way]
-        seeds = min(len(found[one]) for one, _ in some)
+        seeds = min(plan.seeds, *(len(found[one]) for one, _ in some))
         if seeds < plan.seeds:
             left_out.append(f"{plan.seeds - seeds} of {plan.seeds} seeds {at(way)}: the budget ended before.")
         if seeds:

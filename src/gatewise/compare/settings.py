@@ -16,6 +16,7 @@ from gatewise.data.checks import is_real, is_whole
 from gatewise.options import cut, one_of
 
 _ASKED = ("units", "parameters", "time")  # those that `ways` may name; "tuned" comes with `tune`
+_PATIENCE = 5  # if nothing else is said
 _MOST_SEED = 2**32 - 1 - MOST_SEEDS  # Keras takes seeds below 2**32, and those of the runs are the next ones
 
 
@@ -28,13 +29,21 @@ class Settings:
     minutes: float
     seeds: int
     epochs: int
-    patience: int
+    patience: int | None
     batch_size: int
     learning_rate: float | None
     tune: int
     seed: int
 
     def __post_init__(self) -> None:
+        self._take("ways", _ways(self.ways))
+        if self.patience is None:
+            self._take("patience", _PATIENCE)
+        elif self.ways == ("time",) and not self.tune:
+            raise ValueError(
+                f"compare: patience has no effect here. Expected None where ways is 'time' alone, as no run stops "
+                f"before its time is used up; received {cut(repr(self.patience))}. Leave it out, or add another way."
+            )
         least = {"units": 1, "seeds": 1, "epochs": 1, "patience": 1, "batch_size": 1, "tune": 0, "seed": 0}
         for name, bound in least.items():
             self._take(name, _whole(name, getattr(self, name), bound))
@@ -46,7 +55,6 @@ class Settings:
                 )
         for name in ("minutes",) if self.learning_rate is None else ("minutes", "learning_rate"):
             self._take(name, _above_zero(name, getattr(self, name)))
-        self._take("ways", _ways(self.ways))
 
     def _take(self, name: str, value: Any) -> None:
         object.__setattr__(self, name, value)

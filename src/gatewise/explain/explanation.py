@@ -16,6 +16,11 @@ _LAST = 40  # the least that the last column gets
 HEADINGS = ("layer", "class", "native", "why not, and what to change")
 
 
+def without_zoneout(framework: str) -> str:
+    """Says what a layer with zoneout does where it does not run natively."""
+    return f"A call that does not run natively is an error: {framework}'s own path has no zoneout."
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
     """Where a recurrent layer runs.
@@ -27,6 +32,7 @@ class Row:
         reason: why it does not, a clause; None if it does.
         cure: what to change, a sentence; None if it runs natively or nothing helps.
         unless: where it runs stock although `native`: clauses on how it is called.
+        note: what a call does there, a sentence; None if it runs stock.
     """
 
     path: str
@@ -35,6 +41,7 @@ class Row:
     reason: str | None = None
     cure: str | None = None
     unless: tuple[str, ...] = ()
+    note: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +99,8 @@ class Explanation:
     def _last_cell(self, row: Row) -> str:
         own = [clause for clause in row.unless if clause not in self._common()]
         if row.native:
-            return f"unless {', or '.join(own)}" if own else ""
+            unless = f"unless {', or '.join(own)}" if own else ""
+            return ". ".join(part for part in (unless, row.note) if part)
         return f"{row.reason}. {row.cure}" if row.cure else str(row.reason)
 
 

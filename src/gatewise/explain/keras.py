@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras import layers
 
-from gatewise.explain.explanation import Row
+from gatewise.explain.explanation import Row, without_zoneout
 from gatewise.fallback import Obstacle
 from gatewise.keras import fallback
 from gatewise.keras.errors import class_name
@@ -38,7 +38,8 @@ def row(layer: Any, path: str) -> Row | None:
         return None
     found = _obstacle(layer)
     if found is None:
-        return Row(path, class_name(layer), native=True, unless=tuple(_unless(layer)))
+        note = without_zoneout("Keras") if acts_on(layer) else None
+        return Row(path, class_name(layer), native=True, unless=tuple(_unless(layer)), note=note)
     return Row(path, class_name(layer), native=False, reason=found.reason, cure=found.cure)
 
 
@@ -65,6 +66,4 @@ def _unless(layer: Any) -> Iterator[str]:
         owner = next(cls for cls in type(layer).__mro__ if method in vars(cls))
         if owner.__module__.partition(".")[0] not in {"gatewise", "keras"}:
             yield f"{owner.__name__}.{method} does not call the one that it replaces"
-    if acts_on(layer):
-        yield "its zoneout is refused, where Keras's own path would run"
     yield from fallback.conditions()

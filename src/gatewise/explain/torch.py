@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gatewise.explain.explanation import Row
+from gatewise.explain.explanation import Row, without_zoneout
 from gatewise.fallback import Obstacle
 from gatewise.torch import layer_norm_reasons, reasons
 from gatewise.torch.kinds import MODULES
@@ -33,7 +33,8 @@ def row(module: Any, path: str) -> Row | None:
     if isinstance(module, (*MODULES, *_LAYER_NORM)):
         found = _settled(module)
         if found is None:
-            return Row(path, _name(module), native=True, unless=tuple(_unless(module)))
+            note = without_zoneout("PyTorch") if parts_of(module) and not isinstance(module, _LAYER_NORM) else None
+            return Row(path, _name(module), native=True, unless=tuple(_unless(module)), note=note)
     else:
         found = _stock(module)
         if found is None:
@@ -100,6 +101,4 @@ def _unless(module: Any) -> Iterator[str]:
     if isinstance(module, _LAYER_NORM):
         yield from layer_norm_reasons.conditions()
         return
-    if parts_of(module):
-        yield "its zoneout is refused, where PyTorch's own path would run"
     yield from reasons.conditions(module)

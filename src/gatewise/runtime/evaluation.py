@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gatewise import _native
+from gatewise.runtime.inputs import named
 from gatewise.runtime.lowering import CELLS, MERGES, operation_of
 from gatewise.runtime.moving import MOVES
 
@@ -67,7 +68,7 @@ class Evaluation:
         try:
             found = self._program(node, frames).run(tuple(f for f in frames if f is not None), None, None)
         except ValueError as error:
-            raise ValueError(f"predict: layer {node.name!r}: {error}") from None
+            raise named("predict", error, [node.name]) from None
         return back(node, given, found)
 
     def _program(self, node: Node, frames: list[Array | None]) -> Any:

@@ -111,7 +111,10 @@ class Graph:
             values |= dict(zip(node.outputs, found, strict=True))
         for name, value in self.outputs.items():
             if value not in values:
-                raise GraphError(f"output {cut(name)!r} is the value {cut(value)!r}, which no node makes.")
+                raise GraphError(
+                    f"output {cut(name)!r} is the value {cut(value)!r}, which no node makes. Expected one of "
+                    f"{cut(', '.join(values), 200)}. Name another."
+                )
         object.__setattr__(self, "values", values)
 
 
@@ -121,18 +124,29 @@ def _checked(node: Node, values: Mapping[str, Value], tensors: Mapping[str, Arra
     row = OPERATIONS.get(node.operation)
     if row is None:
         raise GraphError(
-            f"{where}: operation {cut(node.operation)!r} is unknown. Expected one of {', '.join(OPERATIONS)}."
+            f"{where}: operation {cut(node.operation)!r} is unknown. Expected one of {', '.join(OPERATIONS)}. Write "
+            "it with these."
         )
     unknown = {*node.options} - {*row.options} | {*node.weights} - {*row.all_weights}
     if unknown:
-        raise GraphError(f"{where}: {node.operation} has no {cut(', '.join(sorted(unknown)))}.")
+        known = ", ".join([*row.options, *row.all_weights])
+        raise GraphError(
+            f"{where}: {node.operation} has no {cut(', '.join(sorted(unknown)))}. Expected {known or 'none'}. Leave "
+            "it out."
+        )
     missing = [name for name in row.required_weights if name not in node.weights]
     absent = [tensor for tensor in node.weights.values() if tensor not in tensors]
     if missing or absent:
-        raise GraphError(f"{where}: weights are missing: {cut(', '.join(missing + absent))}.")
+        raise GraphError(
+            f"{where}: weights are missing: {cut(', '.join(missing + absent))}. Expected each in weights and its "
+            "tensor in tensors. Add them."
+        )
     unmade = [name for name in node.inputs if name is not None and name not in values]
     if unmade:
-        raise GraphError(f"{where} reads {cut(', '.join(unmade))}, which nothing before it makes.")
+        raise GraphError(
+            f"{where} reads {cut(', '.join(unmade))}, which nothing before it makes. Expected inputs of the graph and "
+            "outputs of nodes before. Put the nodes in order."
+        )
     try:
         row.check_inputs([name is not None for name in node.inputs], len(node.outputs))
         for name, value in node.options.items():
@@ -141,7 +155,7 @@ def _checked(node: Node, values: Mapping[str, Value], tensors: Mapping[str, Arra
         given = [None if name is None else values[name] for name in node.inputs]
         found = row.shapes(given, node.all_options, of_weights)
     except Problem as problem:
-        raise GraphError(f"{where} ({node.operation}): {problem}") from None
+        raise GraphError(f"{where} ({node.operation}): {problem} Mend the node.") from None
     for shape, _ in found[: len(node.outputs)]:
         _check_shape(f"{where} ({node.operation})", shape)
     return [Value(*value) for value in found[: len(node.outputs)]]
@@ -150,7 +164,8 @@ def _checked(node: Node, values: Mapping[str, Value], tensors: Mapping[str, Arra
 def _check_shape(where: str, shape: Shape) -> None:
     if not 1 <= len(shape) <= MOST_AXES or any(size is not None and not 0 <= size <= MOST for size in shape):
         raise GraphError(
-            f"{where}: a value has the shape {cut(str(shape))}. Expected 1 to {MOST_AXES} axes, each of at most {MOST}."
+            f"{where}: a value has the shape {cut(str(shape))}. Expected 1 to {MOST_AXES} axes, each of at most "
+            f"{MOST}. Make it smaller."
         )
 
 
@@ -158,7 +173,9 @@ def _require_new(where: str, what: str, names: Iterable[str], there: Container[s
     seen: set[str] = set()
     for name in names:
         if name in seen or name in there:
-            raise GraphError(f"{where}: the {what} {cut(name)!r} stands for two. Expected a name of its own.")
+            raise GraphError(
+                f"{where}: the {what} {cut(name)!r} stands for two. Expected a name of its own. Rename one."
+            )
         seen.add(name)
 
 

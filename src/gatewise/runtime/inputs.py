@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +12,26 @@ import numpy as np
 from gatewise.options import cut
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from gatewise.runtime.graph import Value
+    from gatewise.runtime.graph import Shape, Value
 
     Array = npt.NDArray[Any]
 
 
-def checked(where: str, value: Value, given: Any) -> Array:
+_OPERATION = re.compile(r"operation (\d+) \(\w+\): (.*)", re.DOTALL)  # as csrc/program names one
+
+
+def checked(where: str, value: Value, given: Any, cure: str | None = None) -> Array:
     """Makes the array of a value that is given.
 
     Args:
         where: opens the error.
         value: what is known of it.
         given: anything that `numpy.asarray` takes.
+        cure: what to do about a wrong shape, a sentence; None: what the shapes say.
 
     Returns:
         A C-contiguous array of the value's dtype.
@@ -40,10 +45,14 @@ def checked(where: str, value: Value, given: Any) -> Array:
     wanted = {"float32": "uif", "int64": "ui", "bool": "b"}[dtype]
     if array.dtype.kind not in wanted + "b" * (dtype == "float32") or isinstance(given, np.ma.MaskedArray):
         kinds = {"float32": "real numbers", "int64": "whole numbers, ids", "bool": "True and False"}[dtype]
-        raise TypeError(f"{where} has the wrong type. Expected {kinds}; received {_kind(given, array)}.")
-    fits = array.ndim == len(shape) and all(size in {None, n} for size, n in zip(shape, array.shape, strict=True))
-    if not fits:
-        raise ValueError(f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}.")
+        make = {"float32": "numbers of it", "int64": "ids of it, as in training", "bool": "a mask of it: x != 0"}[dtype]
+        make = "an array of it: x.filled(number)" if isinstance(given, np.ma.MaskedArray) else make
+        raise TypeError(f"{where} has the wrong type. Expected {kinds}; received {_kind(given, array)}. Make {make}.")
+    if not _fits(shape, array.shape):
+        raise ValueError(
+            f"{where} has the wrong shape. Expected {shape_text(value)}; received {array.shape}. "
+            f"{cure or _cure(shape, array.shape)}"
+        )
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(array, dtype)
     if dtype == "float32" and array.dtype.kind == "f" and array.dtype.itemsize > 4:
@@ -54,6 +63,20 @@ def checked(where: str, value: Value, given: Any) -> Array:
                 f"{array[large][0]:g} at {np.argwhere(large)[0].tolist()}. Scale them as in training."
             )
     return found
+
+
+def _fits(shape: Shape, given: tuple[int, ...]) -> bool:
+    return len(shape) == len(given) and all(size in {None, n} for size, n in zip(shape, given, strict=True))
+
+
+def _cure(shape: Shape, given: tuple[int, ...]) -> str:
+    """Says what to do with an array of a shape that does not fit."""
+    if len(given) != len(shape):
+        return f"It has {len(given)} axes: give {len(shape)}, the batch first."
+    if len(given) > 1 and _fits(shape, (given[1], given[0], *given[2:])):
+        return "The first two axes stand the other way round: x.swapaxes(0, 1)."
+    wrong = next(i for i, (size, n) in enumerate(zip(shape, given, strict=True)) if size not in {None, n})
+    return f"Check axis {wrong}."
 
 
 def check_named(what: str, given: Any, cure: str) -> None:
@@ -103,7 +126,10 @@ def rows_of(where: str, rows: Any, batch: int) -> npt.NDArray[np.intp]:
     numbers = array.reshape(-1).astype(np.intp)
     wrong = numbers[(numbers < -batch) | (numbers >= batch)]
     if len(wrong):
-        raise IndexError(f"{where}: there is no row {wrong[0]}. Expected 0 to {batch - 1}; received {cut(repr(rows))}.")
+        raise IndexError(
+            f"{where}: there is no row {wrong[0]}. Expected 0 to {batch - 1}; received {cut(repr(rows))}. Leave it "
+            "out for all."
+        )
     return numbers
 
 
@@ -132,6 +158,20 @@ def _kind(given: Any, array: Array) -> str:
         return "None" if given is None else f"a {kind}, which is no array"
     odd = [one for one in array.flat if not isinstance(one, int | float | np.number)]
     return f"{kind} that holds {cut(repr(odd[0]), 40)}" if odd else f"{kind} of dtype object"
+
+
+def named(where: str, error: ValueError, layers: Sequence[str]) -> ValueError:
+    """Makes an error of the native program one that names the layer and says what to do.
+
+    Args:
+        where: opens it.
+        error: what the program said, of an operation by its number.
+        layers: the names of the operations' layers.
+    """
+    found = _OPERATION.fullmatch(str(error))
+    what = f"layer {layers[int(found[1])]!r}: {found[2]}" if found else str(error)
+    cure = "Number ids as in training" if " is out of range" in what else "Give inputs that fit each other"
+    return ValueError(f"{where}: {what} {cure}.")
 
 
 def told(where: str, make: Callable[[], Any]) -> Any:

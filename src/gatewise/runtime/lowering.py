@@ -36,6 +36,9 @@ POINTWISE = {
 }
 
 
+_CURE = "Use predict for whole sequences, give what does not go on in context=, or cut the graph with model.part()."
+
+
 class StreamError(ValueError):
     """A model that cannot stream, or not with what was given: it names the layer, and says what to do."""
 
@@ -159,7 +162,10 @@ class _Lowering:
     def _feed(self, name: str, chunk: Value) -> None:
         width = chunk.shape[-1] if chunk.dtype == "float32" else 1
         if width is None:
-            raise StreamError(f"stream: input {name!r} has no known width. Expected features; received {chunk.shape}.")
+            raise StreamError(
+                f"stream: input {name!r} has no known width. Expected features; received {chunk.shape}. "
+                "Give its last axis a fixed size in the model."
+            )
         self._places[name] = self._made.fed[name] = self._frames(width, chunk.dtype)
         self._made.chunks[name] = chunk
 
@@ -197,9 +203,15 @@ class _Lowering:
             if isinstance(place, Frames):
                 self._made.outputs[name] = place
             elif isinstance(place, Given):
-                raise StreamError(f"stream: output {name!r} does not change with the steps. Take it from predict.")
+                raise StreamError(
+                    f"stream: output {name!r} does not change with the steps. Expected outputs that do; received one "
+                    "of what is given once. Take it from predict, and cut it off with model.part()."
+                )
         if not self._made.outputs:
-            raise StreamError("stream: the model gives nothing for each step. Expected an output that goes on.")
+            raise StreamError(
+                "stream: the model gives nothing for each step. Expected an output that goes on; received states "
+                "alone. Give the outputs of a layer out, too, or use predict."
+            )
         return self._made
 
     def _lower(self, node: Node, given: list[Any]) -> None:
@@ -229,7 +241,8 @@ class _Lowering:
             self._refuse(node, "reads a sequence that does not go on with the stream")
         self._aligned(node, [x, mask, starts])
         if node.all_options["go_backwards"]:
-            self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come")
+            cure = "Use predict for whole sequences, or train a model that reads forwards alone."
+            self._refuse(node, "reads from the end, as half of a Bidirectional does, and the end has not come", cure)
         if self._one_step and node.name not in self._back.layers:
             self._refuse(node, "begins anew at each step of a model of one step, which does not give its state back")
         place = len(self._made.operations)
@@ -237,7 +250,12 @@ class _Lowering:
             if isinstance(state, Frames):
                 self._refuse(node, f"begins in the state {value!r}, which changes with the steps")
             if state is not None and starts is not None:
-                self._refuse(node, f"goes back to the state {value!r} at each start, which a stream has not kept")
+                cure = (
+                    "Make the model without starts, and call stream.reset(rows) where a sequence begins: that goes "
+                    "back to initial_state. Or without the state: each start begins with zeros then. Predict takes "
+                    "both."
+                )
+                self._refuse(node, f"goes back to the state {value!r} at each start, which a stream has not kept", cure)
             if state is not None and value is not None:
                 self._made.starts[f"{place}/{name}"] = value
         units = len(self._graph.tensors[node.weights["recurrent_kernel"]])
@@ -370,9 +388,8 @@ class _Lowering:
             self._add(self._constants[value], [], [Frames(out, 1, "float32")])
         return self._read[value]
 
-    def _refuse(self, node: Node, why: str) -> NoReturn:
+    def _refuse(self, node: Node, why: str, cure: str = _CURE) -> NoReturn:
         raise StreamError(
             f"stream: layer {node.name!r} {why}. Expected layers that need each step and those before it alone; "
-            f"received a {node.operation}. Use predict for whole sequences, give what does not go on in context=, or "
-            "cut the graph with model.part()."
+            f"received a {node.operation}. {cure}"
         )

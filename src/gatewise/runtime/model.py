@@ -122,10 +122,11 @@ class Model:
         """
         check_verbose("predict", verbose)
         if type(raw) is not bool:
-            raise TypeError(f"predict: raw is {cut(repr(raw))}. Expected True or False.")
+            raise TypeError(f"predict: raw is {cut(repr(raw))}. Expected True or False. Pass one of the two.")
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
             raise ValueError(
-                f"predict: batch_size is {cut(repr(batch_size))}. Expected a whole number from 1, or None."
+                f"predict: batch_size is {cut(repr(batch_size))}. Expected a whole number from 1, or None. Leave it "
+                "out for all rows at once."
             )
         given, was_raw, series = self._prepared("predict", x, raw=raw, verbose=verbose)
         found = self._run_rows(given, len(next(iter(given.values()))), batch_size, verbose)
@@ -217,8 +218,9 @@ class Model:
         Args:
             batch: rows that go on together.
             context: inputs that do not advance, by name, (batch, ...): an encoder's outputs, a speaker's vector.
-            initial_state: inputs that recurrent layers begin in, by name, (batch, units), or (batch, layers, units) as
-                PyTorch's modules have them; those left out are zeros. The stream keeps them from then on.
+            initial_state: inputs that recurrent layers begin in, by name, (batch, units), or (batch, layers, units)
+                where PyTorch's modules have (layers, batch, units); those left out are zeros. The stream keeps them
+                from then on.
             raw: whether it takes sound, samples in pieces of any length, in the place of frames.
 
         Returns:
@@ -230,13 +232,16 @@ class Model:
             ValueError: a context is missing, unknown or of the wrong shape.
         """
         if type(raw) is not bool:
-            raise TypeError(f"stream: raw is {cut(repr(raw))}. Expected True or False.")
+            raise TypeError(f"stream: raw is {cut(repr(raw))}. Expected True or False. Pass one of the two.")
         known, begin = ({} if given is None else given for given in (context, initial_state))
-        stream = Stream(self._programs, self._evaluation, batch, known, begin)
+        cure = self._if_sound("These are frames: for samples, make the stream by model.stream(raw=True).")
+        stream = Stream(self._programs, self._evaluation, batch, known, begin, None if raw else cure)
         return sample_stream(stream, self._keeper) if raw else stream
 
     def stream_pool(self, capacity: int) -> StreamPool:
         """Makes room for many streams that come and go.
+
+        A pool takes frames, of sound, too: keep a `LogMel.stream()` for each stream, and push its samples there.
 
         Args:
             capacity: how many may be open at once.
@@ -249,7 +254,15 @@ class Model:
             ValueError: the capacity is no whole number from 1.
             MemoryError: there is no memory for so many.
         """
-        return StreamPool(self._programs, self.fingerprint, capacity)
+        cure = self._if_sound(
+            "A pool takes frames: push the samples of each stream into a LogMel.stream() of its own, and scale what "
+            "comes as in training."
+        )
+        return StreamPool(self._programs, self.fingerprint, capacity, cure)
+
+    def _if_sound(self, cure: str) -> str | None:
+        """A cure for who gives samples, if the model reads sound."""
+        return cure if any(self._keeper.kind(name) == "LogMel" for name in self._graph.inputs) else None
 
     def part(self, *, inputs: Iterable[str], outputs: Iterable[str]) -> Model:
         """Cuts out a part, by the names of inputs, outputs or values of the graph.
@@ -269,7 +282,8 @@ class Model:
         for name in [*begin, *end]:
             if name not in graph.values:
                 raise ValueError(
-                    f"part: value {cut(repr(name))} is unknown. Expected one of {cut(', '.join(graph.values), 200)}."
+                    f"part: value {cut(repr(name))} is unknown. Expected one of {cut(', '.join(graph.values), 200)}. "
+                    "model.summary() has the names of layers."
                 )
         nodes = needed(graph, end, begin.__contains__)
         made = {value for node in nodes for value in node.outputs}
@@ -317,7 +331,10 @@ class Model:
         prepared = self._keeper.prepare(where, self._named(where, x), raw=raw, verbose=verbose)
         if len({len(array) for array in prepared.arrays.values()}) > 1:
             sizes = ", ".join(f"{name} {len(array)}" for name, array in prepared.arrays.items())
-            raise ValueError(f"{where}: inputs have different batches. Expected as many rows; received {sizes}.")
+            raise ValueError(
+                f"{where}: inputs have different batches. Expected as many rows; received {sizes}. Give a row of "
+                "each input to each."
+            )
         return prepared
 
     def _run_rows(
@@ -341,9 +358,13 @@ class Model:
             given = {read[0]: x}
         else:
             raise ValueError(
-                f"{where}: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}."
+                f"{where}: x is not clear. Expected a dict with {', '.join(names)}; received {type(x).__name__}. "
+                "Give each array its input's name."
             )
         if {*given, *self._keeper.may_be_missing(given)} != {*names}:
             received = cut(", ".join(map(str, given)), 200)
-            raise ValueError(f"{where}: the inputs do not fit. Expected {', '.join(names)}; received {received}.")
+            raise ValueError(
+                f"{where}: the inputs do not fit. Expected {', '.join(names)}; received {received}. Give each array "
+                "its input's name."
+            )
         return given

@@ -52,9 +52,12 @@ class StreamPool:
         1
     """
 
-    def __init__(self, programs: Programs, fingerprint: str, capacity: int) -> None:
+    def __init__(self, programs: Programs, fingerprint: str, capacity: int, cure: str | None = None) -> None:
         if type(capacity) is not int or capacity < 1:
-            raise ValueError(f"stream_pool: capacity is {cut(repr(capacity))}. Expected a whole number from 1.")
+            raise ValueError(
+                f"stream_pool: capacity is {cut(repr(capacity))}. Expected a whole number from 1. Say how many may "
+                "be open at once."
+            )
         lowered = programs.lowered()
         if lowered.given:
             raise StreamError(
@@ -64,6 +67,7 @@ class StreamPool:
         self.capacity, self.block = capacity, lowered.block
         self._program = programs.program()
         self._states = self._program.arrays(capacity)
+        self._cure = cure
         self._fingerprint = bytes.fromhex(fingerprint)
         self._fed = lowered.chunks
         self._outputs = lowered.outputs
@@ -85,7 +89,7 @@ class StreamPool:
             return self._ids[self._ids >= 0]
 
     def open(self) -> int:
-        """Opens a stream, at its beginning.
+        """Opens a stream, at its beginning: all its states are zeros.
 
         Returns:
             Its id, which no other stream of this pool has, has had or will have.
@@ -179,11 +183,13 @@ class StreamPool:
         if self.block == 1 and isinstance(given, dict):
             given = {name: np.asarray(array)[:, None] if np.ndim(array) else array for name, array in given.items()}
         with self._rows("step", ids) as rows:
-            frames = fed_frames("step", self._fed, given, len(rows))
+            frames = fed_frames("step", self._fed, given, len(rows), self._cure)
             length = next(iter(frames.values())).shape[1]
             if length != self.block:
-                raise ValueError(f"step: {length} steps were given. Expected {self.block} of each stream.")
-            found = self._program.native.run(tuple(frames.values()), self._states, rows)
+                raise ValueError(
+                    f"step: {length} steps were given. Expected {self.block} of each stream. Give these at once."
+                )
+            found = self._program.run("step", tuple(frames.values()), self._states, rows)
         arrays = {n: a[:, 0] if a.shape[1] == 1 else a for n, a in zip(self._outputs, found, strict=True)}
         return arrays if len(arrays) > 1 else next(iter(arrays.values()))
 
@@ -230,19 +236,31 @@ class StreamPool:
 
     def _read(self, snapshot: bytes) -> list[Array]:
         if not isinstance(snapshot, bytes | bytearray | memoryview):
-            raise TypeError(f"restore: snapshot is {type(snapshot).__name__}. Expected the bytes that snapshot gave.")
+            raise TypeError(
+                f"restore: snapshot is {type(snapshot).__name__}. Expected the bytes that snapshot gave. Give these."
+            )
         widths = [*self._program.states.values()]
         raw, whole = bytes(snapshot), HEADER.size + 4 * sum(widths)
         magic, version, model, check = HEADER.unpack(raw[: HEADER.size].ljust(HEADER.size, b"\0"))
         if magic != MAGIC:
-            raise ValueError("restore: these bytes are no snapshot. Expected what snapshot gave.")
+            raise ValueError(
+                f"restore: these bytes are no snapshot. Expected what snapshot gave; received {cut(repr(raw[:8]))} "
+                "first. Give that."
+            )
         if version != VERSION:
-            raise ValueError(f"restore: the snapshot is of version {version}. Expected {VERSION}.")
+            raise ValueError(
+                f"restore: the snapshot is of version {version}. Expected {VERSION}. Take it again, by this gatewise."
+            )
         if model != self._fingerprint:
-            raise ValueError("restore: the snapshot is of another model. Expected one of the model of this pool.")
+            raise ValueError(
+                "restore: the snapshot is of another model. Expected the fingerprint "
+                f"{self._fingerprint.hex()[:12]}...; received {model.hex()[:12]}.... Restore it in a pool of the "
+                "model that it was taken of."
+            )
         if len(raw) != whole or zlib.crc32(raw[HEADER.size :]) != check:
             raise ValueError(
-                f"restore: the snapshot is damaged. Expected {whole} bytes as they were; received {len(raw)}."
+                f"restore: the snapshot is damaged. Expected {whole} bytes as they were; received {len(raw)}. Take "
+                "it again, or from where it was kept."
             )
         numbers = np.frombuffer(raw, "<f4", offset=HEADER.size)
         return np.split(numbers, np.cumsum(widths)[:-1])
@@ -252,16 +270,21 @@ class StreamPool:
         """Finds the rows of open streams and keeps all other calls from them meanwhile."""
         wanted = np.atleast_1d(np.asarray(ids))
         if wanted.dtype.kind not in "iu" and wanted.size:
-            raise TypeError(f"{where}: ids are of {wanted.dtype}. Expected whole numbers, as open gives them.")
+            raise TypeError(
+                f"{where}: ids are of {wanted.dtype}. Expected whole numbers, as open gives them. Give these."
+            )
         if wanted.ndim != 1:
-            raise ValueError(f"{where}: ids have the shape {wanted.shape}. Expected (n,).")
+            raise ValueError(f"{where}: ids have the shape {wanted.shape}. Expected (n,). Give one axis of ids.")
         wanted = wanted.astype(np.int64, copy=False)
         rows = np.ascontiguousarray(wanted % self.capacity)
         with self._changed:
             while True:
                 closed = self._ids[rows] != wanted
                 if closed.any():
-                    raise KeyError(f"{where}: stream {wanted[closed][0]} is not open. Expected ids of open streams.")
+                    raise KeyError(
+                        f"{where}: stream {wanted[closed][0]} is not open. Expected ids of open streams, as pool.ids "
+                        "has them. Open one."
+                    )
                 self._require_different(where, wanted, rows)
                 if not self._busy[rows].any():
                     break
@@ -279,4 +302,7 @@ class StreamPool:
         self._seen[rows] = order
         twice = self._seen[rows] != order
         if twice.any():
-            raise ValueError(f"{where}: stream {wanted[twice][0]} is named twice. Expected different ids.")
+            raise ValueError(
+                f"{where}: stream {wanted[twice][0]} is named twice. Expected different ids. Give its steps in calls "
+                "one after the other."
+            )

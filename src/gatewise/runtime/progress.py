@@ -35,7 +35,7 @@ def check_verbose(where: str, verbose: Any) -> bool:
     if verbose not in ("auto", 0, 1):
         raise ValueError(
             f"{where}: verbose is {cut(repr(verbose))}. Expected 'auto', a line of progress on a terminal after a "
-            "second, 0, none, or 1, in any case."
+            "second, 0, none, or 1, in any case. Give one of these."
         )
     if verbose == "auto":
         return sys.stderr is not None and sys.stderr.isatty()

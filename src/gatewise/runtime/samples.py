@@ -10,7 +10,7 @@ import numpy as np
 
 from gatewise.options import cut
 from gatewise.runtime.graph import Value
-from gatewise.runtime.inputs import array_of, check_named, checked, rows_of
+from gatewise.runtime.inputs import array_of, check_named, checked, rows_of, told
 from gatewise.runtime.lowering import StreamError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def sample_stream(stream: Stream, keeper: Keeper) -> SampleStream:
     if keeper.kind(name) != "LogMel" or others:
         received = ", ".join(f"{one!r}, with {keeper.kind(one) or 'nothing kept'}" for one in stream.inputs)
         raise StreamError(
-            f"stream: the model does not read sound alone. Expected one input, for which it keeps a LogMel, with "
+            "stream: the model does not read sound alone. Expected one input, for which it keeps a LogMel, with "
             f"raw=True; received {received}. Text and tables do not stream raw: leave raw=True out, and give ids or "
             "scaled numbers."
         )
@@ -104,7 +104,7 @@ class SampleStream:
 
         Raises:
             TypeError: the samples are neither int16 nor floating point.
-            ValueError: they have the wrong shape, or are not finite. Nothing has advanced.
+            ValueError: they have the wrong shape, are not finite, or too large to be scaled. Nothing has advanced.
         """
         found = self._advance("run", samples)
         return found if len(found) > 1 else next(iter(found.values()))
@@ -121,7 +121,7 @@ class SampleStream:
 
         Raises:
             TypeError: the samples are neither int16 nor floating point.
-            ValueError: they have the wrong shape, or are not finite. Nothing has advanced.
+            ValueError: they have the wrong shape, are not finite, or too large to be scaled. Nothing has advanced.
         """
         found = self._advance("step", samples, last=True)
         if not all(array.shape[1] for array in found.values()):
@@ -168,7 +168,10 @@ class SampleStream:
         check_named("state", given, "Give what state gave.")
         missing = [name for name in names if name not in given]
         if missing:
-            raise ValueError(f"stream: the states do not fit. Expected {', '.join(names)}; received no {missing[0]}.")
+            raise ValueError(
+                f"stream: the states do not fit. Expected {', '.join(names)}; received no {missing[0]}. Give what "
+                "state gave."
+            )
         samples = np.asarray(given[names[0]])
         room = self._rows[0].room
         if samples.dtype != np.float64 or samples.shape != (self.batch, room):
@@ -179,7 +182,10 @@ class SampleStream:
         waiting = checked(f"stream: {names[1]}", Value((self.batch, 1), "int64"), given[names[1]])[:, 0].tolist()
         states = [(row[: max(0, count)], max(0, -count)) for row, count in zip(samples, waiting, strict=True)]
         if max(waiting) > room:
-            raise ValueError(f"stream: {names[1]} is too large. Expected at most {room}; received {max(waiting)}.")
+            raise ValueError(
+                f"stream: {names[1]} is too large. Expected at most {room}; received {max(waiting)}. Give what state "
+                "gave."
+            )
         with self._lock:
             before = [one.state for one in self._rows]
             try:
@@ -195,15 +201,28 @@ class SampleStream:
         """Takes samples; gives what the frames make, or the last of them alone."""
         pieces = self._checked(where, samples)
         with self._lock:
-            frames = [one.push(piece) for one, piece in zip(self._rows, pieces, strict=True)]
-            if self._scaler is not None:
-                frames = [self._scaler(one) for one in frames]
-            counts = np.array([len(one) for one in frames])
-            groups = {}
-            for count in {*counts.tolist()} - {0}:
-                rows = np.flatnonzero(counts == count)
-                groups[count] = rows, self._stream.run_rows(np.stack([frames[row] for row in rows]), rows)
-        return {name: self._joined(name, groups, last=last) for name in self.outputs}
+            waiting, states = [one.state for one in self._rows], None
+            try:
+                frames = [self._frames(where, row, piece) for row, piece in enumerate(pieces)]
+                counts = np.array([len(one) for one in frames])
+                several = {*counts.tolist()} - {0}
+                states = self._stream.state if len(several) > 1 else None  # the first call may run and the next not
+                groups = {}
+                for count in several:
+                    rows = np.flatnonzero(counts == count)
+                    groups[count] = rows, self._stream.run_rows(np.stack([frames[row] for row in rows]), rows)
+                return {name: self._joined(name, groups, last=last) for name in self.outputs}
+            except BaseException:
+                for one, state in zip(self._rows, waiting, strict=True):
+                    one.state = state
+                if states is not None:
+                    self._stream.state = states
+                raise
+
+    def _frames(self, where: str, row: int, piece: Array) -> Array:
+        """The frames that are complete now, scaled."""
+        frames, scaler = self._rows[row].push(piece), self._scaler
+        return frames if scaler is None else told(f"{where}: row {row}", lambda: scaler(frames))
 
     def _joined(self, name: str, groups: dict[int, tuple[Array, dict[str, Array]]], *, last: bool) -> Array:
         """The outputs of rows with as many frames each in one array."""

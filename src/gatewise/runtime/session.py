@@ -122,11 +122,14 @@ class Session:
             unknown = [name for name in received if name not in known]
             if unknown:
                 raise ValueError(
-                    f"run: {what} {cut(repr(unknown[0]))} is unknown. Expected {cut(', '.join(known), 200)}."
+                    f"run: {what} {cut(repr(unknown[0]))} is unknown. Expected {cut(', '.join(known), 200)}. Give "
+                    f"one of these, or leave it out."
                 )
         missing = [name for name in given if name not in input_feed]
         if missing:
-            raise ValueError(f"run: input {missing[0]!r} is missing. Expected {cut(', '.join(given), 200)}.")
+            raise ValueError(
+                f"run: input {missing[0]!r} is missing. Expected {cut(', '.join(given), 200)}. Give all of these."
+            )
         arrays = {}
         for name, value in given.items():
             moved = np.moveaxis(np.asarray(input_feed[name]), self._axes.get(name, 0), 0)

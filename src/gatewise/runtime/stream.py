@@ -11,7 +11,7 @@ import numpy as np
 from gatewise import _native
 from gatewise.options import cut
 from gatewise.runtime.graph import Value, needed
-from gatewise.runtime.inputs import check_named, checked, rows_of
+from gatewise.runtime.inputs import check_named, checked, named, rows_of
 from gatewise.runtime.lowering import Lowered, StreamError, lower
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ class Program(NamedTuple):
     lowered: Lowered
     native: Any
     states: dict[str, int]  # by name, "gru/h", the width
+
+    def run(self, where: str, frames: tuple[Array, ...], states: tuple[Array, ...], rows: Any) -> Any:
+        """Runs it; its errors name a layer."""
+        try:
+            return self.native.run(frames, states, rows)
+        except ValueError as error:
+            raise named(where, error, self.lowered.layers) from None
 
     def arrays(self, capacity: int) -> tuple[Array, ...]:
         """Makes room for the states of so many rows: zeros, where a stream begins."""
@@ -104,9 +111,12 @@ class Stream:
         batch: int,
         context: Mapping[str, Any],
         initial_state: Mapping[str, Any],
+        cure: str | None = None,
     ) -> None:
         if type(batch) is not int or batch < 1:
-            raise ValueError(f"stream: batch is {cut(repr(batch))}. Expected a whole number from 1.")
+            raise ValueError(
+                f"stream: batch is {cut(repr(batch))}. Expected a whole number from 1. Say how many rows go on."
+            )
         for what, arrays in (("context", context), ("initial_state", initial_state)):
             check_named(what, arrays, "Leave it out if there is none.")
         graph, lowered = programs.graph, programs.lowered(context)
@@ -120,7 +130,7 @@ class Stream:
             for i, (name, _) in enumerate(self._program.native.states)
             if lowered.starts.get(name) in values
         }
-        self._lock = threading.Lock()
+        self._lock, self._cure = threading.Lock(), cure
         self.batch, self.block = batch, lowered.block
         self._fed = lowered.chunks
         self._outputs = lowered.outputs
@@ -189,7 +199,8 @@ class Stream:
         whole = {name: every_step or not frames.last for name, frames in self._outputs.items()}
         if not all(whole.values()) and any(not a.shape[1] for a in found.values()):
             raise ValueError(
-                "run: chunk has no steps. Expected one or more, for there to be a last output; received 0."
+                "run: chunk has no steps. Expected one or more, for there to be a last output; received 0. Leave "
+                "the call out, or say every_step=True."
             )
         return _named({name: array if whole[name] else array[:, -1] for name, array in found.items()})
 
@@ -205,7 +216,8 @@ class Stream:
         """
         given = (array if len(array) == 1 else array[rows] for array in self._given)
         with self._lock:
-            found = self._run((frames, *given), self._states, None if len(rows) == self.batch else rows)
+            every = len(rows) == self.batch
+            found = self._program.run("run", (frames, *given), self._states, None if every else rows)
         return dict(zip(self._outputs, found, strict=True))
 
     def frame_of(self, output: str) -> tuple[int, str]:
@@ -233,7 +245,11 @@ class Stream:
 
     @property
     def state(self) -> dict[str, Array]:
-        """The states, by layer and name, (batch, width) each: a copy, to be kept, and set again later."""
+        """The states, by layer and name, (batch, width) each: a copy, to be kept, and set again later.
+
+        They are what the next valid step goes on from: zeros where a start has come behind the last valid step, while
+        a state that the model gives out itself is that of the last valid step until the next one.
+        """
         with self._lock:
             return {
                 name: array[:, :width].copy()
@@ -246,34 +262,50 @@ class Stream:
         check_named("state", given, "Give what state gave.")
         if {*given} != {*widths}:
             received = cut(", ".join(map(str, given)) or "none", 200)
-            raise ValueError(f"stream: the states do not fit. Expected {', '.join(widths)}; received {received}.")
+            raise ValueError(
+                f"stream: the states do not fit. Expected {', '.join(widths)}; received {received}. Give what state "
+                "gave."
+            )
         arrays = {n: checked(f"stream: {n}", Value((self.batch, w), "float32"), given[n]) for n, w in widths.items()}
         with self._lock:
             for state, (name, width) in zip(self._states, widths.items(), strict=True):
                 state[:, :width] = arrays[name]
 
     def _advance(self, where: str, given: Any, steps: int | None) -> dict[str, Array]:
-        frames = fed_frames(where, self._fed, given, self.batch)
+        frames = fed_frames(where, self._fed, given, self.batch, self._cure)
         length = next(iter(frames.values())).shape[1]
         if length % self.block or steps not in {None, length}:
             what = f"a multiple of {self.block}" if steps is None else str(steps)
-            raise ValueError(f"{where}: {length} steps were given. Expected {what}; the model takes blocks of them.")
+            raise ValueError(
+                f"{where}: {length} steps were given. Expected {what}, as the model takes blocks of them. Keep the "
+                "rest until there are more."
+            )
         with self._lock:
-            found = self._run((*frames.values(), *self._given), self._states, None)
+            found = self._program.run(where, (*frames.values(), *self._given), self._states, None)
         return dict(zip(self._outputs, found, strict=True))
 
 
-def fed_frames(where: str, fed: Mapping[str, Value], given: Any, batch: int) -> dict[str, Array]:
-    """Checks what comes with every step. Returns frames (batch, steps, width), of as many steps each."""
+def fed_frames(
+    where: str, fed: Mapping[str, Value], given: Any, batch: int, cure: str | None = None
+) -> dict[str, Array]:
+    """Checks what comes with every step. Returns frames (batch, steps, width), of as many steps each.
+
+    `cure` is what to do about a wrong shape; None: what the shapes say.
+    """
     if not isinstance(given, dict) or {*given} != {*fed}:
         received = cut(", ".join(map(str, given)), 200) if isinstance(given, dict) else type(given).__name__
-        raise ValueError(f"{where}: the inputs do not fit. Expected a dict with {', '.join(fed)}; received {received}.")
+        raise ValueError(
+            f"{where}: the inputs do not fit. Expected a dict with {', '.join(fed)}; received {received}. Give these "
+            "with each step; what is given once, states and contexts, goes into model.stream()."
+        )
     frames = {}
     for name, (shape, dtype) in fed.items():
-        frames[name] = _frames(checked(f"{where}: {name}", Value((batch, None, *shape[2:]), dtype), given[name]))
+        frames[name] = _frames(checked(f"{where}: {name}", Value((batch, None, *shape[2:]), dtype), given[name], cure))
     if len({array.shape[1] for array in frames.values()}) > 1:
         sizes = ", ".join(f"{name} {array.shape[1]}" for name, array in frames.items())
-        raise ValueError(f"{where}: inputs have different lengths. Expected as many steps; received {sizes}.")
+        raise ValueError(
+            f"{where}: inputs have different lengths. Expected as many steps; received {sizes}. Cut them alike."
+        )
     return frames
 
 
@@ -291,7 +323,10 @@ def _begin(
         for name, array in given.items():
             if name not in graph.inputs or name in lowered.fed:
                 others = ", ".join(name for name in graph.inputs if name not in lowered.fed) or "none"
-                raise ValueError(f"stream: {what} {cut(repr(name))} is unknown. Expected one of {others}.")
+                raise ValueError(
+                    f"stream: {what} {cut(repr(name))} is unknown. Expected one of {others}. "
+                    "What comes with each step goes into step and run."
+                )
             shape, dtype = graph.inputs[name]
             known[name] = checked(f"stream: {what} {name}", Value((batch, *shape[1:]), dtype), array)
     for name in lowered.states - {*known}:

@@ -56,13 +56,12 @@ class LogMelStream:
         """
         array = check_samples("LogMelStream.push", samples)
         skipped = min(self._skip, len(array))
-        self._skip -= skipped
         waiting = np.concatenate([self._rest, array[skipped:]])
         count = self.log_mel.count_frames(len(waiting)) // self.block * self.block
         used = count * self.log_mel.frame_step
         needed = used - self.log_mel.frame_step + self.log_mel.frame_length if count else 0
         frames = self.log_mel.compute(waiting[:needed])
-        self._skip += max(0, used - len(waiting))
+        self._skip += max(0, used - len(waiting)) - skipped
         self._rest = waiting[used:]
         return frames
 

@@ -51,4 +51,6 @@ class Place:
         at = f"{path}:{line}, {cut(code.strip(), 120)!r}" if path else "an unknown place"
         inside = f" in {self.path!r} ({self.kind.rpartition('.')[2]})" if self.path else ""
         end = "" if problem.endswith(".") else "."
+        if ";" not in problem.partition("Expected")[2] and "Expected" in problem:
+            end = f"{end} Write it so, or compute it outside of forward."
         return f"from_torch: {operation}{inside} cannot be read, at {at}: {problem}{end}"
