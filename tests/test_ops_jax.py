@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -248,6 +249,16 @@ def test_what_the_engine_alone_computes_is_refused_on_other_devices() -> None:
         with pytest.raises(NotImplementedError, match=r"on the CPU\. Expected .*; received one for cuda\. Compute"):
             jax.jit(function).trace(arrays["x"]).lower(lowering_platforms=("cuda",))
         jax.jit(function).trace(arrays["x"]).lower(lowering_platforms=("cpu",))
+
+
+def test_an_array_elsewhere_is_an_obstacle_and_a_tracer_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xla, "cpu_alone", lambda: False)
+    elsewhere = SimpleNamespace(devices=lambda: [SimpleNamespace(platform="gpu")])
+    assert engine.obstacle(elsewhere) == "the input is on the device gpu and the engine runs on the CPU"
+    assert engine.obstacle(jnp.zeros(3)) is None
+    seen = []
+    jax.jit(lambda x: seen.append(engine.obstacle(x)) or x)(1.0)
+    assert seen == [None]
 
 
 def test_tracing_is_told_from_running() -> None:

@@ -49,13 +49,15 @@ def available() -> str | None:
     return xla.available()
 
 
-def obstacle(_x: Array) -> str | None:
-    """Says what keeps the engine from running at this place: nothing does, since `by_device` settles where it runs.
+def obstacle(x: Array) -> str | None:
+    """Says what keeps the engine from running at this place: another device, if the array is there.
 
-    Returns:
-        None.
+    Of a tracer nothing is known: `by_device` settles where traced code runs.
     """
-    return None
+    if cpu_alone() or isinstance(x, jax.core.Tracer) or not hasattr(x, "devices"):
+        return None
+    elsewhere = sorted({device.platform for device in x.devices()} - {"cpu"})
+    return f"the input is on the device {elsewhere[0]} and the engine runs on the CPU" if elsewhere else None
 
 
 def tracing() -> bool:
