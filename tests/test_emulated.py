@@ -19,8 +19,11 @@ TESTS = [
     "test_same_bits",
     "test_native",
     "test_recompute",
+    "test_starts",
     "test_step",
+    "test_step_streams",
     "test_runtime_program",
+    "test_zoneout",
 ]
 
 

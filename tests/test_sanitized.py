@@ -25,6 +25,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     "names",
     [
         pytest.param(["test_properties", "test_same_bits", "test_native", "test_runtime_program"], id="calls"),
+        pytest.param(["test_starts", "test_zoneout", "test_recompute"], id="passes"),
+        pytest.param(["test_step", "test_step_streams"], id="steps"),
         pytest.param(["test_runtime_file_fuzz"], id="files"),  # all of its seeds, the deep ones too
     ],
 )

@@ -186,7 +186,6 @@ struct BackwardSlab {
         }
       }
     }
-    (void)i;
   }
 
   template <int kRound>

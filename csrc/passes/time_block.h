@@ -167,7 +167,6 @@ struct TimeBlock {
       if (sees_made(gate))
         return Cell::template operand_again<1>([&](int value) { return load_unaligned(of_step + value * kLanes); }, seen);
     }
-    (void)gate, (void)of_step;
     return seen;
   }
 
