@@ -32,8 +32,8 @@ ODD: list[Any] = [
     *({}, {"t": [1]}, {1, 2}, range(3), slice(1, 3), object(), max, np.int8(3), np.str_("a"), Decimal("1.5")),
     *(np.array(3), np.zeros(0), np.zeros((0, 2)), np.zeros((2, 2)), np.zeros((2, 2, 2)), np.array(["a"])),
     *(np.array([1 + 2j]), np.array([2**63], np.uint64), np.array([np.nan, np.inf]), np.array([1, None], object)),
-    *(DAYS[:2], DAYS[:2, None], DAYS[0], np.array(["NaT"], "M8[D]"), np.datetime64("NaT")),
-    *(np.timedelta64(1, "D"), np.timedelta64(1, "M"), np.timedelta64(1), dt.timedelta(1)),
+    *(DAYS[:2], DAYS[:2, None], DAYS[0], np.array(["NaT"], "M8[D]"), np.datetime64("NaT", "s")),
+    *(np.timedelta64(1, "D"), np.timedelta64(1, "M"), np.int64(1).view("m8"), dt.timedelta(1)),
     *(dt.date(2024, 1, 5), dt.datetime(2024, 1, 5), dt.datetime(2024, 1, 5, tzinfo=dt.UTC)),  # noqa: DTZ001
     *(np.ma.masked_array([1.0, 2.0], [0, 1]), np.ma.masked_array([[1.0, 2.0]], [[0, 1]])),
     *(SERIES, [SERIES], [SERIES, SERIES]),

@@ -304,7 +304,7 @@ def test_each_series_has_a_scaling_of_its_own() -> None:
 def test_what_comes_round_is_taken_out_and_put_back() -> None:
     days = np.arange("2021-01-01", "2025-01-01", dtype="M8[D]")
     year = days.astype("M8[Y]")
-    angle = 2 * np.pi * ((days - year) / ((year + 1).astype("M8[D]") - year.astype("M8[D]")))
+    angle = 2 * np.pi * ((days - year) / ((year + np.timedelta64(1, "Y")).astype("M8[D]") - year.astype("M8[D]")))
     roots = 4 + 2 * np.sin(angle) - 0.5 * np.cos(2 * angle)
     rest = np.random.default_rng(0).normal(size=len(days)) * 0.3
     known = (roots + rest) ** 2

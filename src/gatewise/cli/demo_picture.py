@@ -158,7 +158,7 @@ def _draw_states(figure: Figure, grid: GridSpecFromSubplotSpec, results: Results
     mesh = below.pcolormesh(edges, np.arange(len(states) + 1), states[order], cmap="RdBu_r", vmin=-1, vmax=1)
     below.set_ylabel("units, by their peak", color=GREY)
     below.set_yticks([])
-    quarters = np.arange(dates[0] + 31, dates[-1], dtype="datetime64[M]")[::3]
+    quarters = np.arange(dates[0] + np.timedelta64(31, "D"), dates[-1], dtype="datetime64[M]")[::3]
     below.set_xticks(quarters, [f"{month.astype(object):%b %Y}" for month in quarters])
     bar = figure.colorbar(mesh, cax=below.inset_axes((1.008, 0.0, 0.008, 1.0)))
     bar.outline.set_visible(False)

@@ -86,7 +86,7 @@ def is_missing(value: object) -> bool:
     """Says whether a value in Python stands for none: None, NaN, NaT, pandas' NA, or what NumPy has masked.
 
     Example:
-        >>> [is_missing(value) for value in (None, float("nan"), np.datetime64("NaT"), 0.0, "NA")]
+        >>> [is_missing(value) for value in (None, float("nan"), np.datetime64("NaT", "s"), 0.0, "NA")]
         [True, True, True, False, False]
     """
     if value is None or type(value).__name__ in {"NAType", "NaTType", "MaskedConstant"}:

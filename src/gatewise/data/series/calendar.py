@@ -106,8 +106,11 @@ def future_times(times: ArrayLike, horizon: int) -> NDArray[Any]:
             f"{array[place]} and then {array[place + 1]}. Put in the missing steps by series.regular(...), or "
             "aggregate the table first."
         )
-    continued: NDArray[Any] = array[-1] + np.arange(1, horizon + 1) * step
-    if not (continued > array[-1]).all():  # NumPy begins anew at the other end
+    try:
+        continued: NDArray[Any] = array[-1] + np.arange(1, horizon + 1) * step
+    except OverflowError:  # NumPy 2.5 and later; those before begin anew at the other end
+        continued = array[:1]
+    if not (continued > array[-1]).all():
         raise ValueError(
             f"future_times: times leave the range of {array.dtype}. Expected {horizon} times after {array[-1]}; "
             "received more than it can hold. Give times in a coarser unit, such as times.astype('M8[s]')."
@@ -123,10 +126,11 @@ def _count_months(times: NDArray[Any]) -> int | None:
     """
     if times.dtype.kind != "M" or np.datetime_data(times.dtype)[0] in CALENDAR_UNITS:
         return None
-    months = times.astype("M8[M]")
-    since, until = times - months, times - (months + 1)
+    months, seconds = times.astype("M8[M]"), _seconds(times)
+    since, until = seconds - months, seconds - (months + np.timedelta64(1, "M"))
+    fraction = times - seconds
     step = (months[1] - months[0]).astype(np.int64)
-    even = find_uneven(months) is None and step > 0
+    even = find_uneven(months) is None and step > 0 and (fraction == fraction[0]).all()
     return int(step) if even and ((since == since[0]).all() or (until == until[0]).all()) else None
 
 
@@ -154,7 +158,8 @@ def _within(unit: str) -> Share:
 
     def share(times: NDArray[Any]) -> NDArray[np.float64]:
         began = _seconds(times).astype(f"M8[{unit}]")
-        return _passed(times, began, (began + 1).astype("M8[s]") - began.astype("M8[s]"))
+        ended = began + np.timedelta64(1, unit)  # type: ignore[call-overload]  # a literal, for NumPy
+        return _passed(times, began, ended.astype("M8[s]") - began.astype("M8[s]"))
 
     return share
 
@@ -162,7 +167,7 @@ def _within(unit: str) -> Share:
 def _of_week(times: NDArray[Any]) -> NDArray[np.float64]:
     days = _seconds(times).astype("M8[D]")
     weekday = (days.astype(np.int64) + 3) % 7  # day 0, 1970-01-01, was a Thursday
-    return _passed(times, days - weekday, np.timedelta64(7, "D"))
+    return _passed(times, days - weekday.astype("m8[D]"), np.timedelta64(7, "D"))
 
 
 def _of_months(times: NDArray[Any]) -> NDArray[np.float64]:

@@ -155,10 +155,13 @@ class TimeSeries:
             return self
         times = on_grid(self.times, length)
         ahead = times - times[0]
-        off = np.flatnonzero((ahead % length != 0) | (times != self.times) | (ahead < ahead[0]))  # < if too far apart
+        far = ahead < ahead[0]  # where 64 bits do not reach
+        off = np.flatnonzero((ahead % length != 0 * length) | (times != self.times) | far)
         if off.size:
             cure = "Give a smaller step, or aggregate the table first."
-            if (times != self.times).any() and (np.diff(times) > 0).all():  # one in each month, not on its first day
+            if (times != self.times).any() and (
+                times[1:] > times[:-1]
+            ).all():  # one in each month, not on its first day
                 cure = (
                     f"If each stands for the whole of its time, write dataclasses.replace(series, times=series.times"
                     f".astype('{times.dtype.name}')): it then counts as known from the beginning of that time."

@@ -118,7 +118,8 @@ def find_place(caller: str, times: NDArray[Any], time: Any) -> int:
     if seconds > times[-1].astype("M8[s]"):
         return len(times)
     near = at.astype(times.dtype)  # rounded down; a common unit of both might not reach as far as the times do
-    return int(np.searchsorted(times, near + 1 if near < at else near))
+    next_one = near + np.array(1, times.dtype.str.replace("M", "m"))
+    return int(np.searchsorted(times, next_one if near < at else near))
 
 
 def as_step(caller: str, step: Any, times: NDArray[Any]) -> Any:
@@ -149,7 +150,7 @@ def as_step(caller: str, step: Any, times: NDArray[Any]) -> Any:
     if not (has_unit if dates else is_whole(length)):
         cure = "Write numpy.timedelta64(1, 'D'), with the unit of your data, 'M' for months." if dates else "Write 1."
         raise TypeError(f"{caller}: step is of another kind. Expected {expected}; received {describe(step)}. {cure}")
-    if not length > type(length)(0):
+    if not length > 0 * length:
         raise ValueError(
             f"{caller}: step is too small. Expected {expected}, above 0; received {step}. Times rise from each step to "
             "the next."
@@ -228,7 +229,7 @@ def _as_date(caller: str, time: Any) -> np.datetime64:
             f"{describe(time)}. {UTC_CURE}"
         )
     readable = isinstance(date, str | dt.date | np.datetime64)
-    found = _read_date(date) if readable else np.datetime64("NaT")
+    found = _read_date(date) if readable else np.datetime64("NaT", "s")
     if np.isnat(found):
         cure = f"Write it as text: '{date}'." if is_whole(date) else "Write it as ISO 8601 does."
         raise (ValueError if readable else TypeError)(
@@ -239,7 +240,9 @@ def _as_date(caller: str, time: Any) -> np.datetime64:
 
 
 def _read_date(date: Any) -> np.datetime64:
+    if isinstance(date, str) and date.strip().lower() in {"", "nat"}:  # of which NumPy would make a NaT without a unit
+        return np.datetime64("NaT", "s")
     try:
         return np.datetime64(date.to_datetime64() if hasattr(date, "to_datetime64") else date)  # pandas has nanoseconds
     except ValueError:
-        return np.datetime64("NaT")
+        return np.datetime64("NaT", "s")
