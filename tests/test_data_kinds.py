@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is of another kind than asked for, dates, text, masked arrays, fractions, NaN, is named before it does harm."""
 
+import dataclasses
 from decimal import Decimal
 from typing import Any
 
@@ -30,7 +31,8 @@ SERIES = TimeSeries(RNG.normal(size=(9, 2)), DAYS, ("load", "heat"), "north")
 SCALER = Scaler().adapt(SERIES.values)
 WINDOWS = Windows(SERIES, history=3)
 YEAR = TimeSeries(RNG.uniform(size=(366, 1)), np.arange("2024", "2025", dtype="M8[D]"))
-SEASON = SeasonalScaler().adapt(YEAR)
+SEASON, ROOTS = SeasonalScaler().adapt(YEAR), SeasonalScaler(root=True).adapt(YEAR)
+ON_WEEKDAYS = dataclasses.replace(YEAR, values=np.where(np.is_busday(YEAR.times)[:, None], YEAR.values, np.nan))
 MASKED = np.ma.masked_array([[1.0], [2.0]], [[False], [True]])
 X = np.zeros((1, 3, 2), np.float32)
 
@@ -109,8 +111,18 @@ def test_batches_end_where_they_end() -> None:
         (lambda: SeriesScaler().adapt([]), ["received none"]),
         (lambda: SeriesScaler()[["north"]], ["a series is new", "['north']"]),
         (lambda: SeasonalScaler().adapt(SERIES.values), ["SeasonalScaler.adapt", "TimeSeries"]),  # type: ignore[arg-type]
-        (lambda: SeasonalScaler(waves=5).adapt(SERIES), ["values are too few", "at least 11", "received [9, 9]"]),
+        (lambda: SeasonalScaler(waves=5).adapt(SERIES), ["values are too few", "more than 11", "received [9, 9]"]),
         (lambda: SeasonalScaler().adapt(TimeSeries([[1.0]], [1])), ["times are no dates"]),
+        (lambda: SeasonalScaler().adapt(TimeSeries(np.empty((0, 1)), DAYS[:0])), ["values are too few"]),
+        (lambda: SeasonalScaler().adapt(TimeSeries(np.empty((9, 0)), DAYS)), ["values are too few"]),
+        (lambda: SeasonalScaler().adapt(YEAR.steps(slice(90))), ["do not cover", "'day_of_year'", "fewer waves"]),
+        (lambda: SeasonalScaler(["hour_of_day"], 1).adapt(YEAR), ["do not cover", "condition number inf"]),
+        (lambda: SeasonalScaler(["day_of_week"], 3).adapt(ON_WEEKDAYS), ["do not cover", "3 waves"]),
+        (lambda: SeasonalScaler(["day_of_year", "month_of_year"]).adapt(YEAR), ["do not cover"]),
+        (lambda: SeasonalScaler().adapt(TimeSeries(YEAR.values * 1e308, YEAR.times)), ["values are"]),
+        (lambda: ROOTS.inverse([[1e200]], YEAR.times[:1]), ["SeasonalScaler.inverse: values are too large", "1e+200"]),
+        (lambda: SeasonalScaler(usual=[[True] * 5], scaler=SEASON.get_config()["scaler"]), ["do not fit"]),
+        (lambda: Scaler(shift=[True], scale=[1.0]), ["do not fit"]),
         (lambda: SeasonalScaler(root=True).adapt(TimeSeries(-YEAR.values, YEAR.times)), ["below 0", "root=False"]),
         (lambda: SeasonalScaler(["lunch"]), ["parts are unknown", "day_of_year", "'lunch'"]),
         (lambda: SeasonalScaler([]), ["parts are unknown", "received none"]),

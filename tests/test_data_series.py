@@ -331,6 +331,16 @@ def test_what_comes_round_is_taken_out_and_put_back() -> None:
     assert mask.all()
 
 
+@pytest.mark.parametrize("value", [0.0, 4.0, 0.1, 1e6])
+def test_what_the_seasons_leave_nothing_of_is_not_divided_by_rounding(value: float) -> None:
+    days = np.arange("2021-01-01", "2024-01-01", dtype="M8[D]")
+    wave = calendar_features(days, ["day_of_year"])[0][:, :1]
+    constant, other = np.full((len(days), 1), value), np.random.default_rng(0).normal(size=(len(days), 1))
+    scaler = SeasonalScaler().adapt(TimeSeries(np.hstack([constant, 10 + 5 * wave, other]), days))
+    changed = TimeSeries(np.hstack([constant + 0.5, 10 + 5 * wave - 0.25, other]), days)
+    np.testing.assert_allclose(scaler.scale(changed).values[:, :2], [[0.5, -0.25]] * len(days), atol=1e-8)
+
+
 def test_a_season_is_learned_from_several_series_without_what_is_missing() -> None:
     hours = np.arange("2024-01-01", "2024-01-08", dtype="M8[h]")
     waves = np.sin(2 * np.pi * hours.astype(int) / 24)

@@ -262,6 +262,17 @@ def test_the_season_is_taken_out_of_a_series_and_put_back_into_the_months_ahead(
         keeping(forecaster(), x=FEATURES, y=target).predict(known.values[-6:][None], raw=True)
     with pytest.raises(ValueError, match="times are no dates"):
         model.predict(series("a", 1.0))
+    with pytest.raises(TypeError, match=r"x: .*Expected a TimeSeries, or a list of such"):
+        model.predict([known, None])
+    b = Builder(4)
+    inputs = b.input("x", 6, 2), b.input("other", 6, 2)
+    h = b.cell("gru", Cell.GRU, b.add("both", "concatenate", [*inputs], axis=-1), None, 4, 8)
+    two = keeping(b.graph(y=b.dense("ahead", h, 8, 3)), x=scaler, other=scaler, y=target)
+    shifted = TimeSeries(known.values, months + np.timedelta64(3, "M"))
+    for given in ({"x": known, "other": shifted}, {"other": shifted, "x": known}):
+        with pytest.raises(ValueError, match=r"has other series than the input before\. Expected the same names"):
+            two.predict(given)
+    assert two.predict({"x": known, "other": known}).shape == (1, 3)
     with pytest.raises(ValueError, match="nothing is learned yet"):
         keeping(forecaster(), x=SeasonalScaler()).predict(known)
 

@@ -113,7 +113,7 @@ class Scaler(Saved):
         """
         array, shift, scale = self._match("Scaler", values, None)
         with np.errstate(over="ignore", invalid="ignore"):  # said below
-            return _held("Scaler", array, ((array - shift) / scale).astype(array.dtype, copy=False))
+            return held("Scaler", array, ((array - shift) / scale).astype(array.dtype, copy=False))
 
     def inverse(self, values: ArrayLike, features: Sequence[int] | None = None) -> NDArray[np.floating[Any]]:
         """Undoes the scaling.
@@ -132,7 +132,7 @@ class Scaler(Saved):
         """
         array, shift, scale = self._match("Scaler.inverse", values, features)
         with np.errstate(over="ignore", invalid="ignore"):  # said below
-            return _held("Scaler.inverse", array, (array * scale + shift).astype(array.dtype, copy=False))
+            return held("Scaler.inverse", array, (array * scale + shift).astype(array.dtype, copy=False))
 
     def get_config(self) -> dict[str, Any]:
         """Describes the object completely.
@@ -169,8 +169,12 @@ class Scaler(Saved):
         return array, shift, scale
 
 
-def _held(caller: str, values: NDArray[Any], found: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Returns what was found of finite values, if all of it is finite."""
+def held(caller: str, values: NDArray[Any], found: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Returns what was found of finite values, if all of it is finite.
+
+    Raises:
+        ValueError: some is not.
+    """
     lost = ~np.isfinite(found)
     if lost.any() and (lost := lost & np.isfinite(values)).any():
         place = np.argwhere(lost)[0].tolist()
@@ -195,6 +199,8 @@ def _check_known(shift: Any, scale: Any) -> tuple[NDArray[np.float64], NDArray[n
     if (
         arrays[0].ndim != 1
         or arrays[0].shape != arrays[1].shape
+        or np.asarray(shift).dtype == np.bool_
+        or np.asarray(scale).dtype == np.bool_
         or not np.isfinite(arrays).all()
         or not arrays[1].all()
     ):

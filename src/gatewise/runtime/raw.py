@@ -89,13 +89,24 @@ class Keeper:
                     raise _unread(f"{where}: {name}", value, "a TimeSeries", self.kind(name))
                 arrays[name], present = _of_series(f"{where}: {name}", value, one, self.parts(name)[0])
                 self._set_mask(f"{where}: {name}", name, given, arrays, present)
-                series = tuple(one) if isinstance(one, list | tuple) else (one,)
+                series = self._same_times(f"{where}: {name}", series, one)
                 was_raw = True
                 continue
             found = self._read(f"{where}: {name}", value, one, name, raw=raw, verbose=verbose)
             was_raw |= found is not one
             arrays[name] = checked(f"{where}: {name}", value, found)
         return Prepared({name: arrays[name] for name in self._graph.inputs}, was_raw, series)
+
+    def _same_times(self, where: str, before: tuple[TimeSeries, ...] | None, given: Any) -> tuple[TimeSeries, ...]:
+        """The series of the rows, of which inputs that come to outputs with times of their own have to agree."""
+        series = tuple(given) if isinstance(given, list | tuple) else (given,)
+        ends = [[(one.name, one.times[-2:].tolist()) for one in some] for some in (before or series, series)]
+        if ends[0] != ends[1] and any(self.kind(name) in _OF_SERIES for name in self._graph.outputs):
+            raise ValueError(
+                f"{where} has other series than the input before. Expected the same names and last times, since a "
+                "forecast is brought into their units; received others. Give series that end alike."
+            )
+        return series
 
     def _read(self, where: str, value: Value, given: Any, name: str, *, raw: bool, verbose: Any) -> Any:
         """Makes an input of what is raw; what is an input already comes back as it is."""
@@ -213,12 +224,16 @@ def _by_calendar(name: str, scaler: Any, series: TimeSeries, row: Array) -> Arra
     """A forecast (horizon, columns), or (horizon,) of one feature, of the times behind a series; or of the next one."""
     from gatewise.data.series.calendar import future_times
 
+    if row.ndim > 2:
+        raise ValueError(
+            f"predict: {name} has the wrong rank. Expected (batch, horizon, columns) at the most, as it is scaled by "
+            f"the calendar; received {(None, *row.shape)}. Flatten its last axes in the model."
+        )
     one = scaler.usual is not None and len(scaler.usual) == 1
-    steps = row if row.ndim == 2 else row[:, None] if one else row[None]
+    steps = row if row.ndim == 2 else row.reshape(-1, 1) if one else row.reshape(1, -1)
     features = [0] * steps.shape[1] if one else None
     ahead = told(f"predict: {name}", lambda: future_times(series.times, len(steps)))
-    found = told(f"predict: {name}", lambda: scaler.inverse(steps, ahead, features))
-    return np.asarray(found, row.dtype).reshape(row.shape)
+    return np.reshape(told(f"predict: {name}", lambda: scaler.inverse(steps, ahead, features)), row.shape)
 
 
 def _encoded(encoder: Any, given: Any) -> Any:
@@ -235,9 +250,10 @@ def _encoded(encoder: Any, given: Any) -> Any:
 
 def _of_series(where: str, value: Value, given: Any, scaler: Any) -> tuple[Array, Array]:
     """The last steps of series, scaled, zeros where something is missing; and which steps are all there."""
+    from gatewise.data.series.time_series import list_series
     from gatewise.data.series.windows import last_window
 
-    several = list(given) if isinstance(given, list | tuple) else [given]
+    several = told(where, lambda: list_series("last_window", given))
     history = value.shape[1] if len(value.shape) == 3 else None
     lengths = {len(one) for one in several}
     if history is None and len(lengths) > 1:

@@ -11,7 +11,7 @@ import numpy as np
 from gatewise.data.checks import check_names, check_whole, describe, real_array
 from gatewise.data.errors import list_some, shorten
 from gatewise.data.saved import Saved
-from gatewise.data.scaling import Scaler
+from gatewise.data.scaling import Scaler, held
 from gatewise.data.series.calendar import PARTS, calendar_features
 from gatewise.data.series.time_series import TimeSeries, list_series
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 _MOST = 64  # waves of a part: a file may say how many there are
+_WORST = 30.0  # condition number of the fit: half a year has 24 for two waves, and a quarter, which tells nothing, 540
 
 
 class SeasonalScaler(Saved):
     """Takes out what is usual at a time of the year, week or day, and scales the rest.
 
-    `(f(x) - usual(time)) / scale`, where f(x) is x, or its square root, and the usual is a constant and, of each part
-    of the calendar, waves that swing once in it, twice, and so on: the Fourier terms of a harmonic regression (Hyndman
-    and Athanasopoulos, Forecasting: Principles and Practice, section 7.4), fitted by least squares.
+    `(f(x) - usual(time) - shift) / scale`, where f(x) is x, or its square root, and the usual is a constant and, of
+    each part of the calendar, waves that swing once in it, twice, and so on: the Fourier terms of a harmonic regression
+    (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, section 7.4), fitted by least squares.
 
     What it learns from is all that it ever sees: give `adapt` the training part alone. Missing values (NaN) are left
     out when learning and stay NaN.
@@ -74,7 +75,7 @@ class SeasonalScaler(Saved):
                 f"SeasonalScaler: parts are unknown. Expected some of {list_some(PARTS)}; received "
                 f"{list_some(unknown) or 'none'}. Choose from these."
             )
-        self.waves = check_whole("SeasonalScaler", "waves", waves)
+        self.waves = check_whole("SeasonalScaler", "waves", waves, cure="Give a number of waves.")
         if self.waves > _MOST:
             raise ValueError(
                 f"SeasonalScaler: waves is too large. Expected 1 to {_MOST}; received {self.waves}. What swings so "
@@ -103,8 +104,8 @@ class SeasonalScaler(Saved):
 
         Raises:
             TypeError: it is no series.
-            ValueError: times are no dates, features differ, a feature has fewer values than waves need, or one is too
-                large, or below 0 where roots are taken.
+            ValueError: times are no dates or do not cover the parts, features differ, a feature has fewer values than
+                waves need, or one is too large, or below 0 where roots are taken.
         """
         found = list_series("SeasonalScaler.adapt", series)
         if len({one.features for one in found}) > 1:
@@ -115,16 +116,18 @@ class SeasonalScaler(Saved):
         terms = np.concatenate([self._terms(one.times) for one in found])
         shaped = np.concatenate([self._shaped("SeasonalScaler.adapt", one.values) for one in found])
         present = ~np.isnan(shaped)
-        few = np.flatnonzero(present.sum(axis=0) < terms.shape[1])
-        if few.size:
+        counts = present.sum(axis=0)
+        if not (counts > terms.shape[1]).all() or not counts.size:
             raise ValueError(
-                f"SeasonalScaler.adapt: values are too few. Expected at least {terms.shape[1]} in each feature, as "
-                f"many as there are waves to fit; received {present.sum(axis=0)[few].tolist()} in feature "
-                f"{few.tolist()}. Give a longer training part, or fewer waves."
+                f"SeasonalScaler.adapt: values are too few. Expected more than {terms.shape[1]} in each feature, as "
+                f"many as are fitted; received {counts.tolist()}. Give a longer training part, or fewer waves."
             )
-        columns = zip(shaped.T, present.T, strict=True)
-        usual = np.stack([np.linalg.lstsq(terms[here], column[here], rcond=None)[0] for column, here in columns])
-        self.usual, self.scaler = usual, Scaler().adapt(shaped - terms @ usual.T)
+        fits = [self._fit(terms[here], column[here]) for column, here in zip(shaped.T, present.T, strict=True)]
+        usual = np.stack(fits)
+        learned = Scaler().adapt(shaped - terms @ usual.T).get_config()
+        rounding = 1e-12 * np.nanmax(np.abs(shaped), axis=0)  # all that is left of what swings with the seasons alone
+        scale = np.where(np.array(learned["scale"]) > rounding, learned["scale"], 1.0)
+        self.usual, self.scaler = usual, Scaler(shift=learned["shift"], scale=scale)
         return self
 
     def scale(self, series: TimeSeries) -> TimeSeries:
@@ -138,8 +141,8 @@ class SeasonalScaler(Saved):
 
         Raises:
             TypeError: it is no series.
-            ValueError: it has other features, times are no dates, nothing is learned yet, or a value is too large, or
-                below 0 where roots are taken.
+            ValueError: it has more or fewer features, times are no dates, nothing is learned yet, or a value is too
+                large, or below 0 where roots are taken.
         """
         [series] = list_series("SeasonalScaler.scale", [series])
         usual, scaler = self._learned("SeasonalScaler.scale", series.values.shape[1])
@@ -150,7 +153,7 @@ class SeasonalScaler(Saved):
 
     def inverse(
         self, values: ArrayLike, times: ArrayLike, features: Sequence[int] | None = None
-    ) -> NDArray[np.float64]:
+    ) -> NDArray[np.floating[Any]]:
         """Brings forecasts back into the units of the data.
 
         Args:
@@ -160,11 +163,13 @@ class SeasonalScaler(Saved):
                 without it, all of them.
 
         Returns:
-            (timesteps, columns) float64. What is below 0 before it is squared becomes 0.
+            (timesteps, columns); float32 stays float32, everything else becomes float64. What is below 0 before it is
+            squared becomes 0.
 
         Raises:
             TypeError: values or features are no numbers.
-            ValueError: the shapes do not fit, there is no such feature, times are no dates, or nothing is learned yet.
+            ValueError: the shapes do not fit, there is no such feature, times are no dates, nothing is learned yet, or
+                a value is too large.
         """
         where = "SeasonalScaler.inverse"
         usual, scaler = self._learned(where)
@@ -174,10 +179,11 @@ class SeasonalScaler(Saved):
                 f"{where}: values do not fit. Expected (timesteps={len(terms)}, columns), a row for each of times; "
                 f"received {array.shape}. Give a forecast with its times."
             )
-        rest = scaler.inverse(array.astype(np.float64), features)
-        chosen = usual if features is None else usual[list(features)]
-        found = rest + terms @ chosen.T
-        return np.square(np.maximum(found, 0)) if self.root else found
+        with np.errstate(over="ignore", invalid="ignore"):  # said below
+            rest = scaler.inverse(array.astype(np.float64), features)
+            found = rest + terms @ (usual if features is None else usual[list(features)]).T
+            found = np.square(np.maximum(found, 0)) if self.root else found
+            return held(where, array, found.astype(array.dtype if array.dtype == np.float32 else np.float64))
 
     def get_config(self) -> dict[str, Any]:
         """Describes the object completely.
@@ -198,8 +204,21 @@ class SeasonalScaler(Saved):
         """The terms of the regression, (timesteps, 1 + 2 waves parts)."""
         first = calendar_features(times, self.parts)[0]
         angles = np.arctan2(first[:, ::2], first[:, 1::2])[:, :, None] * np.arange(1, self.waves + 1)
-        waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(first), -1)
+        waves = np.stack([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(first), 2 * angles[:1].size)
         return np.concatenate([np.ones((len(first), 1)), waves], axis=1)
+
+    def _fit(self, terms: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+        with np.errstate(all="ignore"):  # Scaler.adapt says what is too large
+            fitted, _, _, spread = np.linalg.lstsq(terms, values, rcond=None)
+            condition = spread[0] / spread[-1]
+        if not condition <= _WORST:
+            raise ValueError(
+                "SeasonalScaler.adapt: times do not cover the seasons. Expected times from all over "
+                f"{list_some(self.parts)}, by which {self.waves} waves of each can be told apart; received "
+                f"{len(values)} values that do not (condition number {condition:.3g}, at most {_WORST:g}). Give a "
+                "longer training part, or fewer waves."
+            )
+        return np.asarray(fitted, np.float64)
 
     def _shaped(self, caller: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
         if not self.root:
@@ -236,7 +255,8 @@ class SeasonalScaler(Saved):
         array = real_array("SeasonalScaler", "usual", usual, "(features, terms)").astype(np.float64)
         made = Scaler(**scaler)
         features = None if made.shift is None else made.shift.size
-        if array.ndim != 2 or array.shape != (features, width) or not np.isfinite(array).all():
+        boolean = np.asarray(usual).dtype == np.bool_
+        if boolean or array.ndim != 2 or array.shape != (features, width) or not np.isfinite(array).all():
             raise ValueError(
                 f"SeasonalScaler: usual and scaler do not fit. Expected usual (features, terms={width}) of finite "
                 f"numbers, and a scaler of as many features; received {array.shape} and "

@@ -118,7 +118,7 @@ def find_place(caller: str, times: NDArray[Any], time: Any) -> int:
     if seconds > times[-1].astype("M8[s]"):
         return len(times)
     near = at.astype(times.dtype)  # rounded down; a common unit of both might not reach as far as the times do
-    next_one = near + np.array(1, times.dtype.str.replace("M", "m"))
+    next_one = near + np.array(1, times.dtype.str.replace("M", "m", 1))
     return int(np.searchsorted(times, next_one if near < at else near))
 
 
