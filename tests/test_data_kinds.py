@@ -117,7 +117,7 @@ def test_batches_end_where_they_end() -> None:
         (lambda: SeasonalScaler().adapt(TimeSeries(np.empty((9, 0)), DAYS)), ["values are too few"]),
         (lambda: SeasonalScaler().adapt(YEAR.steps(slice(90))), ["do not cover", "'day_of_year'", "fewer waves"]),
         (lambda: SeasonalScaler(["hour_of_day"], 1).adapt(YEAR), ["do not cover", "condition number inf"]),
-        (lambda: SeasonalScaler(["day_of_week"], 3).adapt(ON_WEEKDAYS), ["do not cover", "3 waves"]),
+        (lambda: SeasonalScaler(["day_of_week"], 3).adapt(ON_WEEKDAYS), ["do not cover", "3 of each"]),
         (lambda: SeasonalScaler(["day_of_year", "month_of_year"]).adapt(YEAR), ["do not cover"]),
         (lambda: SeasonalScaler().adapt(TimeSeries(YEAR.values * 1e308, YEAR.times)), ["values are"]),
         (lambda: ROOTS.inverse([[1e200]], YEAR.times[:1]), ["SeasonalScaler.inverse: values are too large", "1e+200"]),

@@ -100,11 +100,12 @@ class Keeper:
     def _same_times(self, where: str, before: tuple[TimeSeries, ...] | None, given: Any) -> tuple[TimeSeries, ...]:
         """The series of the rows, of which inputs that come to outputs with times of their own have to agree."""
         series = tuple(given) if isinstance(given, list | tuple) else (given,)
-        ends = [[(one.name, one.times[-2:].tolist()) for one in some] for some in (before or series, series)]
+        ends = [[(one.name, *map(str, one.times[-2:])) for one in some] for some in (before or series, series)]
         if ends[0] != ends[1] and any(self.kind(name) in _OF_SERIES for name in self._graph.outputs):
             raise ValueError(
-                f"{where} has other series than the input before. Expected the same names and last times, since a "
-                "forecast is brought into their units; received others. Give series that end alike."
+                f"{where} has other series than the input before. Expected the same names and last two times, since a "
+                f"forecast is brought into their units; received {ends[1]} behind {ends[0]}. Give series that end "
+                "alike."
             )
         return series
 

@@ -214,7 +214,7 @@ class SeasonalScaler(Saved):
         if not condition <= _WORST:
             raise ValueError(
                 "SeasonalScaler.adapt: times do not cover the seasons. Expected times from all over "
-                f"{list_some(self.parts)}, by which {self.waves} waves of each can be told apart; received "
+                f"{list_some(self.parts)}, by which the waves, {self.waves} of each, can be told apart; received "
                 f"{len(values)} values that do not (condition number {condition:.3g}, at most {_WORST:g}). Give a "
                 "longer training part, or fewer waves."
             )
