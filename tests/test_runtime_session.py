@@ -82,6 +82,9 @@ def test_what_is_wrong_is_named(tmp_path: Path) -> None:
         session.run(["z"], feed)
     with pytest.raises(ValueError, match=r"run: x has the wrong shape"):
         session.run(None, feed | {"x": np.zeros((2, 1, FEATURES + 1))})
+    for what, kind in ((object(), TypeError), (3.0, ValueError)):  # x has its batch second, and this no axes
+        with pytest.raises(kind, match=r"run: x has the wrong .*Expected"):
+            session.run(None, feed | {"x": what})
     with pytest.raises(TypeError, match=r"providers means nothing here"):
         Session(onnx_file(tmp_path), providers=["CPUExecutionProvider"])
     gatewise.save(both_directions(), tmp_path / "m")

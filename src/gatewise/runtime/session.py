@@ -132,7 +132,8 @@ class Session:
             )
         arrays = {}
         for name, value in given.items():
-            moved = np.moveaxis(np.asarray(input_feed[name]), self._axes.get(name, 0), 0)
+            one, axis = input_feed[name], self._axes.get(name, 0)
+            moved = np.moveaxis(np.asarray(one), axis, 0) if axis and np.ndim(one) > axis else one
             arrays[name] = checked(f"run: {name}", value, moved)
         found = self._run_states(arrays) if self._states else self._model.run(arrays)
         return [np.moveaxis(found[name], 0, self._axes.get(name, 0)) for name in wanted]
