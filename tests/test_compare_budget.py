@@ -140,6 +140,7 @@ def test_a_process_that_was_killed_goes_on_and_leaves_the_folder_to_others(
 import os, signal, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from compare_case import Machine, compared, series
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which what runs in the background inherits as ignored
 class Dies(Machine):
     def step(self, seconds, x):
         if self.steps == {steps}:

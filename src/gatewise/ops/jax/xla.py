@@ -246,6 +246,7 @@ def _refuse(context: Any, *_operands: Any) -> Any:
 
 # An array itself, in programs for a CPU; others cannot hold it, where XLA would only say that it knows no handler.
 _on_cpu = Primitive("gatewise_on_cpu")
+_on_cpu.def_impl(lambda array: array)
 _on_cpu.def_abstract_eval(lambda array: array)
 mlir.register_lowering(_on_cpu, lambda _context, array: [array], platform="cpu")
 mlir.register_lowering(_on_cpu, _refuse)
