@@ -216,6 +216,7 @@ def test_times_go_on_in_equal_steps(times: Any, expected: list[str]) -> None:
         ([1, 2], 1.5, ["horizon", "1.5"]),
         ([2**63 - 3, 2**63 - 2], 2, ["leave the range"]),
         (np.array(["2262-04-01", "2262-04-11"], "M8[ns]"), 1, ["leave the range", "M8[s]"]),
+        (np.array(["1700-01-01", "2200-01-01"], "M8[ns]"), 1, [".astype('M8["]),  # a step beyond 64 bits
         (np.array(["2024", "NaT"], "M8[D]"), 1, ["NaT at step 1"]),
     ],
 )

@@ -100,8 +100,10 @@ class Keeper:
     def _same_times(self, where: str, before: tuple[TimeSeries, ...] | None, given: Any) -> tuple[TimeSeries, ...]:
         """The series of the rows, of which inputs that come to outputs with times of their own have to agree."""
         series = tuple(given) if isinstance(given, list | tuple) else (given,)
-        ends = [[(one.name, *map(str, one.times[-2:])) for one in some] for some in (before or series, series)]
-        if ends[0] != ends[1] and any(self.kind(name) in _OF_SERIES for name in self._graph.outputs):
+        if before is None or not any(self.kind(name) in _OF_SERIES for name in self._graph.outputs):
+            return series
+        ends = [[(one.name, *map(str, one.times[-2:])) for one in some] for some in (before, series)]
+        if ends[0] != ends[1]:
             raise ValueError(
                 f"{where} has other series than the input before. Expected the same names and last two times, since a "
                 f"forecast is brought into their units; received {ends[1]} behind {ends[0]}. Give series that end "

@@ -90,7 +90,7 @@ def future_times(times: ArrayLike, horizon: int) -> NDArray[Any]:
             f"future_times: times are too few. Expected at least two, whose distance is the step; received "
             f"{len(array)}. Give a longer series."
         )
-    months = _count_months(array)
+    uneven, months = find_uneven("future_times", array), _count_months(array)
     if months is not None:
         unit = "M8[Y]" if months % 12 == 0 else "M8[M]"
         raise ValueError(
@@ -98,7 +98,7 @@ def future_times(times: ArrayLike, horizon: int) -> NDArray[Any]:
             f"received {array[-2]} and then {array[-1]}. Give times.astype('{unit}'); if the steps are of "
             f"{array[-1] - array[-2]}, give one more time before."
         )
-    step, uneven = array[1] - array[0], find_uneven(array)
+    step = array[1] - array[0]
     if uneven is not None or array[1] <= array[0]:
         place = uneven or 0
         raise ValueError(
@@ -130,7 +130,7 @@ def _count_months(times: NDArray[Any]) -> int | None:
     since, until = seconds - months, seconds - (months + np.timedelta64(1, "M"))
     fraction = times - seconds
     step = (months[1] - months[0]).astype(np.int64)
-    even = find_uneven(months) is None and step > 0 and (fraction == fraction[0]).all()
+    even = find_uneven("future_times", months) is None and step > 0 and (fraction == fraction[0]).all()
     return int(step) if even and ((since == since[0]).all() or (until == until[0]).all()) else None
 
 

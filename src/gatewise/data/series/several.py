@@ -82,7 +82,7 @@ def check_series(caller: str, series: TimeSeries | Sequence[TimeSeries]) -> list
                 f"first; received {list_some(one.features)} in series {shorten(one.name)}. Read them with the same "
                 "columns."
             )
-        uneven = find_uneven(one.times)
+        uneven = find_uneven(caller, one.times)
         if uneven is not None:
             cure = "series.regular(1)"
             if one.times.dtype.kind == "M":

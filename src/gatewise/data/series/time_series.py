@@ -159,9 +159,8 @@ class TimeSeries:
         off = np.flatnonzero((ahead % length != 0 * length) | (times != self.times) | far)
         if off.size:
             cure = "Give a smaller step, or aggregate the table first."
-            if (times != self.times).any() and (
-                times[1:] > times[:-1]
-            ).all():  # one in each month, not on its first day
+            rising = (times[1:] > times[:-1]).all()
+            if rising and (times != self.times).any():  # one in each month, not on its first day
                 cure = (
                     f"If each stands for the whole of its time, write dataclasses.replace(series, times=series.times"
                     f".astype('{times.dtype.name}')): it then counts as known from the beginning of that time."

@@ -180,20 +180,30 @@ def on_grid(times: NDArray[Any], step: Any) -> NDArray[Any]:
     return next((grid for grid in grids if (grid == times).all()), grids[-1])
 
 
-def find_uneven(times: NDArray[Any]) -> int | None:
+def find_uneven(caller: str, times: NDArray[Any]) -> int | None:
     """Finds the first step that is longer or shorter than the first one.
 
     Args:
+        caller: the function, for the message.
         times: (timesteps,).
 
     Returns:
         The number of the time that it leads from; None if all steps are equal.
 
+    Raises:
+        ValueError: a step is longer than the unit of the times can say, which NumPy before 2.5 does not notice.
+
     Example:
-        >>> find_uneven(np.array([0, 2, 4, 5]))
+        >>> find_uneven("Windows", np.array([0, 2, 4, 5]))
         2
     """
-    steps = np.diff(times)
+    try:
+        steps = np.diff(times)
+    except OverflowError as error:
+        raise ValueError(
+            f"{caller}: times are too far apart. Expected steps that {times.dtype} can hold; received times from "
+            f"{times[0]} to {times[-1]}. Give times in a coarser unit, such as times.astype('M8[s]')."
+        ) from error
     uneven = np.flatnonzero(steps != steps[0]) if len(steps) else steps
     return int(uneven[0]) if uneven.size else None
 

@@ -248,9 +248,7 @@ class Windows:
 
 
 def last_window(
-    series: TimeSeries | Sequence[TimeSeries],
-    history: int,
-    scaler: AnyScaler | None = None,
+    series: TimeSeries | Sequence[TimeSeries], history: int, scaler: AnyScaler | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Gives the last steps of each series: what a model reads to forecast what has not come yet.
 
